@@ -1,0 +1,44 @@
+"""The command ``whylite``: hands each subcommand to the package that owns it, and imports that one only."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+# subcommand: (module that has a `main(argv) -> exit code`, what it does)
+COMMANDS = {
+    "export": ("export.cli", "compile explanations into a trained .tflite model"),
+    "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
+    "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
+}
+
+
+def usage() -> str:
+    """Return the list of subcommands."""
+    rows = "\n".join(f"  {name:<9} {what}" for name, (_, what) in COMMANDS.items())
+    return (
+        "usage: whylite COMMAND [ARGUMENTS]\n       whylite --version\n\n"
+        f"commands:\n{rows}\n\n'whylite COMMAND --help' explains one of them."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; 0 success, 1 a check failed, 2 wrong usage or bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in {"-h", "--help"}:
+        print(usage())
+        return 0
+    if argv == ["--version"]:
+        print(f"whylite {version('whylite')}")
+        return 0
+    if not argv or argv[0] not in COMMANDS:
+        print(usage() if not argv else f"error: unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[argv[0]]
+    result: int = import_module(module).main(argv)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
