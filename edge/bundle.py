@@ -1,0 +1,374 @@
+"""The bundle format ``.why``: a sealed zip with a model, its explanations and what was measured about them.
+
+Members are stored uncompressed and aligned, so that a device can map them. The zip's comment holds the SHA-256 of
+everything before it and the manifest names the SHA-256 of every member; opening checks both. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codec import from_json, to_json
+from .errors import BundleError
+
+FORMAT = 1
+MODEL, GOLDEN, MANIFEST = "model.tflite", "golden.npz", "manifest.json"
+BASELINE = "baseline.npz"  # absent where Integrated Gradients starts at zero
+_SEAL = b"whylite sha256 "
+_ALIGNMENT = 64  # of a member's first byte: a cache line, and more than any tensor asks for
+_MAX_BYTES = 1 << 30
+_DAMAGED = "copy or export it again"
+# What zipfile and numpy raise for archives that are damaged or hostile.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for every member, so that equal exports are equal files
+
+
+def quantize(real: NDArray[Any], scale: float, zero_point: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return real values as the integers that stand for them, rounded to nearest (ties to even) and clipped.
+
+    The one way in which inputs become a model's, at export as on the device.
+    """
+    limits = np.iinfo(dtype)
+    stored = np.divide(real, np.float32(scale), dtype=np.float32)
+    np.rint(stored, out=stored)
+    stored += zero_point
+    np.maximum(stored, limits.min, out=stored)  # np.clip would take longer than all the rest
+    np.minimum(stored, limits.max, out=stored)
+    return np.asarray(stored.astype(dtype))
+
+
+@dataclass(frozen=True)
+class Port:
+    """A model input or output: its name in the signature, shape without the batch, and how numbers are stored.
+
+    ``scale`` is None for float32. ``minimum`` and ``maximum`` are the range of real values seen in calibration.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def quantize(self, real: NDArray[np.float32]) -> NDArray[Any]:
+        """Return real values as the stored numbers, rounded to nearest and clipped, with a batch dimension of 1."""
+        if self.scale is None:
+            return np.asarray(real, np.float32)[None]
+        return quantize(real, self.scale, self.zero_point, np.dtype(self.dtype))[None]
+
+    def dequantize(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Return stored numbers as float32."""
+        if self.scale is None:
+            return np.asarray(stored, np.float32)
+        return np.asarray((stored.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Integrated-Gradients nodes and weights on [0, 1], and what they were worth on the calibration inputs.
+
+    ``residual_p50`` and ``residual_p90`` are quantiles of ``|f(x) - f(x') - sum(map)| / |f(x) - f(x')|``.
+    """
+
+    steps: int
+    nodes: tuple[float, ...]
+    weights: tuple[float, ...]
+    residual_p50: float | None = None
+    residual_p90: float | None = None
+
+
+@dataclass(frozen=True)
+class ExplanationHead:
+    """One explanation method of the bundle.
+
+    ``predicted`` is the signature that picks the predicted class itself and returns the scores too, ``chosen`` the
+    one that takes a class; ``unit`` is what their output ``map`` is multiplied by to be in logits. ``map_shape`` is
+    the map's shape without dimensions of size 1 along which the model has no extent. ``stored_input`` says whether
+    they read the input as the model stores it (int8) or as float32. ``cost_ratio`` is the measured time of an
+    explanation over that of a plain prediction, on the machine that exported.
+    """
+
+    method: str
+    layer: str
+    map_shape: tuple[int, ...]
+    chosen: str
+    predicted: str | None = None
+    unit: float = 1.0
+    signed: bool = True
+    stored_input: bool = False
+    steps_per_call: int = 0
+    schedules: tuple[Schedule, ...] = ()
+    cost_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check made at export: what was measured, the bound it was held to, and on how many inputs."""
+
+    name: str
+    value: float
+    bound: float
+    passed: bool
+    samples: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one method was worth under one choice of numerics when the choice was made.
+
+    ``cost_ratio`` is its time over a prediction's (per interpolation step, for Integrated Gradients); ``fidelity`` and
+    ``fidelity_p05`` are the median and 5th percentile of the rank correlation with exact arithmetic.
+    """
+
+    numerics: str
+    method: str
+    cost_ratio: float
+    fidelity: float
+    fidelity_p05: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds. ``model_digest`` is the SHA-256 of the model file that was exported."""
+
+    name: str
+    model_digest: str
+    kind: str
+    input: Port
+    output: Port
+    labels: tuple[str, ...]
+    predict: str
+    logits: str | None
+    heads: tuple[ExplanationHead, ...]
+    numerics: str
+    target: str
+    baseline: str
+    runtime: str
+    checks: tuple[Check, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    notes: tuple[str, ...] = ()
+    created_by: str = ""
+    format: int = FORMAT
+    members: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch."""
+        return self.input.shape
+
+    def head(self, method: str) -> ExplanationHead:
+        """Return the head of ``method``; :class:`BundleError` listing what there is."""
+        for head in self.heads:
+            if head.method == method:
+                return head
+        there = ", ".join(head.method for head in self.heads)
+        raise BundleError(f"bundle {self.name!r} has no method {method!r}", f"it explains by {there}; export it again")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: the manifest and every other member's bytes."""
+
+    manifest: Manifest
+    members: Mapping[str, bytes]
+
+    @property
+    def model(self) -> bytes:
+        """The TFLite file: the user's subgraph 0 untouched, and one signature per explanation."""
+        return self.members[MODEL]
+
+    def arrays(self, member: str = GOLDEN) -> dict[str, NDArray[Any]]:
+        """Return the arrays of an ``.npz`` member."""
+        return read_npz(self.members[member], member)
+
+    @property
+    def baseline(self) -> NDArray[np.float32]:
+        """Where Integrated Gradients starts, float32 of the input's shape."""
+        if BASELINE not in self.members:
+            return np.zeros(self.manifest.input_shape, np.float32)
+        baseline = self.arrays(BASELINE).get("baseline")
+        if baseline is None or baseline.shape != self.manifest.input_shape or baseline.dtype.kind != "f":
+            raise BundleError(f"{BASELINE} of bundle {self.manifest.name!r} does not fit its input", _DAMAGED)
+        return np.asarray(baseline, np.float32)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Read and verify a bundle; raises :class:`BundleError` for whatever is not sound."""
+        path = Path(path)
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise BundleError(f"{path.name} is larger than any bundle can be", _DAMAGED)
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"cannot read {path}: {error.strerror}", "give the path of a .why bundle") from error
+        return cls.from_bytes(data, path.name)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "bundle") -> Bundle:
+        """Read and verify a bundle's bytes."""
+        if len(data) < 100 or not data.startswith(b"PK") or data[-64 - len(_SEAL) : -64] != _SEAL:
+            raise BundleError(f"{name} is not a WhyLite bundle, or is cut short", _DAMAGED)
+        if hashlib.sha256(data[:-64]).hexdigest().encode() != data[-64:]:
+            raise BundleError(f"{name} is damaged: its SHA-256 is not the one it was sealed with", _DAMAGED)
+        members = _read_members(data, name)
+        manifest = _read_manifest(members.pop(MANIFEST, None), name)
+        for member, digest in manifest.members.items():
+            if member not in members:
+                raise BundleError(f"{name} lacks its member {member}", _DAMAGED)
+            if hashlib.sha256(members[member]).hexdigest() != digest:
+                raise BundleError(f"{name}: member {member} does not match the manifest", _DAMAGED)
+        if set(members) != set(manifest.members) or MODEL not in members:
+            raise BundleError(f"{name} holds members that its manifest does not name", _DAMAGED)
+        return cls(manifest, members)
+
+    def to_bytes(self) -> bytes:
+        """Return the bundle as a sealed zip; equal bundles give equal bytes."""
+        document = json.dumps(to_json(self.manifest), indent=1, ensure_ascii=False).encode()
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for member, content in {MANIFEST: document, **self.members}.items():
+                entry = zipfile.ZipInfo(member, _EPOCH)
+                start = file.tell() + 30 + len(member.encode()) + 4
+                padding = -start % _ALIGNMENT
+                entry.extra = struct.pack("<HH", 0xD935, padding) + bytes(padding)
+                archive.writestr(entry, content)
+            archive.comment = _SEAL + b"0" * 64
+        data = file.getvalue()[:-64]
+        return data + hashlib.sha256(data).hexdigest().encode()
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle to ``path``, whole or not at all."""
+        write_whole(Path(path), self.to_bytes())
+
+
+def seal(manifest: Manifest, members: Mapping[str, bytes]) -> Bundle:
+    """Return a bundle of these members, their digests entered into the manifest."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    return Bundle(replace(manifest, members=digests), dict(members))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put ``data`` into ``path`` so that no reader ever sees half of it; :class:`BundleError` if it cannot be done."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise BundleError(
+            f"cannot write {path}: {error.strerror}", "choose a folder that exists and has room"
+        ) from error
+
+
+def ensure_writable(path: Path) -> None:
+    """Raise :class:`BundleError` where :func:`write_whole` could not put a file; for long work to ask before."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        probe.touch()
+        probe.unlink()
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+    except OSError as error:
+        raise BundleError(
+            f"cannot write {path}: {error.strerror}", "choose a folder that exists and has room"
+        ) from error
+
+
+def _read_members(data: bytes, name: str) -> dict[str, bytes]:
+    members: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist():
+                if (
+                    entry.compress_type != zipfile.ZIP_STORED
+                    or entry.file_size > len(data)
+                    or entry.filename in members
+                ):
+                    raise BundleError(
+                        f"{name}: member {entry.filename!r} is compressed, repeated or too large", _DAMAGED
+                    )
+                members[entry.filename] = archive.read(entry)
+    except ZIP_ERRORS as error:
+        raise BundleError(f"{name} is not a readable zip: {error}", _DAMAGED) from error
+    return members
+
+
+def _read_manifest(document: bytes | None, name: str) -> Manifest:
+    if document is None:
+        raise BundleError(f"{name} has no {MANIFEST}", _DAMAGED)
+    try:
+        value = json.loads(document)
+        if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
+            raise BundleError(
+                f"{name} has format {value['format']!r}, this is WhyLite for format {FORMAT}", "update WhyLite"
+            )
+        return from_json(Manifest, value)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{name}: {MANIFEST} is not valid: {error}", _DAMAGED) from error
+
+
+def npz_bytes(**arrays: NDArray[Any]) -> bytes:
+    """Return arrays as an ``.npz`` file whose bytes depend on nothing but the arrays."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), content.getvalue())
+    return file.getvalue()
+
+
+def read_npz(data: bytes, name: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays in an ``.npz``; a header that promises more than there is cannot make it allocate."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data):
+                    raise BundleError(f"{name}: {entry.filename!r} is compressed or too large", _DAMAGED)
+                arrays[entry.filename.removesuffix(".npy")] = _read_npy(archive.read(entry))
+    except ZIP_ERRORS as error:
+        raise BundleError(f"{name} is not a readable .npz: {error}", _DAMAGED) from error
+    return arrays
+
+
+def _read_npy(data: bytes) -> NDArray[Any]:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"array format {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if fortran or dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError("an array's size does not match its header")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape)

@@ -1,0 +1,229 @@
+"""Predicting and explaining one input at a time, from a bundle."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import interpreter as interpreters
+from .bundle import GOLDEN, Bundle, ExplanationHead, Manifest
+from .errors import BundleError, InputError, InterpreterError
+from .explanation import Explanation, Flag, Prediction
+from .integrate import Integrator
+
+# The two best scores closer than this (in units of the scores' range): the answer could as well be the other one.
+_SMALL_MARGIN = 0.1
+# A raw residual above this part of f(x) - f(baseline) marks the map.
+RESIDUAL_BOUND = 0.05
+
+
+class Explainer:
+    """Runs the signatures of one bundle in one interpreter. Not for use from several threads at once."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, interpreter: str = "auto") -> None:
+        """Load ``bundle`` into an interpreter; raises ``InterpreterError`` where there is none that takes it."""
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self._interpreter, self.runtime = interpreters.load(bundle.model, threads=threads, interpreter=interpreter)
+        self._runners: dict[str, Callable[..., dict[str, NDArray[Any]]]] = {}
+        self._integrators: dict[str, Integrator] = {}
+
+    @classmethod
+    def load(cls, path: str | Path, *, threads: int = 1, interpreter: str = "auto") -> Explainer:
+        """Open and verify a bundle and load it; raises ``BundleError`` or ``InterpreterError``."""
+        return cls(Bundle.open(path), threads=threads, interpreter=interpreter)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The explanation methods the bundle has."""
+        return tuple(head.method for head in self.manifest.heads)
+
+    def answers_too(self, method: str) -> bool:
+        """Whether explaining the predicted class by ``method`` gives the scores as well, at no extra cost."""
+        return self.manifest.head(method).predicted is not None
+
+    def check_golden(self) -> int:
+        """Return how many of the bundle's golden inputs have other raw scores here, in any bit, than were recorded.
+
+        That is no error: another runtime may differ by a few of the least significant bits. Raises
+        :class:`BundleError` where the bundle holds no golden vectors or none of this model.
+        """
+        golden = self.bundle.arrays() if GOLDEN in self.bundle.members else {}
+        nothing = np.zeros(())
+        x, recorded = golden.get("x", nothing), golden.get("scores", nothing)
+        fits = x.dtype == np.float32 and x.shape[1:] == self.manifest.input_shape and x.shape[:1] == recorded.shape[:1]
+        if not fits:
+            raise BundleError(f"bundle {self.manifest.name!r} holds no {GOLDEN} of its model", "export it again")
+        predict, given, asked = self._runner(self.manifest.predict), self.manifest.input, self.manifest.output.name
+        found = (predict(**{given.name: given.quantize(sample)})[asked][0] for sample in x)
+        return sum(here.tobytes() != there.tobytes() for here, there in zip(found, recorded, strict=True))
+
+    def predict(self, x: ArrayLike) -> Prediction:
+        """Return the scores of ``x``, float of the model's input shape without the batch.
+
+        Raises :class:`InputError` for an input of another shape or with values that are not finite.
+        """
+        return self._predict(self._window(x))
+
+    def _predict(self, window: _Window) -> Prediction:
+        latency: dict[str, int] = {}
+        stored = self._stored(window, latency)
+        outputs = self._timed(latency, "predict", self.manifest.predict, {self.manifest.input.name: stored})
+        scores = self._scores(outputs)
+        return Prediction(scores, int(scores.argmax()), latency)
+
+    def explain(
+        self,
+        x: ArrayLike,
+        method: str | None = None,
+        class_index: int | None = None,
+        deadline_ms: float | None = None,
+        steps: int | None = None,
+        prediction: Prediction | None = None,
+    ) -> Explanation:
+        """Return the attribution of one class for ``x``, float of the model's input shape without the batch.
+
+        ``method`` defaults to the bundle's first, ``class_index`` to the predicted class; ``prediction`` is what
+        :meth:`predict` said of this very input, to spare asking again. ``steps`` picks a schedule of Integrated
+        Gradients (by default the one that left the least unexplained in calibration); ``deadline_ms`` is the time the
+        whole call may take, and picks the longest schedule that fits it by the times measured so far, marking the
+        result ``Flag.DEADLINE`` where that is not the one asked for. Raises :class:`InputError` for a bad input or
+        class, or for steps of a method that takes none.
+        """
+        begin = time.monotonic_ns()
+        head = self.manifest.head(method or self.manifest.heads[0].method)
+        if class_index is not None and not 0 <= class_index < len(self.manifest.labels):
+            raise InputError(f"there is no class {class_index}", f"classes are 0 to {len(self.manifest.labels) - 1}")
+        if steps is not None and not head.schedules:
+            raise InputError(f"method {head.method!r} takes no interpolation steps", "leave steps away")
+        window = self._window(x)
+        if class_index is None and prediction is None and head.predicted is not None:
+            return self._explain_predicted(window, head)
+        prediction = prediction or self._predict(window)
+        chosen = prediction.class_index if class_index is None else class_index
+        latency = dict(prediction.latency)
+        real = window.real
+        flags, residual, count = Flag.NONE, None, 1
+        if head.schedules:
+            left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
+            start = time.monotonic_ns()
+            result = self._integrator(head).integrate(real, chosen, steps=steps, time_left_ns=left)
+            latency["explain"] = time.monotonic_ns() - start
+            attribution, residual, count = result.attribution, result.residual, result.steps
+            flags |= Flag.DEADLINE if result.shortened else Flag.NONE
+            flags |= Flag.RESIDUAL_OVER_BOUND if abs(residual) > RESIDUAL_BOUND * abs(result.change) else Flag.NONE
+        else:
+            classes = np.asarray([chosen], np.int32)
+            given = self.manifest.input.quantize(real) if head.stored_input else real[None]
+            outputs = self._timed(latency, "explain", head.chosen, {"x": given, "class_index": classes})
+            attribution = outputs["map"] * np.float32(head.unit)
+        flags |= self._flags(window, prediction.scores, attribution, head)
+        return Explanation(
+            prediction.scores, chosen, latency, head.method, attribution.reshape(head.map_shape), residual, count, flags
+        )
+
+    def _explain_predicted(self, window: _Window, head: ExplanationHead) -> Explanation:
+        """One pass through the signature that picks the class in the graph; its whole time is phase "predict"."""
+        assert head.predicted is not None
+        latency: dict[str, int] = {}
+        outputs = self._timed(latency, "predict", head.predicted, {"x": self._stored(window, latency)})
+        scores = self._scores(outputs, "scores")
+        attribution = outputs["map"] * np.float32(head.unit)
+        flags = self._flags(window, scores, attribution, head)
+        class_index = int(outputs["class_index"][0])
+        shaped = attribution.reshape(head.map_shape)
+        return Explanation(scores, class_index, latency, head.method, shaped, None, 1, flags)
+
+    def _integrator(self, head: ExplanationHead) -> Integrator:
+        if head.method not in self._integrators:
+            assert self.manifest.logits is not None
+            self._integrators[head.method] = Integrator(
+                head, self.bundle.baseline, self._runner(head.chosen), self._runner(self.manifest.logits)
+            )
+        return self._integrators[head.method]
+
+    def _runner(self, signature: str) -> Callable[..., dict[str, NDArray[Any]]]:
+        if signature not in self._runners:
+            self._runners[signature] = self._guarded(signature)
+        return self._runners[signature]
+
+    def _window(self, x: ArrayLike) -> _Window:
+        """Return an input as float32 with its range; raises :class:`InputError` where it cannot be one."""
+        real = np.asarray(x, np.float32)
+        if real.shape != self.manifest.input_shape:
+            raise InputError(
+                f"an input of shape {list(real.shape)} does not fit {self.manifest.name!r}",
+                f"pass float values of shape {list(self.manifest.input_shape)}, without a batch dimension",
+            )
+        window = _Window(real, float(real.min()), float(real.max()))
+        if not (math.isfinite(window.low) and math.isfinite(window.high)):
+            raise InputError("the input holds values that are not finite", "look at the sensor or file it came from")
+        return window
+
+    def _stored(self, window: _Window, latency: dict[str, int]) -> NDArray[Any]:
+        """Return the input as the model stores it, and note the time that took."""
+        start = time.monotonic_ns()
+        stored = self.manifest.input.quantize(window.real)
+        latency["quantize"] = time.monotonic_ns() - start
+        return stored
+
+    def _timed(
+        self, latency: dict[str, int], phase: str, signature: str, inputs: dict[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        runner = self._runner(signature)
+        start = time.monotonic_ns()
+        outputs = runner(**inputs)
+        latency[phase] = time.monotonic_ns() - start
+        return outputs
+
+    def _guarded(self, signature: str) -> Callable[..., dict[str, NDArray[Any]]]:
+        """Return a signature as a function that fails with an error of ours."""
+        try:
+            run: Callable[..., dict[str, NDArray[Any]]] = self._interpreter.get_signature_runner(signature)
+        except ValueError as error:
+            raise BundleError(
+                f"bundle {self.manifest.name!r} has no signature {signature!r} in its model", "export it again"
+            ) from error
+
+        def call(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            try:
+                return run(**inputs)
+            except (RuntimeError, ValueError) as error:
+                raise InterpreterError(
+                    f"{self.runtime.name} {self.runtime.version} failed in {signature!r}: {str(error).strip()}",
+                    "export the model again with this runtime, or choose another with --interpreter",
+                ) from error
+
+        return call
+
+    def _scores(self, outputs: dict[str, NDArray[Any]], name: str | None = None) -> NDArray[np.float32]:
+        return self.manifest.output.dequantize(outputs[name or self.manifest.output.name].reshape(-1))
+
+    def _flags(
+        self, window: _Window, scores: NDArray[np.float32], attribution: NDArray[np.float32], head: ExplanationHead
+    ) -> Flag:
+        """Return what can be said of any explanation: see :class:`Flag`."""
+        flags = Flag.NONE if attribution.any() else Flag.ZERO_MAP
+        ordered = sorted(scores.tolist())
+        if len(ordered) > 1 and ordered[-1] - ordered[-2] < _SMALL_MARGIN * (ordered[-1] - ordered[0]):
+            flags |= Flag.SMALL_MARGIN
+        port = self.manifest.input
+        if port.minimum is not None and port.maximum is not None:
+            flags |= Flag.OUT_OF_RANGE if window.low < port.minimum or window.high > port.maximum else Flag.NONE
+        return flags if head.signed else flags | Flag.VISUAL_AID
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One checked input: float32 values and their range."""
+
+    real: NDArray[np.float32]
+    low: float
+    high: float

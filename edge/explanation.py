@@ -1,0 +1,53 @@
+"""What the device says about one input: a prediction, and the reason for it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Flag(enum.IntFlag):
+    """What a reader of an explanation must know before trusting it; travels with every map."""
+
+    NONE = 0
+    RESIDUAL_OVER_BOUND = 1  # completeness residual larger than the bundle's bound
+    ZERO_MAP = 2  # nothing speaks for the class: the map is zero everywhere
+    SATURATED = 4  # map values were clipped on the way
+    SMALL_MARGIN = 8  # the two best classes are nearly equal
+    OUT_OF_RANGE = 16  # the input leaves the range seen in calibration
+    VISUAL_AID = 32  # the method keeps only positive gradients: not evidence
+    DEADLINE = 64  # fewer interpolation steps than asked for, to keep the deadline
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Scores of one input.
+
+    ``scores`` is float32 ``[classes]``, dequantised model output (probabilities where the model ends in a softmax);
+    ``latency`` maps a phase ("quantize", "predict", "explain") to nanoseconds of the monotonic clock.
+    """
+
+    scores: NDArray[np.float32]
+    class_index: int
+    latency: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explanation(Prediction):
+    """A prediction and the attribution of ``class_index``.
+
+    ``map`` is float32 in units of the class's logit. GradCAM: the target layer's spatial extent, ``[h, w]`` (``[w]``
+    for a 1-D model), never negative. Saliency: the model's input shape without the batch, logit per input unit.
+    Integrated Gradients: the same shape, logit. ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, and
+    ``None`` for methods that promise no completeness; ``steps`` is the number of gradient evaluations.
+    """
+
+    method: str = ""
+    map: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    residual: float | None = None
+    steps: int = 0
+    flags: Flag = Flag.NONE

@@ -1,0 +1,132 @@
+"""Integrated Gradients on the device: a schedule from the bundle, run a batch of steps at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import ExplanationHead, Schedule
+from .errors import InputError
+
+Runner = Callable[..., dict[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Integral:
+    """An attribution (float32, the input's shape, logits) with its raw completeness residual, also in logits.
+
+    ``change`` is ``f(x) - f(baseline)``, ``residual`` what of it the attribution does not account for; ``shortened``
+    says that fewer steps were taken than asked for.
+    """
+
+    attribution: NDArray[np.float32]
+    residual: float
+    change: float
+    steps: int
+    shortened: bool
+
+
+class Integrator:
+    """Runs the interpolation steps of one head, and knows how long they take here."""
+
+    def __init__(self, head: ExplanationHead, baseline: NDArray[np.float32], steps: Runner, logits: Runner) -> None:
+        self._head = head
+        self._baseline = np.asarray(baseline, np.float32)[None]
+        self._run_steps = steps
+        self._run_logits = logits
+        self._schedules = sorted(head.schedules, key=lambda schedule: schedule.steps)
+        self._baseline_logits: NDArray[np.float32] | None = None
+        self._call_ns = 0.0  # exponential mean of the time of one call
+
+    def integrate(
+        self, x: NDArray[np.float32], class_index: int, *, steps: int | None = None, time_left_ns: float | None = None
+    ) -> Integral:
+        """Integrate from the baseline to ``x`` (float32, input shape) for one class.
+
+        ``steps`` asks for a schedule of the bundle by its length; ``time_left_ns`` shortens it to one that fits.
+        Raises :class:`InputError` where the bundle has no schedule of that length.
+        """
+        wanted = self._schedule(steps)
+        start = time.monotonic_ns()
+        change = self._change(x[None], class_index)
+        if time_left_ns is not None:
+            self._learn_cost(x[None], class_index)
+            time_left_ns -= time.monotonic_ns() - start
+        schedule = self._fitting(wanted, time_left_ns)
+        total = np.zeros_like(self._baseline)
+        size = self._head.steps_per_call
+        for first in range(0, schedule.steps, size):
+            nodes, weights = (_filled(part[first : first + size], size) for part in (schedule.nodes, schedule.weights))
+            total += self._call(x[None], nodes, weights, class_index)
+        attribution = (total * np.float32(self._head.unit) * (x[None] - self._baseline))[0]
+        residual = change - float(attribution.sum(dtype=np.float64))
+        return Integral(attribution, residual, change, schedule.steps, schedule.steps < wanted.steps)
+
+    def _call(
+        self, x: NDArray[np.float32], nodes: NDArray[np.float32], weights: NDArray[np.float32], class_index: int
+    ) -> NDArray[np.float32]:
+        start = time.monotonic_ns()
+        outputs = self._run_steps(
+            x=x,
+            baseline=self._baseline,
+            alphas=nodes,
+            weights=weights,
+            class_index=np.asarray([class_index], np.int32),
+        )
+        elapsed = time.monotonic_ns() - start
+        self._call_ns = elapsed if not self._call_ns else 0.8 * self._call_ns + 0.2 * elapsed
+        return outputs["map"]
+
+    def _learn_cost(self, x: NDArray[np.float32], class_index: int) -> None:
+        """Time one call where none has been timed, after one that prepares the graph."""
+        if not self._call_ns:
+            nothing = np.zeros(self._head.steps_per_call, np.float32)
+            self._call(x, nothing, nothing, class_index)
+            self._call_ns = 0.0
+            self._call(x, nothing, nothing, class_index)
+
+    def _change(self, x: NDArray[np.float32], class_index: int) -> float:
+        """Return f(x) - f(baseline); the baseline's logits are computed once."""
+        if self._baseline_logits is None:
+            self._baseline_logits = self._run_logits(x=self._baseline)["logits"].reshape(-1)
+        return float(self._run_logits(x=x)["logits"].reshape(-1)[class_index] - self._baseline_logits[class_index])
+
+    def _schedule(self, steps: int | None) -> Schedule:
+        if steps is None:
+            return default_schedule(self._schedules)
+        for schedule in self._schedules:
+            if schedule.steps == steps:
+                return schedule
+        there = ", ".join(str(schedule.steps) for schedule in self._schedules)
+        raise InputError(f"the bundle has no schedule of {steps} steps", f"it has schedules of {there}")
+
+    def _fitting(self, wanted: Schedule, time_left_ns: float | None) -> Schedule:
+        """Return the longest schedule up to ``wanted`` that fits the time left; the shortest where none does."""
+        if time_left_ns is None:
+            return wanted
+        size = self._head.steps_per_call
+        fitting = self._schedules[0]
+        for schedule in self._schedules:
+            if schedule.steps <= wanted.steps and -(-schedule.steps // size) * self._call_ns <= time_left_ns:
+                fitting = schedule
+        return fitting if fitting.steps <= wanted.steps else wanted
+
+
+def default_schedule(schedules: Sequence[Schedule]) -> Schedule:
+    """Return the schedule that left the least unexplained in 9 of 10 calibration inputs; the longest if none says."""
+    measured = [schedule for schedule in schedules if schedule.residual_p90 is not None]
+    if not measured:
+        return max(schedules, key=lambda schedule: schedule.steps)
+    return min(measured, key=lambda schedule: (schedule.residual_p90 or 0.0, schedule.steps))
+
+
+def _filled(values: tuple[float, ...], size: int) -> NDArray[np.float32]:
+    """Return values as an array of ``size``; what is left over weighs nothing."""
+    array = np.zeros(size, np.float32)
+    array[: len(values)] = values
+    return array

@@ -1,0 +1,245 @@
+"""The thread that owns a device's port: sends what waits, repeats SESSION and HEALTH, answers the host."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from edge import vitals
+from edge.errors import LinkError
+from edge.latency import NANOSECONDS, Phase, clock
+from edge.outbox import Outbox
+from edge.wire.cbor import WireError
+from edge.wire.framing import frame
+from edge.wire.port import Port, backoff
+from edge.wire.receiver import Receiver
+from edge.wire.records import (
+    Error,
+    Health,
+    Latency,
+    Ping,
+    Pong,
+    Record,
+    Request,
+    Result,
+    Session,
+    clip,
+    encode,
+)
+
+SESSION_PERIOD = 3.0  # seconds between repetitions
+HEALTH_PERIOD = 5.0
+_SHARE = 50  # SESSION takes at most one part in so many of the link's time
+_SLICE = 0.1  # seconds that one write may wait
+_STALL = 2.0  # seconds without a byte taken after which nobody waits for the host any more
+_GOODBYE = 1.0  # seconds that the last frames may take
+_REMEMBERED = 256  # results whose sending times wait for their LATENCY
+
+_log = logging.getLogger(__name__)
+
+
+class Sender:
+    """Sends records over a port from a thread of its own; opening raises LinkError, losing the port later does not.
+
+    ``session`` makes the record that introduces the device, ``time`` gives the ticks of the session's clock.
+    """
+
+    def __init__(self, url: str, baud: int, session: Callable[[], Session], time: Callable[[], int]) -> None:
+        self._url, self._baud, self._session, self._time = url, baud, session, time
+        self.outbox = Outbox()
+        self.sent: Counter[int] = Counter()  # frames written, by record code
+        self.said_goodbye = False
+        self._changed = threading.Condition()  # guards the outbox
+        self._host = threading.Event()
+        self._closing = threading.Event()
+        self._deadline: float = math.inf  # on the clock; finite once closing
+        self._receiver = Receiver()
+        self._urgent: deque[Record] = deque(maxlen=16)
+        self._sending: dict[int, tuple[int, int]] = {}  # result sequence: nanoseconds queued, sending
+        self._number = self._produced = self._stalls = self._reconnects = 0
+        self._stalled = False
+        self._session_due = self._health_due = 0
+        self._port = Port(url, baud)
+        self._thread = threading.Thread(target=self._work, name="link", daemon=True)
+        self._thread.start()
+
+    def post(self, *records: Record) -> None:
+        """Hand in records that are of use only together; never waits for the link."""
+        with self._changed:
+            self._produced += isinstance(records[0], Result)
+            self.outbox.put(*records)
+        self._port.wake()
+
+    def count_dropped(self, code: int) -> None:
+        """Count a record as dropped that was never made."""
+        with self._changed:
+            self.outbox.dropped[code] += 1
+
+    def wait_for_host(self, seconds: float) -> bool:
+        """Wait until a host has spoken; False if none did in time."""
+        return self._host.wait(seconds)
+
+    def wait_for_room(self, seconds: float) -> bool:
+        """Wait while records pile up; False if they still do. True, too, where waiting is in vain: a stalled host."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._stalled or not self.outbox.crowded, seconds)
+
+    def close(self, patience: float) -> None:
+        """Send what waits for at most ``patience`` seconds, drop the rest, send the final HEALTH and close the port."""
+        self._deadline = clock() + patience * NANOSECONDS
+        self._closing.set()
+        self._port.wake()
+        self._thread.join()
+        self.outbox.clear()
+
+    def _work(self) -> None:
+        try:
+            while not self.said_goodbye:
+                try:
+                    with self._port:
+                        self._converse(self._port)
+                except LinkError as error:
+                    _log.warning("%s", error.cause)
+                    if not self._reopen():
+                        return
+        finally:
+            self._set_stalled(True)  # nobody waits for a thread that is gone
+
+    def _reopen(self) -> bool:
+        """Open a lost port again, as soon as that is possible; False if the sender closes first."""
+        self._set_stalled(True)
+        for delay in backoff():
+            self._closing.wait(delay)
+            if self._closing.is_set():
+                return False
+            try:
+                self._port = Port(self._url, self._baud)
+            except LinkError:
+                continue  # still away
+            self._reconnects += 1
+            self._set_stalled(False)
+            return True
+        return False
+
+    def _converse(self, port: Port) -> None:
+        """Send and listen until closed; LinkError when the port is lost or the host will not take the last frames."""
+        self._receiver.restart()
+        self._session_due = 0
+        while True:
+            self._listen(port)
+            record, waited = self._next()
+            if record is not None:
+                self._send(port, record, waited)
+            elif self._closing.is_set():
+                self._send(port, self._health(final=True), 0)
+                self.said_goodbye = True
+                return
+            else:
+                due = min(self._session_due, self._health_due, self._deadline)
+                port.wait(max(0.0, (due - clock()) / NANOSECONDS))
+
+    def _next(self) -> tuple[Record | None, int]:
+        """Return what to send next, and how long it has waited."""
+        now = clock()
+        if self._urgent:
+            return self._urgent.popleft(), 0
+        if now >= self._session_due:
+            return self._session(), 0
+        if now >= self._health_due:
+            self._health_due = now + int(HEALTH_PERIOD * NANOSECONDS)
+            return self._health(), 0
+        with self._changed:
+            if now >= self._deadline:
+                self.outbox.clear()
+            taken = self.outbox.take()
+            self._changed.notify_all()
+        return taken or (None, 0)
+
+    def _send(self, port: Port, record: Record, waited: int) -> None:
+        """Write one record's frame, however long the host takes to read it, unless the sender closes."""
+        try:
+            rest = frame(encode(self._complete(record), self._number))
+        except WireError as error:
+            self.count_dropped(record.code)
+            cause = clip(f"{type(record).__name__} cannot be sent: {error.cause}")
+            self._urgent.append(Error(time=self._time(), kind="WireError", cause=cause, hint=clip(error.hint)))
+            return
+        self._number += 1
+        start = moved = clock()
+        while rest:
+            taken = port.write(rest, _SLICE)
+            rest = rest[taken:]
+            now = clock()
+            if taken:
+                moved = now
+                self._set_stalled(False)
+            elif now > self._deadline + _GOODBYE * NANOSECONDS:
+                raise LinkError(f"port {port.url} takes no more bytes", "is the host still reading?")
+            elif now > moved + _STALL * NANOSECONDS:
+                self._set_stalled(True)
+            if rest:
+                self._listen(port)
+        self.sent[record.code] += 1
+        self._note(record, waited, clock() - start)
+
+    def _note(self, record: Record, waited: int, took: int) -> None:
+        """Remember what a later record wants to know of this one."""
+        if isinstance(record, Session):
+            self._session_due = clock() + max(int(SESSION_PERIOD * NANOSECONDS), _SHARE * took)
+        elif isinstance(record, Result):
+            self._sending[record.sequence] = waited, took
+            if len(self._sending) > _REMEMBERED:
+                del self._sending[next(iter(self._sending))]
+
+    def _complete(self, record: Record) -> Record:
+        """Fill in what is known only at the moment of sending."""
+        if isinstance(record, Pong):
+            return replace(record, sent=self._time())
+        if isinstance(record, Latency) and record.sequence in self._sending:
+            waited, took = self._sending.pop(record.sequence)
+            return replace(record, phases=record.phases | {Phase.QUEUE.value: waited, Phase.SEND.value: took})
+        return record
+
+    def _listen(self, port: Port) -> None:
+        """Take in what the host says."""
+        for received in self._receiver.feed(port.read()):
+            match received.record:
+                case Ping(token=token):
+                    self._urgent.append(Pong(token=token, received=self._time(), sent=0))
+                case Request(what=Session.code):
+                    self._session_due = 0
+                case Request(what=Health.code):
+                    self._health_due = 0
+                case _:
+                    continue
+            self._host.set()
+
+    def _health(self, *, final: bool = False) -> Health:
+        with self._changed:
+            return Health(
+                time=self._time(),
+                produced=self._produced,
+                sent=dict(self.sent),
+                dropped=dict(self.outbox.dropped),
+                queued=len(self.outbox),
+                queued_bytes=self.outbox.bytes,
+                stalls=self._stalls,
+                reconnects=self._reconnects,
+                bad_frames=self._receiver.counts.bad_frames,
+                memory=vitals.memory(),
+                temperature=vitals.temperature(),
+                throttled=vitals.throttled(),
+                final=final,
+            )
+
+    def _set_stalled(self, stalled: bool) -> None:
+        if stalled == self._stalled:
+            return
+        with self._changed:
+            self._stalls += stalled
+            self._stalled = stalled
+            self._changed.notify_all()

@@ -1,0 +1,83 @@
+"""Windows stored in a ``.npz``: ``x`` [N, ...] as the model was trained on it, and perhaps ``y`` [N], the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import ZIP_ERRORS
+from edge.errors import InputError
+from edge.latency import clock
+from edge.sources import Window
+
+_SAVE = "save it with numpy.savez(file, x=..., y=...)"
+_DAMAGED = (*ZIP_ERRORS, KeyError, MemoryError, SyntaxError, TypeError)  # the latter from numpy.load alone
+
+
+@dataclass(frozen=True)
+class StoredWindows:
+    """Windows from a file, in its order; sequence numbers are their positions in it."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64] | None
+
+    def __iter__(self) -> Iterator[Window]:
+        for sequence in range(len(self.x)):
+            start = clock()
+            x = np.ascontiguousarray(self.x[sequence])
+            truth = None if self.y is None else int(self.y[sequence])
+            yield Window(sequence, x, clock() - start, truth)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def open(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:
+    """Read the file ``location``; InputError where it is no such file or does not fit the model."""
+    arrays = _read(Path(location))
+    x, y = arrays["x"], arrays.get("y")
+    if x.dtype.kind not in "fiu" or x.shape[1:] != shape or not len(x):
+        wanted = ", ".join(["N", *map(str, shape)])
+        raise InputError(
+            f"{location}: x is {x.dtype} {list(x.shape)}, and the model takes float32 [{wanted}]",
+            "cut and scale the windows as for training",
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity then, and refused
+        x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        raise InputError(
+            f"{location}: window {_first_bad(x)} holds NaN or infinity, or more than float32 can",
+            "leave such windows out",
+        )
+    if y is None:
+        return StoredWindows(x, None)
+    if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or (y < 0).any() or (y >= classes).any():
+        raise InputError(
+            f"{location}: y is {y.dtype} {list(y.shape)}, and {len(x)} class indices below {classes} are wanted",
+            "save y as integers, one per window, or leave it out",
+        )
+    return StoredWindows(x, y.astype(np.int64))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} is not a .npz", _SAVE)
+        with file:
+            if "x" not in file.files:
+                raise InputError(f"{path} has no array 'x'", f"it has {', '.join(file.files) or 'nothing'}; {_SAVE}")
+            return {name: file[name] for name in file.files if name in {"x", "y"}}
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}", "check the path after npz:") from error
+    except _DAMAGED as error:
+        raise InputError(f"cannot read {path}: {error}", _SAVE) from error
+
+
+def _first_bad(x: NDArray[Any]) -> int:
+    return int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])

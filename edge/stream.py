@@ -1,0 +1,185 @@
+"""What the device finds out becomes records: sessions, results, explanations, latencies, errors and log lines."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from types import TracebackType
+from typing import Protocol, Self
+
+from edge import vitals
+from edge.errors import WhyLiteError
+from edge.explanation import Explanation, Flag, Prediction
+from edge.latency import NANOSECONDS, Lap, clock
+from edge.sender import Sender
+from edge.wire import codecs
+from edge.wire.cbor import Fault, WireError
+from edge.wire.records import MAX_LABEL, PROTOCOL, Error, Latency, Log, Map, Result, Session, clip
+
+CHUNK = 1024  # bytes of map in one frame: a result waits at most 12 ms behind one at 921600 baud
+LABEL_BYTES = 32768  # of label table that a SESSION carries
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a stream did, by record code; ``complete`` unless the host stopped reading before the end."""
+
+    frames: Counter[int]
+    dropped: Counter[int]
+    complete: bool
+
+
+class Stream:
+    """Sends what the device finds out over the port ``url``; LinkError if it cannot be opened.
+
+    ``session`` introduces the device (see ``introduction``). ``encoding`` is a name in ``edge.wire.codecs.CODECS``.
+    A port that is lost later is reopened; meanwhile records wait, and are dropped and counted when they are too many.
+    """
+
+    def __init__(self, url: str, baud: int, session: Session, encoding: str = "int8") -> None:
+        self._methods = session.methods
+        self._encoding = encoding
+        self._began = clock()
+        self._sender = Sender(url, baud, lambda: replace(session, time=self._time()), self._time)
+        self.wait_for_host = self._sender.wait_for_host
+        self.wait_for_room = self._sender.wait_for_room
+
+    def result(self, sequence: int, prediction: Prediction, truth: int | None = None) -> None:
+        """Send the answer to one window, ahead of every explanation that still waits."""
+        scores = tuple(float(score) for score in prediction.scores)
+        if not all(map(math.isfinite, scores)):
+            raise WireError(Fault.RECORD, f"the model's scores for window {sequence} are not finite")
+        index = int(prediction.class_index)
+        self._sender.post(Result(sequence=sequence, class_index=index, scores=scores, time=self._time(), truth=truth))
+
+    def explanation(self, sequence: int, explanation: Explanation) -> None:
+        """Send the map of one window in chunks: all of it, or nothing."""
+        self._sender.post(*chunks(sequence, explanation, self._methods.index(explanation.method), self._encoding))
+
+    def no_explanation(self) -> None:
+        """Count an explanation for which the deadline left no time as dropped."""
+        self._sender.count_dropped(Map.code)
+
+    def latency(self, sequence: int, lap: Lap) -> None:
+        """Send how long one window took; how long its result waited and was written is added on the way out."""
+        phases = {phase.value: ticks for phase, ticks in lap.phases.items()}
+        methods = {self._methods.index(name): ticks for name, ticks in lap.methods.items()}
+        self._sender.post(Latency(sequence=sequence, phases=phases, methods=methods))
+
+    def failure(self, error: WhyLiteError, sequence: int | None = None) -> None:
+        """Send an error that one window met, or all of them."""
+        kind, cause, hint = clip(type(error).__name__, MAX_LABEL), clip(error.cause), clip(error.hint)
+        self._sender.post(Error(time=self._time(), kind=kind, cause=cause, hint=hint, sequence=sequence))
+
+    def log(self, level: int, text: str) -> None:
+        """Send a line for people; ``level`` as in Python's logging."""
+        self._sender.post(Log(time=self._time(), level=max(0, min(level, 255)), text=clip(text)))
+
+    def close(self, patience: float = 5.0) -> Sent:
+        """Send what waits for at most ``patience`` seconds, drop and count the rest, and say goodbye to the host."""
+        self._sender.close(patience)
+        return Sent(self._sender.sent, self._sender.outbox.dropped, self._sender.said_goodbye)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _time(self) -> int:
+        return clock() - self._began
+
+
+class LogHandler(logging.Handler):
+    """Sends what Python's logging says over the link, as LOG records."""
+
+    def __init__(self, stream: Stream, level: int = logging.INFO) -> None:
+        super().__init__(level)
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one line."""
+        self._stream.log(record.levelno, self.format(record))
+
+
+class Manifest(Protocol):
+    """What the link tells of a bundle."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the model, in hexadecimal."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input, without the batch."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the classes, in the order of the scores."""
+        ...
+
+
+def introduction(manifest: Manifest, methods: Sequence[str], runtime: str) -> Session:
+    """Return the SESSION record of a device that is about to run a bundle, with a random id.
+
+    Labels are cut to 64 bytes each and the table to 32 KiB; a class beyond it goes by its number.
+    """
+    labels: list[str] = []
+    room = LABEL_BYTES
+    for label in manifest.labels:
+        short = clip(label, MAX_LABEL)
+        room -= len(short.encode()) + 2
+        if room < 0:
+            break
+        labels.append(short)
+    return Session(
+        protocol=PROTOCOL,
+        session=secrets.token_bytes(8),
+        time=0,
+        clock_hz=NANOSECONDS,
+        board=clip(vitals.board(), MAX_LABEL),
+        software=f"whylite {version('whylite')}",
+        runtime=clip(runtime, MAX_LABEL),
+        model=clip(manifest.name, MAX_LABEL),
+        model_digest=bytes.fromhex(manifest.model_digest),
+        input_shape=manifest.input_shape,
+        methods=tuple(methods),
+        labels=tuple(labels),
+    )
+
+
+def chunks(sequence: int, explanation: Explanation, method: int, encoding: str) -> list[Map]:
+    """Return the MAP records of an explanation; ``method`` is its place in the SESSION's list of methods."""
+    coded = codecs.encode(explanation.map, encoding)
+    flags = explanation.flags | (Flag.SATURATED if coded.saturated else Flag.NONE)
+    residual = explanation.residual
+    whole = Map(
+        sequence=sequence,
+        method=method,
+        class_index=int(explanation.class_index),
+        shape=explanation.map.shape,
+        encoding=coded.encoding,
+        deflated=coded.deflated,
+        scale=coded.scale,
+        zero_point=coded.zero_point,
+        residual=None if residual is None or not math.isfinite(residual) else float(residual),
+        steps=explanation.steps,
+        flags=int(flags),
+        data=b"",
+    )
+    pieces = [coded.data[at : at + CHUNK] for at in range(0, len(coded.data), CHUNK)] or [b""]
+    return [replace(whole, chunk=i, chunks=len(pieces), data=piece) for i, piece in enumerate(pieces)]

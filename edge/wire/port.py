@@ -1,0 +1,147 @@
+"""A serial port, pty, USB gadget or socket as both ends of the link use it: no call waits longer than it was told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import select
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import serial
+
+from edge.errors import LinkError
+
+DEFAULT_BAUD = 921600
+_POLL = 0.02  # seconds between looks at a port that cannot be waited for
+_READ = 65536
+
+
+class Port:
+    """An open port.
+
+    ``url`` is whatever ``serial.serial_for_url`` takes. The port is opened exclusively where the system can do that.
+    Every method raises LinkError when the port is gone.
+    """
+
+    def __init__(self, url: str, baud: int = DEFAULT_BAUD) -> None:
+        self.url = url
+        try:
+            self._serial = serial.serial_for_url(
+                url, baudrate=baud, timeout=0, write_timeout=1, exclusive=True if os.name == "posix" else None
+            )
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise LinkError(f"cannot open port {url}: {_reason(error)}", _hint(error)) from error
+        self._descriptor = _descriptor(self._serial)
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+
+    def read(self) -> bytes:
+        """Return what has arrived, at most 64 KiB and perhaps nothing, without waiting."""
+        try:
+            if self._descriptor is None:
+                return bytes(self._serial.read(min(_READ, self._serial.in_waiting)))
+            if not select.select([self._descriptor], [], [], 0)[0]:
+                return b""
+            data = os.read(self._descriptor, _READ)
+        except BlockingIOError:
+            return b""
+        except (serial.SerialException, OSError) as error:
+            raise self._lost(_reason(error)) from error
+        if not data:
+            raise self._lost("the other end has closed it")
+        return data
+
+    def write(self, data: bytes, patience: float) -> int:
+        """Write what the port takes and return how many bytes that was; 0 after ``patience`` seconds of taking none."""
+        try:
+            if self._descriptor is None:
+                return int(self._serial.write(data) or 0)
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:
+                select.select([], [self._descriptor], [], patience)
+                return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+        except (serial.SerialException, OSError, queue.Full) as error:
+            raise self._lost(_reason(error)) from error
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something arrives, ``wake`` is called, or the time is over."""
+        if self._descriptor is None:
+            if not self._serial.in_waiting:
+                select.select([self._wake_read], [], [], min(seconds, _POLL))
+        else:
+            select.select([self._descriptor, self._wake_read.fileno()], [], [], seconds)
+        self._clear()
+
+    def wake(self) -> None:
+        """End a ``wait``; may be called from any thread."""
+        try:
+            self._wake_write.send(b"\x00")
+        except OSError:
+            return  # full of wake-ups, or closed since: in both cases nobody sleeps
+
+    def close(self) -> None:
+        """Close the port; what the system has already taken still leaves it."""
+        self._serial.close()
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _clear(self) -> None:
+        try:
+            self._wake_read.recv(4096)
+        except BlockingIOError:
+            return
+
+    def _lost(self, why: str) -> LinkError:
+        return LinkError(f"lost port {self.url}: {why}", "check the cable and the other end's power")
+
+
+def backoff() -> Iterator[float]:
+    """Yield how long to wait before each attempt to reopen a lost port, in seconds."""
+    delay = 0.1
+    while True:
+        yield delay
+        delay = min(2 * delay, 5.0)
+
+
+def _descriptor(port: Any) -> int | None:
+    """Return what ``select`` can wait for, and None for ports that only pyserial itself can read."""
+    if os.name != "posix":
+        return None
+    try:
+        return int(port.fileno())
+    except OSError:  # loop:// and rfc2217:// have none
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system says is wrong, without the number and port that pyserial wraps around it."""
+    match (error.__context__ or error).args:
+        case (int(), str(words)):
+            return words
+        case _:
+            return str(error)
+
+
+def _hint(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number in {errno.EAGAIN, errno.EBUSY}:
+        return "another program has it open; only one can"
+    if number == errno.EACCES:
+        return "add the user to the group that owns it, often `dialout`, and log in again"
+    return "`python -m serial.tools.list_ports` lists the ports there are; socket://HOST:PORT needs a listener"

@@ -1,0 +1,223 @@
+"""`whylite run` as a user meets it: a process on a real pty with a real bundle."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from edge.bundle import npz_bytes, seal
+from edge.wire.records import Error, Health, Latency, Log, Map, Ping, Request, Result, Session
+from firmware_bridge.nullmodem import NullModem
+from tests.link import FarEnd
+from tests.references import small_models
+
+WINDOWS = 40
+COMMAND = [sys.executable, "-m", "whylite", "run"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "windows.npz"
+    np.savez(path, x=small_models.inputs(WINDOWS, seed=3), y=np.arange(WINDOWS) % 4)
+    return path
+
+
+@pytest.fixture
+def modem():
+    with NullModem() as modem:
+        yield modem
+
+
+@pytest.fixture
+def host(modem):
+    end = FarEnd(modem.host)
+    yield end
+    end.close()
+
+
+@pytest.fixture
+def start(bundle_path, data, modem):
+    started = []
+
+    def start(*more):
+        command = [*COMMAND, str(bundle_path), "--source", f"npz:{data}", "--port", modem.device, *more]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def refused(*arguments):
+    result = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def goodbye(host):
+    host.listen(lambda: host.of(Health) and host.of(Health)[-1].final, 20)
+    return host.of(Health)[-1]
+
+
+def test_every_window_is_answered_explained_and_timed(start, host, bundle):
+    process = start("--wait-host", "20")
+    (session,) = host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    final = goodbye(host)
+    output, errors = process.communicate(timeout=10)
+    assert process.returncode == 0, errors
+    assert session.model == bundle.manifest.name
+    assert session.model_digest.hex() == bundle.manifest.model_digest
+    assert session.input_shape == bundle.manifest.input_shape
+    assert session.methods == ("gradcam", "integrated_gradients", "saliency")
+    assert session.labels == ("circle", "square", "star", "nothing")
+    results = host.of(Result)
+    assert [result.sequence for result in results] == list(range(WINDOWS))
+    assert [result.truth for result in results] == [i % 4 for i in range(WINDOWS)]
+    assert all(result.class_index == np.argmax(result.scores) for result in results)
+    maps = [attribution for attribution in host.of(Map) if attribution.chunk == 0]
+    assert [(m.sequence, m.method) for m in maps] == [(i, m) for i in range(WINDOWS) for m in range(3)]
+    assert [latency.sequence for latency in host.of(Latency)] == list(range(WINDOWS))
+    assert final.dropped == {}
+    assert f"{WINDOWS} windows, 0 failed" in output
+    assert [received.number for received in host.received] == list(range(len(host.received)))
+
+
+def test_a_chosen_method_a_count_and_an_endless_source(start, host):
+    process = start("--wait-host", "20", "--loop", "--count", str(WINDOWS + 5), "--method", "saliency")
+    (session,) = host.listen_for(Session, seconds=20)
+    host.say(Request(what=Session.code))
+    goodbye(host)
+    assert process.wait(10) == 0
+    assert session.methods == ("saliency",)
+    results = host.of(Result)
+    assert [result.sequence for result in results] == list(range(WINDOWS + 5))
+    assert results[0].scores == results[WINDOWS].scores
+    assert results[-1].truth == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_finishes_its_frame_says_goodbye_and_exits_with_0(start, host, number):
+    process = start("--loop", "--rate", "20")
+    host.listen_for(Latency, 3, seconds=20)
+    process.send_signal(number)
+    begun = time.monotonic()
+    final = goodbye(host)
+    assert process.wait(10) == 0
+    assert time.monotonic() - begun < 3.0
+    assert host.records[-1] is final
+    assert host.receiver.counts.bad_frames == 0
+    assert final.produced == len(host.of(Result)) or host.received[0].number > 0
+
+
+def test_a_rate_is_kept(start, host):
+    start("--wait-host", "20", "--rate", "25", "--count", "26", "--method", "gradcam")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    goodbye(host)
+    results = host.of(Result)
+    assert (results[-1].time - results[0].time) / 1e9 == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_deadline_shortens_or_leaves_out_explanations_and_says_so(start, host):
+    start("--wait-host", "20", "--deadline-ms", "0.05", "--count", "10")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    final = goodbye(host)
+    assert len(host.of(Result)) == 10
+    assert final.dropped[Map.code] > 0
+    assert len([m for m in host.of(Map) if m.chunk == 0]) + final.dropped[Map.code] == 30
+
+
+def test_a_host_that_never_comes_does_not_keep_it_from_starting(start):
+    process = start("--wait-host", "0.2", "--count", "3")
+    assert process.wait(20) == 0  # so little fits into the port's own buffer
+    assert "no host in 0.2 s" in process.stderr.read()
+
+
+def test_other_map_encodings(start, host):
+    start("--wait-host", "20", "--count", "2", "--map-encoding", "topk")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    goodbye(host)
+    assert {attribution.encoding for attribution in host.of(Map)} == {2}
+
+
+def test_what_it_cannot_use_is_refused_with_a_hint(bundle_path, data, tmp_path):
+    source, port = f"npz:{data}", "loop://"
+    good = [bundle_path, "--source", source, "--port", port]
+    for arguments, said in (
+        ([tmp_path / "no.why", *good[1:]], "no.why"),
+        ([data, *good[1:]], "windows.npz"),
+        ([*good, "--method", "magic"], "'magic'"),
+        ([bundle_path, "--source", "npz:nothing.npz", "--port", port], "nothing.npz"),
+        ([bundle_path, "--source", "camera", "--port", port], "'camera'"),
+        ([bundle_path, "--source", source, "--port", "/dev/nowhere"], "/dev/nowhere"),
+        ([*good, "--interpreter", "tflite-runtime"], "tflite"),
+    ):
+        message = refused(*arguments)
+        assert message.startswith("error: ")
+        assert said in message
+        assert "\n  hint: " in message
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--count", "0"], ["--rate", "0"], ["--rate", "nan"], ["--threads", "x"], ["--map-encoding", "jpeg"], ["--bogus"]],
+)
+def test_wrong_usage_is_refused(bundle_path, data, wrong):
+    assert "usage: whylite run" in refused(bundle_path, "--source", f"npz:{data}", "--port", "loop://", *wrong)
+
+
+def test_help_says_what_there_is():
+    result = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    for option in ("--source", "--port", "--method", "--rate", "--count", "--deadline-ms", "--wait-host", "npz:"):
+        assert option in result.stdout
+    assert "exit codes: 0 success, 1 the host did not take everything" in " ".join(result.stdout.split())
+
+
+def test_a_loop_back_port_carries_its_own_stream(bundle_path, data):
+    arguments = [bundle_path, "--source", f"npz:{data}", "--port", "loop://", "--count", "5"]
+    result = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "5 windows, 0 failed" in result.stdout
+
+
+def test_nothing_was_wrong_on_the_way(start, host):
+    start("--wait-host", "20", "--count", "5")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    goodbye(host)
+    assert not host.of(Error)
+    assert [line.level for line in host.of(Log)] == [logging.INFO]
+
+
+def test_the_host_is_told_whether_golden_inputs_have_the_scores_they_were_recorded_with(
+    bundle, data, modem, host, tmp_path
+):
+    golden = bundle.arrays()
+    lines = []
+    for name, change in (("same", 0), ("other", 1)):
+        changed = npz_bytes(**golden | {"scores": golden["scores"] + np.float32(change)})
+        seal(bundle.manifest, {**bundle.members, "golden.npz": changed}).save(tmp_path / f"{name}.why")
+        command = [*COMMAND, str(tmp_path / f"{name}.why"), "--source", f"npz:{data}", "--port", modem.device]
+        with subprocess.Popen([*command, "--count", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            goodbye(host)
+            errors = process.stderr.read().decode()
+        assert process.returncode == 0
+        lines.append(host.of(Log)[-1])
+        assert (lines[-1].text in errors) == bool(change)
+        host.received.clear()
+    assert [line.level for line in lines] == [logging.INFO, logging.WARNING]
+    assert lines[1].text.startswith(f"{len(golden['x'])} golden inputs have other scores")
+    assert all(bundle.manifest.runtime in line.text for line in lines)

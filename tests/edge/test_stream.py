@@ -1,0 +1,338 @@
+"""What a device's side of the link does while hosts come, go, stall and talk nonsense."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from edge import sender
+from edge.errors import InputError, LinkError
+from edge.explanation import Explanation, Flag, Prediction
+from edge.latency import Lap, Phase
+from edge.stream import CHUNK, LogHandler, Stream, chunks, introduction
+from edge.wire import codecs
+from edge.wire.cbor import WireError
+from edge.wire.framing import frame
+from edge.wire.records import Error, Health, Latency, Log, Map, Ping, Pong, Request, Result, Session
+from firmware_bridge.nullmodem import NullModem
+from tests.link import FarEnd
+
+
+@dataclass(frozen=True)
+class Manifest:
+    name: str = "shapes"
+    model_digest: str = "ab" * 32
+    input_shape: tuple[int, ...] = (12, 12, 3)
+    labels: tuple[str, ...] = ("circle", "square")
+
+
+SESSION = introduction(Manifest(), ("gradcam", "saliency"), "litert 2.1.0, 1 thread")
+PREDICTION = Prediction(np.array([0.25, 0.75], np.float32), 1)
+
+
+def explanation(size=100, method="saliency", **more):
+    values = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    return Explanation(PREDICTION.scores, 1, {}, method=method, map=values, **more)
+
+
+@pytest.fixture
+def modem():
+    with NullModem() as modem:
+        yield modem
+
+
+@pytest.fixture
+def host(modem):
+    end = FarEnd(modem.host)
+    yield end
+    end.close()
+
+
+@pytest.fixture
+def stream(modem, host):
+    with Stream(modem.device, 921600, SESSION) as stream:
+        yield stream
+
+
+def test_a_session_opens_with_its_introduction(stream, host):
+    (session,) = host.listen_for(Session)
+    assert session.session == SESSION.session
+    assert session.labels == ("circle", "square")
+    assert session.time > 0
+    assert host.received[0].number == 0
+    assert host.received[0].record == session
+
+
+def test_frames_are_numbered_without_gaps(stream, host):
+    for sequence in range(50):
+        stream.result(sequence, PREDICTION)
+    host.listen_for(Result, 50)
+    assert all(later.number == earlier.number + 1 for earlier, later in pairwise(host.received))
+
+
+def test_one_window_arrives_in_order_with_all_it_says(stream, host):
+    lap = Lap({Phase.CAPTURE: 5, Phase.PREDICT: 70}, {"saliency": 900})
+    stream.result(4, PREDICTION, truth=0)
+    stream.explanation(4, explanation(residual=0.5, steps=8, flags=Flag.SMALL_MARGIN))
+    stream.latency(4, lap)
+    host.listen_for(Latency)
+    result, attribution, latency = (r for r in host.records if isinstance(r, Result | Map | Latency))
+    assert (result.sequence, result.class_index, result.scores, result.truth) == (4, 1, (0.25, 0.75), 0)
+    assert (attribution.sequence, attribution.method, attribution.class_index) == (4, 1, 1)
+    assert (attribution.residual, attribution.steps, attribution.flags) == (0.5, 8, Flag.SMALL_MARGIN)
+    assert latency.methods == {1: 900}
+    assert {0: 5, 2: 70}.items() <= latency.phases.items()
+    assert 0 < latency.phases[Phase.QUEUE] < 1e9
+    assert 0 < latency.phases[Phase.SEND] < 1e9
+
+
+def test_sessions_and_health_are_repeated(monkeypatch, modem, host):
+    monkeypatch.setattr(sender, "SESSION_PERIOD", 0.1)
+    monkeypatch.setattr(sender, "HEALTH_PERIOD", 0.1)
+    with Stream(modem.device, 921600, SESSION):
+        sessions = host.listen_for(Session, 4)
+        host.listen_for(Health, 4)
+    times = [session.time for session in sessions]
+    assert all(later - earlier > 50e6 for earlier, later in pairwise(times))
+
+
+def test_a_host_gets_what_it_asks_for(stream, host):
+    assert not stream.wait_for_host(0.0)
+    host.listen_for(Session)
+    host.listen_for(Health)
+    host.say(Ping(token=77))
+    (pong,) = host.listen_for(Pong)
+    assert pong.token == 77
+    assert 0 < pong.received <= pong.sent
+    assert stream.wait_for_host(1.0)
+    host.say(Request(what=Session.code))
+    host.listen_for(Session, 2, seconds=2.0)
+    host.say(Request(what=Health.code))
+    host.listen_for(Health, 2, seconds=2.0)
+
+
+def test_nonsense_from_the_host_is_counted_and_ignored(stream, host):
+    host.listen_for(Session)
+    rng = random.Random(0)
+    for _ in range(20):
+        host.port.write(rng.randbytes(200), 1.0)
+    host.port.write(b"AT\r\nAT+CGMI\r\n\x00", 1.0)  # what ModemManager says to every new port
+    host.say(Request(what=200))
+    host.say(Result(sequence=0, class_index=0, scores=(), time=0))
+    assert not stream.wait_for_host(0.3)
+    host.say(Request(what=Health.code))
+    health = host.listen_for(Health, 2)[-1]
+    assert health.bad_frames > 5
+
+
+def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):
+    for sequence in range(10):
+        stream.result(sequence, PREDICTION)
+        stream.explanation(sequence, explanation(3 * CHUNK))
+    stream.no_explanation()
+    sent = stream.close()
+    host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
+    final = host.of(Health)[-1]
+    assert host.records[-1] is final
+    assert final.produced == 10
+    assert final.sent[Result.code] == len(host.of(Result)) == 10
+    assert final.sent[Map.code] == len(host.of(Map)) == 30
+    assert final.dropped == {Map.code: 1}
+    assert (final.queued, final.queued_bytes) == (0, 0)
+    assert sent.complete
+    assert sent.frames[Map.code] == 30
+    assert sent.dropped == {Map.code: 1}
+
+
+def test_a_result_overtakes_the_maps_that_wait():
+    with NullModem(bytes_per_second=100_000) as modem:
+        host = FarEnd(modem.host)
+        with Stream(modem.device, 921600, SESSION) as stream:
+            for sequence in range(20):
+                stream.explanation(sequence, explanation(4 * CHUNK))
+            time.sleep(0.2)
+            stream.result(99, PREDICTION)
+            host.listen(lambda: len(host.of(Map)) == 80)
+        host.close()
+    place = host.records.index(host.of(Result)[0])
+    assert sum(isinstance(record, Map) for record in host.records[place:]) > 20
+    assert [record.chunk for record in host.of(Map)] == [0, 1, 2, 3] * 20
+
+
+def test_a_host_that_does_not_read_stalls_nobody_and_loses_maps_before_results(modem):
+    with Stream(modem.device, 921600, SESSION) as stream:
+        slowest = 0.0
+        for sequence in range(1000):
+            start = time.perf_counter()
+            stream.result(sequence, PREDICTION)
+            stream.explanation(sequence, explanation(CHUNK))
+            slowest = max(slowest, time.perf_counter() - start)
+        assert slowest < 0.5
+        host = FarEnd(modem.host)  # which flushes what its port had buffered
+        host.listen_for(Latency, 0)
+        host.listen(lambda: host.of(Result) and host.of(Result)[-1].sequence == 999)
+        host.listen(lambda: host.of(Map) and host.of(Map)[-1].sequence == 999)
+        stream.close()
+        host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
+    host.close()
+    final = host.of(Health)[-1]
+    assert Result.code not in final.dropped
+    assert final.dropped[Map.code] > 500
+    assert final.sent[Map.code] + final.dropped[Map.code] == 1000
+    assert final.sent[Result.code] == 1000
+    results = [result.sequence for result in host.of(Result)]
+    assert results == list(range(results[0], 1000))  # no gap but what the host's own port threw away
+    maps = [record.sequence for record in host.of(Map)]
+    assert maps == sorted(maps)
+
+
+def test_closing_does_not_wait_for_a_host_that_will_never_read(modem):
+    stream = Stream(modem.device, 921600, SESSION)
+    for sequence in range(300):
+        stream.result(sequence, PREDICTION)
+        stream.explanation(sequence, explanation(CHUNK))
+    start = time.monotonic()
+    sent = stream.close(patience=0.3)
+    assert time.monotonic() - start < 2.5
+    assert not sent.complete
+    assert sent.dropped[Map.code] > 100
+    assert sent.frames[Result.code] + sent.dropped[Result.code] >= 299  # one may be stuck half-way
+
+
+def test_waiting_for_room_ends_when_the_host_reads_and_when_it_stalls(monkeypatch, modem):
+    monkeypatch.setattr(sender, "_STALL", 0.3)
+    with Stream(modem.device, 921600, SESSION) as stream:
+        for sequence in range(200):
+            stream.explanation(sequence, explanation(CHUNK))
+        start = time.monotonic()
+        assert stream.wait_for_room(10)  # nobody reads: not for ever
+        assert 0.1 < time.monotonic() - start < 2.0
+        host = FarEnd(modem.host)
+        host.listen_for(Map, 50)
+        assert stream.wait_for_room(10)
+        host.listen(lambda: host.of(Map)[-1].sequence == 199)
+        stream.close()
+        host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
+        assert host.of(Health)[-1].stalls >= 1
+        host.close()
+
+
+def test_a_lost_port_is_opened_again_in_the_same_session(tmp_path):
+    link = tmp_path / "port"
+    with NullModem() as first:
+        link.symlink_to(first.device)
+        host = FarEnd(first.host)
+        stream = Stream(str(link), 921600, SESSION)
+        host.listen_for(Session)
+        host.close()
+        link.unlink()
+    for sequence in range(5):
+        stream.result(sequence, PREDICTION)  # while the cable is out
+    with NullModem() as second:
+        host = FarEnd(second.host)
+        link.symlink_to(second.device)
+        (session,) = host.listen_for(Session)
+        assert session.session == SESSION.session
+        assert [result.sequence for result in host.listen_for(Result, 5)] == list(range(5))
+        assert stream.close().complete
+        host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
+        assert host.of(Health)[-1].reconnects == 1
+        host.close()
+
+
+def test_closing_while_the_port_is_lost_does_not_wait_for_it():
+    modem = NullModem()
+    stream = Stream(modem.device, 921600, SESSION)
+    modem.close()
+    time.sleep(0.2)
+    start = time.monotonic()
+    sent = stream.close(patience=10.0)
+    assert time.monotonic() - start < 2.0
+    assert not sent.complete
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_in_the_sending_thread_leaves_nobody_waiting(modem):
+    def broken():
+        raise ZeroDivisionError
+
+    dead = sender.Sender(modem.device, 921600, broken, lambda: 0)
+    for sequence in range(200):
+        dead.post(*chunks(sequence, explanation(CHUNK), 0, "int8"))
+    assert dead.wait_for_room(10)
+    dead.close(patience=10)
+    assert not dead.said_goodbye
+
+
+def test_a_port_that_cannot_be_opened_is_said_at_once():
+    with pytest.raises(LinkError, match="no-such-port"):
+        Stream("/dev/no-such-port", 921600, SESSION)
+
+
+def test_what_cannot_be_sent_is_reported_and_not_lost_in_silence(stream, host):
+    bad = explanation()
+    object.__setattr__(bad, "steps", -1)
+    stream.explanation(3, bad)
+    (error,) = host.listen_for(Error)
+    assert error.kind == "WireError"
+    assert "Map cannot be sent" in error.cause
+    host.say(Request(what=Health.code))
+    assert host.listen_for(Health, 2)[-1].dropped == {Map.code: 1}
+
+
+def test_scores_that_are_not_numbers_are_refused(stream):
+    with pytest.raises(WireError, match="window 3"):
+        stream.result(3, Prediction(np.array([np.nan, 1.0], np.float32), 1))
+
+
+def test_errors_and_log_lines_travel_too(stream, host):
+    stream.failure(InputError("3 channels" + "!" * 1000, "check the wiring"), sequence=6)
+    (error,) = host.listen_for(Error)
+    assert (error.kind, error.hint, error.sequence) == ("InputError", "check the wiring", 6)
+    assert len(error.cause) == 512
+    logger = logging.getLogger("test_stream")
+    handler = LogHandler(stream)
+    logger.addHandler(handler)
+    logger.warning("the sensor is %d °C", 41)
+    logger.removeHandler(handler)
+    (line,) = host.listen_for(Log)
+    assert (line.level, line.text) == (30, "the sensor is 41 °C")
+
+
+def test_large_maps_are_cut_into_chunks_that_join_to_the_whole():
+    whole = explanation(6 * CHUNK)
+    pieces = chunks(1, whole, 0, "int8")
+    assert [piece.chunk for piece in pieces] == list(range(len(pieces)))
+    assert {piece.chunks for piece in pieces} == {len(pieces)}
+    assert len(pieces) > 4
+    assert b"".join(piece.data for piece in pieces) == codecs.encode(whole.map).data
+
+
+def test_maps_that_are_not_finite_say_that_they_are_saturated():
+    values = np.array([1.0, np.nan], np.float32)
+    (piece,) = chunks(
+        1, Explanation(PREDICTION.scores, 1, method="saliency", map=values, residual=float("nan")), 0, "int8"
+    )
+    assert piece.flags == Flag.SATURATED
+    assert piece.residual is None
+
+
+def test_an_introduction_fits_however_long_the_label_table():
+    labels = tuple(f"class number {i} with quite a long description of what it may be" for i in range(5000))
+    session = introduction(Manifest(name="ü" * 200, labels=labels), (), "x" * 100)
+    framed = frame(sender.encode(session, 0))
+    assert 30_000 < len(framed) < 40_000
+    assert session.labels[0] == labels[0]
+    assert len(session.model.encode()) <= 64
+    assert introduction(Manifest(), (), "").session != session.session
+
+
+def test_two_programs_cannot_send_over_one_port(stream, modem):
+    with pytest.raises(LinkError):
+        Stream(modem.device, 921600, SESSION)

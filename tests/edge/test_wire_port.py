@@ -1,0 +1,144 @@
+"""A port never makes anyone wait longer than they said, and says when it is gone."""
+
+from __future__ import annotations
+
+import os
+import pty
+import socket
+import threading
+import time
+import tty
+
+import pytest
+
+from edge.errors import LinkError
+from edge.wire.port import Port, backoff
+
+
+@pytest.fixture
+def wire():
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    with Port(os.ttyname(slave)) as port:
+        os.close(slave)
+        yield master, port
+    if master is not None:
+        os.close(master)
+
+
+def test_bytes_pass_unchanged_both_ways(wire):
+    master, port = wire
+    every_byte = bytes(range(256))
+    assert port.write(every_byte, 1.0) == 256
+    assert os.read(master, 1000) == every_byte
+    os.write(master, every_byte)
+    port.wait(1.0)
+    assert port.read() == every_byte
+
+
+def test_reading_nothing_does_not_wait(wire):
+    _, port = wire
+    start = time.monotonic()
+    assert port.read() == b""
+    assert time.monotonic() - start < 0.05
+
+
+def test_a_host_that_does_not_read_costs_no_more_than_the_patience(wire):
+    _, port = wire
+    written = 0
+    while taken := port.write(b"x" * 4096, 0.05):
+        written += taken
+    assert 0 < written < 1_000_000
+    start = time.monotonic()
+    assert port.write(b"x", 0.2) == 0
+    assert 0.15 < time.monotonic() - start < 0.6
+
+
+def test_waiting_ends_with_a_wake_up_from_another_thread(wire):
+    _, port = wire
+    threading.Timer(0.1, port.wake).start()
+    start = time.monotonic()
+    port.wait(5.0)
+    assert time.monotonic() - start < 2.0
+    for _ in range(100_000):
+        port.wake()  # never blocks, however often
+    port.wait(0.0)
+
+
+def test_a_port_that_is_gone_is_a_link_error():
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    with Port(os.ttyname(slave)) as port:
+        os.close(slave)
+        os.close(master)
+        with pytest.raises(LinkError, match="lost port"):
+            port.read()
+        with pytest.raises(LinkError) as caught:
+            port.write(b"x", 0.1)
+        assert caught.value.cause == f"lost port {port.url}: Input/output error"
+    port.wake()  # too late, and harmless
+
+
+def test_a_port_is_opened_by_one_program_only(wire):
+    _, port = wire
+    with pytest.raises(LinkError) as caught:
+        Port(port.url)
+    assert "another program" in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["/dev/does-not-exist", "socket://127.0.0.1:1", "nonsense://x", "socket://", ""])
+def test_a_port_that_cannot_be_opened_says_which_and_what_to_do(url):
+    with pytest.raises(LinkError) as caught:
+        Port(url)
+    assert url in caught.value.cause
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("/dev/does-not-exist", "No such file or directory"),
+        ("/dev/null", "Inappropriate ioctl for device"),
+        ("socket://127.0.0.1:1", "Connection refused"),
+        ("nonsense://x", "invalid URL, protocol 'nonsense' not known"),
+    ],
+)
+def test_why_a_port_cannot_be_opened_is_said_once(url, why):
+    with pytest.raises(LinkError) as caught:
+        Port(url)
+    assert caught.value.cause == f"cannot open port {url}: {why}"
+
+
+def test_sockets_are_ports_too():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        Port(f"socket://127.0.0.1:{server.getsockname()[1]}") as port,
+    ):
+        there, _ = server.accept()
+        assert port.write(b"from here", 1.0) == 9
+        assert there.recv(100) == b"from here"
+        there.sendall(b"y" * 10_000)
+        got = b""
+        while len(got) < 10_000:
+            port.wait(1.0)
+            got += port.read()
+        there.close()
+        port.wait(1.0)
+        with pytest.raises(LinkError):
+            port.read()
+
+
+def test_a_loop_back_is_a_port_too():
+    with Port("loop://") as port:
+        assert port.read() == b""
+        port.write(b"echo", 1.0)
+        port.wait(1.0)
+        assert port.read() == b"echo"
+
+
+def test_waiting_before_reopening_grows_to_five_seconds():
+    delays = backoff()
+    waits = [next(delays) for _ in range(10)]
+    assert waits[0] == 0.1
+    assert waits == sorted(waits)
+    assert waits[-1] == 5.0

@@ -1,0 +1,131 @@
+"""Records for tests: strategies made from the declared types, and one plain example of each record."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from hypothesis import strategies as st
+
+from edge.wire.records import (
+    Error,
+    Health,
+    Latency,
+    Log,
+    Map,
+    Ping,
+    Pong,
+    Record,
+    Request,
+    Result,
+    Session,
+    layout,
+)
+
+EXAMPLES = (
+    Session(
+        protocol=1,
+        session=bytes(range(8)),
+        time=1_000,
+        clock_hz=1_000_000_000,
+        board="Raspberry Pi Zero 2 W Rev 1.0",
+        software="whylite 0.1.0",
+        runtime="litert 2.1.0, 1 thread",
+        model="watch",
+        model_digest=bytes(range(32)),
+        input_shape=(128, 6),
+        methods=("gradcam", "integrated_gradients"),
+        labels=("walk", "run", "Kniebeuge für Anfänger"),
+    ),
+    Result(sequence=7, class_index=2, scores=(0.125, 0.25, 0.625), time=123_456_789, truth=1),
+    Result(sequence=0xFFFFFFFF, class_index=0, scores=(), time=0),
+    Map(
+        sequence=7,
+        method=1,
+        class_index=2,
+        shape=(4, 2),
+        encoding=0,
+        scale=0.5,
+        zero_point=-128,
+        residual=-0.25,
+        steps=32,
+        flags=8,
+        chunk=1,
+        chunks=3,
+        data=b"\x00\x01\x00\xff\x80\x00\x00\x7f",
+    ),
+    Map(
+        sequence=24,
+        method=0,
+        class_index=255,
+        shape=(300,),
+        encoding=2,
+        deflated=True,
+        scale=1.0,
+        zero_point=0,
+        steps=1,
+        flags=0,
+        data=b"",
+    ),
+    Latency(sequence=7, phases={0: 1_500, 1: 23, 2: 1_234_567, 5: 5_000_000_000}, methods={0: 0, 1: 65_536}),
+    Health(
+        time=9,
+        produced=70_000,
+        sent={1: 2, 2: 200},
+        dropped={3: 24},
+        queued=1,
+        queued_bytes=1024,
+        stalls=0,
+        reconnects=1,
+        bad_frames=3,
+        memory=45_000_000,
+        temperature=52.5,
+        throttled=0x50005,
+        final=True,
+    ),
+    Log(time=5, level=30, text="the sensor is warm: 41 °C"),
+    Error(time=5, kind="InputError", cause="3 channels instead of 6", hint="check the wiring", sequence=12),
+    Request(what=1),
+    Ping(token=0xDEADBEEF),
+    Pong(token=23, received=10, sent=4_294_967_296),
+)
+
+
+def records(record: type[Record]) -> st.SearchStrategy[Record]:
+    """Any record of one type that the link can carry."""
+    fields = {}
+    for slot in layout(record):
+        values = _of_type(slot.kind.cddl)
+        fields[slot.name] = st.just(slot.default) | values if slot.optional else values
+    return st.builds(record, **fields)
+
+
+frame_numbers = st.integers(0, 0xFFFFFFFF)
+_float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+def _of_type(cddl: str) -> st.SearchStrategy:
+    if found := re.fullmatch(r"\[0\*(\d+) (.*)\]", cddl):
+        return st.lists(_of_type(found[2]), max_size=min(5, int(found[1]))).map(tuple)
+    if found := re.fullmatch(r"\{0\*(\d+) (.*) => (.*)\}", cddl):
+        return st.dictionaries(_of_type(found[2]), _of_type(found[3]), max_size=min(5, int(found[1])))
+    if found := re.fullmatch(r"uint \.size (\d)", cddl):
+        return st.integers(0, 256 ** int(found[1]) - 1)
+    if found := re.fullmatch(r"(-?\d+)\.\.(\d+)", cddl):
+        return st.integers(int(found[1]), int(found[2]))
+    if found := re.fullmatch(r"tstr \.size \(0\.\.(\d+)\)", cddl):
+        return st.text(st.characters(codec="utf-8"), max_size=int(found[1]) // 4)
+    if found := re.fullmatch(r"bstr \.size (\d+)", cddl):
+        return st.binary(min_size=int(found[1]), max_size=int(found[1]))
+    if re.fullmatch(r"bstr \.size \(0\.\.\d+\)", cddl):
+        return st.binary(max_size=40)
+    if cddl == "float32s":
+        return st.lists(_float32, max_size=9).map(lambda values: struct.unpack(f"<{len(values)}f", _packed(values)))
+    return {"bool": st.booleans(), "float32": _float32}[cddl]
+
+
+def _packed(values: list[float]) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+any_record = st.one_of(*map(records, Record.registry.values()))

@@ -1,0 +1,47 @@
+"""The far end of a link for tests: reads what a device sends, says what a host says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from edge.wire.framing import frame
+from edge.wire.port import Port
+from edge.wire.receiver import Receiver
+from edge.wire.records import Received, Record, encode
+
+
+class FarEnd:
+    """A plain host on one port: everything received, in order."""
+
+    def __init__(self, url: str) -> None:
+        self.port = Port(url)
+        self.receiver = Receiver()
+        self.received: list[Received] = []
+        self._number = 0
+
+    @property
+    def records(self) -> list[Record | None]:
+        return [received.record for received in self.received]
+
+    def of(self, kind: type[Record]) -> list[Record]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+    def say(self, record: Record) -> None:
+        self.port.write(frame(encode(record, self._number)), 1.0)
+        self._number += 1
+
+    def listen(self, until: Callable[[], object], seconds: float = 10.0) -> None:
+        """Read until the condition holds; fail if it never does."""
+        end = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < end, f"waited {seconds} s in vain, up to {[r.code for r in self.received[-9:]]}"
+            self.port.wait(0.05)
+            self.received += self.receiver.feed(self.port.read())
+
+    def listen_for(self, kind: type[Record], count: int = 1, seconds: float = 10.0) -> list[Record]:
+        self.listen(lambda: len(self.of(kind)) >= count, seconds)
+        return self.of(kind)
+
+    def close(self) -> None:
+        self.port.close()
