@@ -1,0 +1,145 @@
+"""``whylite monitor``: on the host, show and record what a board streams."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+
+from edge.arguments import natural, positive
+from edge.errors import WhyLiteError
+from edge.wire.port import DEFAULT_BAUD
+from firmware_bridge import lines, record
+from firmware_bridge.monitor import Monitor, follow
+from firmware_bridge.session import Event, Summary
+
+_HINT_AFTER = 5.0  # seconds without a single record after which something is likely wrong
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``whylite monitor``; 0 success, 1 nothing came, 2 wrong usage or bad input."""
+    arguments = _parser().parse_args(argv[1:])
+    try:
+        summary = _monitor(arguments)
+    except WhyLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if summary.frames:
+        return 0
+    print(f"error: no record came\n  hint: {_advice(summary)}", file=sys.stderr)
+    return 1
+
+
+def _monitor(arguments: argparse.Namespace) -> Summary:
+    with ExitStack() as stack:
+        monitor = stack.enter_context(closing(Monitor(arguments.port, arguments.baud)))
+        show, advise = _view(arguments, monitor, stack)
+        recorder = stack.enter_context(record.Recorder(arguments.record)) if arguments.record else None
+        advised = False
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            for events in follow(
+                monitor, count=arguments.count, until_end=arguments.until_end, until_idle=arguments.until_idle
+            ):
+                for event in events:
+                    if recorder is not None:
+                        recorder.write(event)
+                    show(event)
+                if not advised and time.monotonic() - monitor.started > _HINT_AFTER:
+                    advised = True
+                    if not monitor.summary().frames:
+                        advise(_advice(monitor.summary()))
+        except KeyboardInterrupt:
+            pass  # Ctrl-C and SIGTERM are how a monitor ends
+        summary = monitor.summary()
+    if arguments.json:
+        print(json.dumps(_document(summary)), flush=True)
+    else:
+        print(lines.ending(summary), flush=True)
+    return summary
+
+
+def _view(
+    arguments: argparse.Namespace, monitor: Monitor, stack: ExitStack
+) -> tuple[Callable[[Event], None], Callable[[str], None]]:
+    """Return what shows one event (JSON lines, a table that lives on the terminal, plain lines), and what advises."""
+    if arguments.json:
+        return lambda event: print(record.line(event, time.time()), end="", flush=True), _advise
+    if sys.stdout.isatty() and not arguments.plain and importlib.util.find_spec("rich"):
+        from rich.live import Live
+
+        from firmware_bridge.table import LiveTable
+
+        table = LiveTable(monitor)
+        stack.enter_context(Live(table, screen=True, refresh_per_second=5))
+        return table.update, table.advise
+    return lambda event: print(lines.line(event, monitor.tracker), flush=True), _advise
+
+
+def _advise(hint: str) -> None:
+    print(f"no record yet\n  hint: {hint}", file=sys.stderr)
+
+
+def _advice(summary: Summary) -> str:
+    if summary.wire_bytes:
+        return "bytes come and are no frames: is --baud the board's, and does nothing else write to that port?"
+    return "is `whylite run` running on the other end, and is this the right port?"
+
+
+def _document(summary: Summary) -> dict[str, object]:
+    """Return the summary as the last JSON document of the output."""
+    return {
+        "record": "summary",
+        "seconds": round(summary.seconds, 3),
+        "sessions": [account.session.session.hex() for account in summary.accounts if account.session],
+        "windows": summary.windows,
+        "labelled": summary.labelled,
+        "accuracy": summary.accuracy,
+        "maps": summary.maps,
+        "failed": summary.failed,
+        "latency_ns": {name: dataclasses.asdict(spread) for name, spread in lines.spreads(summary)},
+        "cost_of_explaining": summary.costs,
+        "frames": summary.frames,
+        "payload_bytes": summary.payload_bytes,
+        "goodput_bytes_per_second": summary.goodput,
+        "lost_frames": summary.lost_frames,
+        "bad_frames": summary.bad,
+        "skipped_bytes": summary.skipped_bytes,
+        "missing_results": summary.missing_results,
+        "dropped": summary.dropped,
+        "incomplete_maps": summary.incomplete_maps,
+        "refused_maps": summary.refused_maps,
+        "unattributed": summary.unattributed,
+        "unknown_records": summary.unknown_records,
+        "unknown_keys": summary.unknown_keys,
+        "reconnects": summary.reconnects,
+        "round_trip_ns": summary.round_trip,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="whylite monitor",
+        description="On the host: show and record what a board streams. Ctrl-C ends it.",
+        epilog="exit codes: 0 records came, 1 none did, 2 wrong usage or bad input",
+    )
+    parser.add_argument("port", metavar="PORT", help="serial port, pty, socket://HOST:PORT")
+    parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument("--json", action="store_true", help="one JSON document per line on stdout")
+    view.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")
+    parser.add_argument("--record", metavar="FILE", help="append every event to FILE as JSON lines")
+    parser.add_argument("--count", type=natural, metavar="N", help="end after N windows")
+    parser.add_argument("--until-end", action="store_true", help="end when the board says goodbye")
+    parser.add_argument("--until-idle", type=positive, metavar="SECONDS", help="end after so long a silence")
+    return parser

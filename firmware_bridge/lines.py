@@ -1,0 +1,145 @@
+"""What comes over the link in words, one line per event, and the summary at the end."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.latency import NANOSECONDS, Quantiles
+from edge.wire.records import Error, Health, Log, Result, Session
+from firmware_bridge.maps import Attribution
+from firmware_bridge.session import Event, LinkChange, Summary, Timing, Tracker
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def line(event: Event, tracker: Tracker) -> str:
+    """Return one event as a line of text; ``tracker`` knows the labels."""
+    match event:
+        case Session():
+            return f"session {event.session.hex()}: {device(event)}"
+        case Result():
+            return f"{event.sequence:>6}  {answer(event, tracker)}"
+        case Attribution():
+            residual = "" if event.residual is None else f"  residual {event.residual:+.3f}"
+            flags = "".join(f"  {flag.name}" for flag in event.flags)
+            return f"{event.sequence:>6}  {event.method} |{profile(event.values, 24)}|{residual}{flags}"
+        case Timing():
+            durations = {**event.phases, **event.methods}
+            return f"{event.sequence:>6}  " + "  ".join(f"{name} {time(value)}" for name, value in durations.items())
+        case Health():
+            return health(event, tracker)
+        case Log():
+            return f"{logging.getLevelName(event.level).lower()}: {event.text}"
+        case Error():
+            where = "" if event.sequence is None else f" at window {event.sequence}"
+            return f"{event.kind}{where}: {event.cause}" + (f"\n  hint: {event.hint}" if event.hint else "")
+        case LinkChange():
+            return f"link: {event.why}"
+
+
+def device(session: Session) -> str:
+    """Return what a device says of itself."""
+    return f"{session.model} ({session.model_digest.hex()[:12]}), {session.runtime}, {session.board}"
+
+
+def answer(result: Result, tracker: Tracker) -> str:
+    """Return the predicted class with its score, and whether it is right where that is known."""
+    score = f"{result.scores[result.class_index]:.3f}" if result.class_index < len(result.scores) else "?"
+    said = f"{tracker.label(result.class_index)} {score}"
+    if result.truth is None:
+        return said
+    return f"{said}  right" if result.truth == result.class_index else f"{said}  wrong: {tracker.label(result.truth)}"
+
+
+def health(record: Health, tracker: Tracker) -> str:
+    """Return a device's counters."""
+    dropped = ", ".join(f"{count} {name}" for name, count in tracker.account.dropped.items() if count) or "nothing"
+    parts = [f"produced {record.produced}", f"dropped {dropped}", f"{record.queued} waiting"]
+    parts += [f"{record.stalls} stalls"] if record.stalls else []
+    parts += [f"{record.memory / 1e6:.0f} MB"] if record.memory is not None else []
+    parts += [f"{record.temperature:.0f} °C"] if record.temperature is not None else []
+    parts += [f"throttled 0x{record.throttled:x}"] if record.throttled else []
+    return f"{'goodbye' if record.final else 'health'}: {', '.join(parts)}"
+
+
+def profile(values: NDArray[np.float32], width: int) -> str:
+    """Draw where along its longer axis (of the first two) a map is large, in ``width`` characters at most."""
+    axis = int(np.argmax(values.shape[:2]))
+    along = np.abs(values).sum(axis=tuple(i for i in range(values.ndim) if i != axis), dtype=np.float64)
+    bins = np.array_split(along, min(width, along.size))
+    peaks = np.array([part.max() for part in bins])
+    levels = (
+        np.ceil(peaks / peaks.max() * (len(_BARS) - 1)).astype(int) if peaks.max() > 0 else np.zeros(len(peaks), int)
+    )
+    return "".join(_BARS[level] for level in levels)
+
+
+def time(nanoseconds: float) -> str:
+    """Return a duration in the unit that suits it."""
+    for unit, name in ((1_000, "µs"), (1_000_000, "ms")):
+        if nanoseconds < 1000 * unit:
+            return f"{nanoseconds / unit:.3g} {name}"
+    return f"{nanoseconds / NANOSECONDS:.3g} s"
+
+
+def figures(spread: Quantiles) -> tuple[str, ...]:
+    """Return p50, p95, p99 and the maximum; dashes for what took no time of its own, having come with another phase."""
+    values = (spread.p50, spread.p95, spread.p99, spread.max)
+    return tuple(map(time, values)) if spread.max else ("-",) * len(values)
+
+
+def spreads(summary: Summary) -> list[tuple[str, Quantiles]]:
+    """Return every phase and method with its distribution, in the order in which they happen."""
+    phases = list(summary.phases.items())
+    before = [item for item in phases if item[0] in {"capture", "quantize", "predict"}]
+    after = [item for item in phases if item not in before]
+    return [*before, *summary.methods.items(), *after]
+
+
+def losses(summary: Summary) -> str:
+    """Return what was lost, and where."""
+    dropped = ", ".join(f"{count} {name}" for name, count in summary.dropped.items() if count)
+    parts = [
+        f"link lost {summary.lost_frames} frames",
+        f"{sum(summary.bad.values())} damaged ({summary.skipped_bytes} B)",
+        f"{summary.missing_results} results missing",
+        f"board dropped {dropped or 'nothing'}",
+    ]
+    broken = summary.incomplete_maps + summary.refused_maps
+    parts += [f"{broken} maps in pieces"] if broken else []
+    parts += [f"{summary.unattributed} records of an unknown session"] if summary.unattributed else []
+    insane = sum(spread.rejected for _, spread in spreads(summary))
+    parts += [f"{insane} impossible durations"] if insane else []
+    parts += [f"{summary.reconnects} reconnects"] if summary.reconnects else []
+    return ", ".join(parts)
+
+
+def traffic(bytes_per_second: float, frames_per_second: float, round_trip: int | None) -> str:
+    """Return how much comes over the link."""
+    trip = "" if round_trip is None else f", round trip {time(round_trip)}"
+    return f"{bytes_per_second / 1000:.1f} kB/s, {frames_per_second:.0f} frames/s{trip}"
+
+
+def score(summary: Summary) -> str:
+    """Return how many windows came and how many were right."""
+    right = "" if summary.accuracy is None else f", {summary.accuracy:.1%} right"
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    return f"{summary.windows} windows, {summary.maps} maps{right}{failed}"
+
+
+def ending(summary: Summary) -> str:
+    """Return the summary as a few lines and a table."""
+    sessions = f", {len(summary.accounts)} sessions" if len(summary.accounts) > 1 else ""
+    rows = [f"{score(summary)} in {summary.seconds:.1f} s{sessions}"]
+    if table := spreads(summary):
+        rows.append(f"{'':<22}{'p50':>10}{'p95':>10}{'p99':>10}{'max':>10}")
+        for name, spread in table:
+            rows.append(f"  {name:<20}" + "".join(f"{figure:>10}" for figure in figures(spread)))
+    for name, cost in summary.costs.items():
+        rows.append(f"{name} takes {cost:.2f} times a prediction" if cost else f"{name} comes with the prediction")
+    frames_per_second = summary.frames / summary.seconds if summary.seconds else 0.0
+    link = traffic(summary.goodput, frames_per_second, summary.round_trip)
+    return "\n".join([*rows, f"link: {link}", f"losses: {losses(summary)}"])

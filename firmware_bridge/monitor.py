@@ -1,0 +1,197 @@
+"""Listening to a device: a port that is opened again when it is lost, and everything that came over it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from edge.errors import LinkError
+from edge.latency import clock
+from edge.wire.framing import frame
+from edge.wire.port import DEFAULT_BAUD, Port, backoff
+from edge.wire.receiver import Receiver
+from edge.wire.records import Ping, Pong, Record, Request, Result, Session, encode
+from firmware_bridge.session import Event, LinkChange, Summary, Timing, Tracker
+
+POLL = 0.2  # seconds
+_ASK = 1.0  # seconds between requests for a SESSION that has not come
+_PING = 1.0  # also when a device that has nothing to say shows that it lives
+SILENCE = 2.0  # seconds after which a device that does not even answer PINGs counts as silent
+_PATIENCE = 0.05  # seconds that asking may wait for a device that does not read
+_LAST_WORDS = 1.0  # seconds that the explanation of the last wanted window may take
+
+
+class Monitor:
+    """A host's ear on one port; LinkError if it cannot be opened at first, and never again."""
+
+    def __init__(self, url: str, baud: int = DEFAULT_BAUD) -> None:
+        self.url, self._baud = url, baud
+        self.tracker = Tracker()
+        self.started = self.last_heard = time.monotonic()
+        self._receiver = Receiver()
+        self._first_heard: float | None = None
+        self._opened = self.started
+        self._silent = False
+        self._reconnects = self._number = 0
+        self._ask_at = self._ping_at = self._retry_at = 0.0
+        self._ping: tuple[int, int] = 0, 0  # token, when it was sent
+        self._round_trip: int | None = None
+        self._delays = backoff()
+        self._port: Port | None = Port(url, baud)
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds a device has not been heard that spoke and did not say goodbye; 0 for less than two."""
+        if self._first_heard is None or self.tracker.account.ended:
+            return 0.0
+        seconds = time.monotonic() - max(self.last_heard, self._opened)
+        return seconds if seconds >= SILENCE else 0.0
+
+    def poll(self, seconds: float = POLL) -> list[Event]:
+        """Return what has come, after waiting for at most ``seconds``."""
+        try:
+            if self._port is None:
+                return self._reopen(seconds)
+            self._speak(self._port)
+            self._port.wait(seconds)
+            return self._hear(self._port.read())
+        except LinkError as error:
+            self.close()
+            self._receiver.restart()
+            self._delays = backoff()
+            self._silent = False
+            return [LinkChange(up=False, why=error.cause)]
+
+    def close(self) -> None:
+        """Close the port."""
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    def summary(self) -> Summary:
+        """Return what has come so far."""
+        counts, tracker = self._receiver.counts, self.tracker
+        return Summary(
+            seconds=0.0 if self._first_heard is None else self.last_heard - self._first_heard,
+            accounts=tuple(tracker.accounts),
+            phases={name: histogram.quantiles() for name, histogram in tracker.phases.items()},
+            methods={name: histogram.quantiles() for name, histogram in tracker.methods.items()},
+            frames=counts.frames,
+            payload_bytes=counts.payload_bytes,
+            wire_bytes=counts.wire_bytes,
+            bad={fault.value: count for fault, count in counts.bad.items()},
+            skipped_bytes=counts.skipped_bytes,
+            unknown_records=self._receiver.unknown_records,
+            unknown_keys=self._receiver.unknown_keys,
+            incomplete_maps=tracker.assembler.incomplete,
+            refused_maps=tracker.assembler.refused,
+            unattributed=tracker.unattributed,
+            reconnects=self._reconnects,
+            round_trip=self._round_trip,
+            dropped=sum((account.dropped for account in tracker.accounts), Counter[str]()),
+        )
+
+    def _reopen(self, seconds: float) -> list[Event]:
+        wait = self._retry_at - time.monotonic()
+        if wait > 0:
+            time.sleep(min(wait, seconds))
+            return []
+        self._retry_at = time.monotonic() + next(self._delays)
+        try:
+            self._port = Port(self.url, self._baud)
+        except LinkError:
+            return []  # still away
+        self._reconnects += 1
+        self._opened = time.monotonic()
+        self._ask_at = 0.0
+        return [LinkChange(up=True, why=f"port {self.url} is back")]
+
+    def _speak(self, port: Port) -> None:
+        """Ask who is there until that is known, and now and then how far away."""
+        now = time.monotonic()
+        if self.tracker.account.session is None and now >= self._ask_at:
+            self._ask_at = now + _ASK
+            self._say(port, Request(what=Session.code))
+        if now >= self._ping_at:
+            self._ping_at = now + _PING
+            self._ping = self._number, clock()
+            self._say(port, Ping(token=self._number))
+
+    def _say(self, port: Port, record: Record) -> None:
+        # A device that does not read takes part of it or nothing, and is not to hold up listening.
+        port.write(frame(encode(record, self._number)), _PATIENCE)
+        self._number += 1
+
+    def _hear(self, data: bytes) -> list[Event]:
+        if not data:
+            if self._silent or not self.silence:
+                return []
+            self._silent = True
+            return [LinkChange(up=False, why=f"nothing heard for {SILENCE:g} s")]
+        events: list[Event] = [LinkChange(up=True, why="heard again")] if self._silent else []
+        self._silent = False
+        self.last_heard = time.monotonic()
+        if self._first_heard is None:
+            self._first_heard = self.last_heard
+        for received in self._receiver.feed(data):
+            if isinstance(received.record, Pong) and received.record.token == self._ping[0]:
+                taken = clock() - self._ping[1] - (received.record.sent - received.record.received)
+                self._round_trip = taken if self._round_trip is None else min(taken, self._round_trip)
+            if isinstance(received.record, Session):
+                self._ping_at = 0.0  # a device that waits for its host is to know at once
+            events += self.tracker.feed(received)
+        return events
+
+
+def follow(
+    monitor: Monitor, *, count: int | None = None, until_end: bool = False, until_idle: float | None = None
+) -> Iterator[list[Event]]:
+    """Yield what comes, poll by poll, until the wanted end; an empty list now and then when nothing does.
+
+    The end is ``count`` windows with what explains the last of them, a device that says goodbye (``until_end``), or
+    ``until_idle`` seconds of silence.
+    """
+    windows, last, enough_at = 0, None, 0.0
+    while True:
+        events = monitor.poll()
+        yield events
+        explained = False
+        for event in events:
+            if isinstance(event, Result) and windows != count:
+                windows += 1
+                last, enough_at, explained = event.sequence, time.monotonic() + _LAST_WORDS, False
+            explained |= isinstance(event, Timing) and event.sequence == last
+        if windows == count and (explained or time.monotonic() >= enough_at):
+            return
+        if until_end and monitor.tracker.account.ended:
+            return
+        if until_idle is not None and time.monotonic() - monitor.last_heard >= until_idle:
+            return
+
+
+def watch(
+    url: str,
+    *,
+    baud: int = DEFAULT_BAUD,
+    on_record: Callable[[Event], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    count: int | None = None,
+    until_end: bool = False,
+    until_idle: float | None = None,
+) -> Summary:
+    """Listen to the device at ``url`` and return what came.
+
+    ``on_record`` is called with every Session, Result, Attribution (a whole map, float32), Timing, Health, Log, Error
+    and LinkChange in the order in which they came; ``stop`` is asked about five times a second or oftener. For the
+    other ends see ``follow``. LinkError if the port cannot be opened; a port lost later is opened again.
+    """
+    with closing(Monitor(url, baud)) as monitor:
+        for events in follow(monitor, count=count, until_end=until_end, until_idle=until_idle):
+            for event in events:
+                if on_record is not None:
+                    on_record(event)
+            if stop is not None and stop():
+                break
+        return monitor.summary()

@@ -1,0 +1,297 @@
+"""What a host knows of a device: which session is on, what came of it, and what was lost on the way."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from edge.latency import NANOSECONDS, Histogram, Phase, Quantiles
+from edge.wire.records import Error, Health, Latency, Log, Map, Received, Record, Result, Session
+from firmware_bridge.maps import Assembler, Attribution
+
+_HELD = 256  # records that wait for a SESSION; it is repeated every few seconds and sent when asked for
+_WRAP = 1 << 32  # where frame numbers begin again
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long each phase of one window took on the device, and explaining it per method, in nanoseconds."""
+
+    sequence: int
+    phases: dict[str, int]
+    methods: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LinkChange:
+    """The device is not to be heard any more, and why, or it is again."""
+
+    up: bool
+    why: str
+
+
+_Attributable = Result | Map | Latency | Health | Error  # means nothing unless it is known which session it is of
+Event = Session | Result | Attribution | Timing | Health | Log | Error | LinkChange
+
+
+@dataclass
+class Account:
+    """One session of a device as the host saw it. ``session`` is None until the device has introduced itself.
+
+    ``joined`` is the number of the first frame seen when the host came later than that; ``lost_frames`` counts gaps in
+    the frames' numbers, hence what left the device and did not arrive. ``health`` is the last report of the device's
+    own counters, with what it dropped before sending.
+    """
+
+    session: Session | None = None
+    joined: int = 0
+    frames: int = 0
+    lost_frames: int = 0
+    results: int = 0
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    labelled: int = 0
+    correct: int = 0
+    maps: int = 0
+    failed: int = 0
+    health: Health | None = None
+
+    @property
+    def missing_results(self) -> int:
+        """How many results between the first and the last one did not arrive, for whatever reason."""
+        if self.first_sequence is None or self.last_sequence is None:
+            return 0
+        return max(0, self.last_sequence - self.first_sequence + 1 - self.results)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """What the device dropped before sending, by the name of the record."""
+        if self.health is None:
+            return Counter()
+        return Counter({record_name(code): count for code, count in self.health.dropped.items()})
+
+    @property
+    def ended(self) -> bool:
+        """Whether the device said goodbye."""
+        return self.health is not None and self.health.final
+
+
+class Tracker:
+    """Follows a device through its sessions and turns its records into what a person or program wants to see."""
+
+    def __init__(self) -> None:
+        self.accounts = [Account()]
+        self.phases: dict[str, Histogram] = {}
+        self.methods: dict[str, Histogram] = {}
+        self.assembler = Assembler()
+        self._given_up = 0  # records dropped because nobody said what they are of
+        self._expected: int | None = None  # the next frame's number
+        self._held: deque[_Attributable] = deque()  # until the device has introduced itself
+
+    @property
+    def account(self) -> Account:
+        """The session that is on."""
+        return self.accounts[-1]
+
+    @property
+    def unattributed(self) -> int:
+        """How many records came of which nobody has said what they are of."""
+        return self._given_up + len(self._held)
+
+    def feed(self, received: Received) -> Iterator[Event]:
+        """Take in one frame and yield what it brought."""
+        record = _printable(received.record)
+        self._number(received.number, record)
+        self.account.frames += 1
+        match record:
+            case Log():
+                yield record
+            case Session():
+                self.account.session = record
+                yield record
+                while self._held:
+                    yield from self._attributed(self._held.popleft(), record)
+            case Result() | Map() | Latency() | Health() | Error():
+                if self.account.session is not None:
+                    yield from self._attributed(record, self.account.session)
+                else:
+                    self._hold(record)
+
+    def label(self, index: int) -> str:
+        """Return the label of a class, or its number where there is none."""
+        session = self.account.session
+        return session.labels[index] if session and index < len(session.labels) else f"class {index}"
+
+    def _number(self, number: int, record: Record | None) -> None:
+        """Account for what the frame's number tells: frames lost before it, or a device that has begun anew."""
+        gap = 0 if self._expected is None else (number - self._expected) % _WRAP
+        known = self.account.session
+        other = isinstance(record, Session) and known is not None and record.session != known.session
+        if other or gap >= _WRAP // 2:
+            self._begin(lost=number)
+        elif self._expected is None:
+            self.account.joined = number
+        else:
+            self.account.lost_frames += gap
+        self._expected = (number + 1) % _WRAP
+
+    def _begin(self, lost: int) -> None:
+        self.assembler.abandon()
+        self._given_up += len(self._held)
+        self._held.clear()
+        if self.account.session is None:  # whoever that was has no account, nor a share in the totals
+            self.accounts.pop()
+        self.accounts.append(Account(lost_frames=lost))
+
+    def _hold(self, record: _Attributable) -> None:
+        self._held.append(record)
+        if len(self._held) > _HELD:
+            self._held.popleft()
+            self._given_up += 1
+
+    def _attributed(self, record: _Attributable, session: Session) -> Iterator[Event]:
+        """Enter a record into the account of its session and yield what it brought."""
+        match record:
+            case Result():
+                self._result(record)
+                yield record
+            case Map():
+                attribution = self.assembler.add(record, _method(session, record.method))
+                if attribution is not None:
+                    self.account.maps += 1
+                    yield attribution
+            case Latency():
+                yield self._timing(record, session)
+            case Health():
+                self.account.health = record
+                yield record
+            case Error():
+                self.account.failed += record.sequence is not None
+                yield record
+
+    def _result(self, result: Result) -> None:
+        account = self.account
+        account.results += 1
+        if account.first_sequence is None:
+            account.first_sequence = result.sequence
+        account.last_sequence = result.sequence
+        if result.truth is not None:
+            account.labelled += 1
+            account.correct += result.truth == result.class_index
+
+    def _timing(self, latency: Latency, session: Session) -> Timing:
+        unit = NANOSECONDS / max(1, session.clock_hz)
+        known = {phase.value: phase.label for phase in Phase}
+        phases = {known.get(i, f"phase {i}"): round(ticks * unit) for i, ticks in latency.phases.items()}
+        methods = {_method(session, i): round(ticks * unit) for i, ticks in latency.methods.items()}
+        for durations, histograms in ((phases, self.phases), (methods, self.methods)):
+            for name, nanoseconds in durations.items():
+                histograms.setdefault(name, Histogram()).add(nanoseconds)
+        return Timing(latency.sequence, phases, methods)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came over the link from first to last byte, over all sessions.
+
+    ``phases`` and ``methods`` are the distributions of what the device measured. ``bad`` counts frames that arrived
+    damaged, by fault; ``lost_frames`` frames that left and never arrived; ``dropped`` records that the device did not
+    send, by their name; ``missing_results`` gaps in the results for whatever reason; ``unattributed`` records
+    of a session that never said what it is.
+    """
+
+    seconds: float
+    accounts: tuple[Account, ...]
+    phases: dict[str, Quantiles]
+    methods: dict[str, Quantiles]
+    frames: int
+    payload_bytes: int
+    wire_bytes: int
+    bad: dict[str, int]
+    skipped_bytes: int
+    unknown_records: int
+    unknown_keys: int
+    incomplete_maps: int
+    refused_maps: int
+    unattributed: int
+    reconnects: int
+    round_trip: int | None = None  # the shortest, in nanoseconds
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def windows(self) -> int:
+        """How many results arrived."""
+        return sum(account.results for account in self.accounts)
+
+    @property
+    def maps(self) -> int:
+        """How many attributions arrived whole."""
+        return sum(account.maps for account in self.accounts)
+
+    @property
+    def labelled(self) -> int:
+        """How many results came with the true class."""
+        return sum(account.labelled for account in self.accounts)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of labelled results that were right; None where no true class is known."""
+        return sum(account.correct for account in self.accounts) / self.labelled if self.labelled else None
+
+    @property
+    def failed(self) -> int:
+        """How many windows the device could not answer or explain."""
+        return sum(account.failed for account in self.accounts)
+
+    @property
+    def lost_frames(self) -> int:
+        """How many frames left the device and did not arrive."""
+        return sum(account.lost_frames for account in self.accounts)
+
+    @property
+    def missing_results(self) -> int:
+        """How many results are missing between those that arrived."""
+        return sum(account.missing_results for account in self.accounts)
+
+    @property
+    def goodput(self) -> float:
+        """Bytes of payload per second."""
+        return self.payload_bytes / self.seconds if self.seconds else 0.0
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What explaining takes, per method, as a multiple of predicting (medians).
+
+        A method whose explanation comes out of the prediction's own pass costs 0 here; ``predict`` holds it.
+        """
+        predict = sum(self.phases[name].p50 for name in ("quantize", "predict") if name in self.phases)
+        return {name: spread.p50 / predict for name, spread in self.methods.items()} if predict else {}
+
+
+def _printable(record: Record | None) -> Record | None:
+    """Return a record without control characters in its texts: a board is not to command our terminal."""
+    if not isinstance(record, Session | Log | Error):
+        return record
+    texts: dict[str, Any] = {}
+    for field_ in fields(record):
+        value = getattr(record, field_.name)
+        if isinstance(value, str):
+            texts[field_.name] = _clean(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], str):
+            texts[field_.name] = tuple(map(_clean, value))
+    return replace(record, **texts)
+
+
+def _clean(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def _method(session: Session, index: int) -> str:
+    return session.methods[index] if index < len(session.methods) else f"method {index}"
+
+
+def record_name(code: int) -> str:
+    """Return the name of a record by its code."""
+    return Record.registry[code].__name__ if code in Record.registry else f"record {code}"

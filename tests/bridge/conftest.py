@@ -1,0 +1,3 @@
+from tests.edge.conftest import bundle, bundle_path
+
+__all__ = ["bundle", "bundle_path"]

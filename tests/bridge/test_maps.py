@@ -1,0 +1,141 @@
+"""Chunks become maps again, whatever is missing, doubled or forged, and memory stays bounded."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.explanation import Explanation, Flag
+from edge.stream import chunks
+from edge.wire.codecs import CODECS
+from edge.wire.records import MAX_CHUNK, MAX_CHUNKS
+from firmware_bridge.maps import MAX_PENDING, Assembler
+
+values = np.random.default_rng(1).normal(size=(40, 50, 3)).astype(np.float32)
+
+
+def pieces(sequence=5, method=2, encoding="int8", shape=values.shape):
+    explanation = Explanation(
+        np.ones(3, np.float32),
+        1,
+        method="saliency",
+        map=values.reshape(-1)[: np.prod(shape)].reshape(shape),
+        residual=0.25,
+        steps=16,
+        flags=Flag.SMALL_MARGIN | Flag.DEADLINE,
+    )
+    return chunks(sequence, explanation, method, encoding)
+
+
+@pytest.mark.parametrize("encoding", CODECS)
+def test_a_map_arrives_as_it_was(encoding):
+    assembler = Assembler()
+    *others, last = pieces(encoding=encoding)
+    assert len(others) > 0
+    assert all(assembler.add(piece, "saliency") is None for piece in others)
+    attribution = assembler.add(last, "saliency")
+    assert (attribution.sequence, attribution.method, attribution.class_index) == (5, "saliency", 1)
+    assert (attribution.residual, attribution.steps) == (0.25, 16)
+    assert attribution.flags == Flag.SMALL_MARGIN | Flag.DEADLINE
+    assert attribution.values.shape == values.shape
+    assert attribution.values.dtype == np.float32
+    kept = attribution.values != 0
+    assert np.abs(attribution.values - values)[kept].max() <= attribution.step * 1.001
+
+
+def test_chunks_may_come_in_any_order_and_twice():
+    assembler = Assembler()
+    all_pieces = pieces()
+    got = [assembler.add(piece, "m") for piece in [*all_pieces[:0:-1], *all_pieces[1:], all_pieces[0]]]
+    assert [attribution is not None for attribution in got] == [False] * (len(got) - 1) + [True]
+
+
+def test_maps_of_several_methods_may_mix():
+    assembler = Assembler()
+    mixed = [piece for pair in zip(pieces(method=0), pieces(method=1), strict=True) for piece in pair]
+    got = [assembler.add(piece, f"method {piece.method}") for piece in mixed]
+    assert [attribution.method for attribution in got if attribution] == ["method 0", "method 1"]
+
+
+def test_a_missing_chunk_costs_its_map_and_is_counted():
+    assembler = Assembler()
+    for sequence in range(20):
+        for piece in pieces(sequence)[1:]:
+            assert assembler.add(piece, "m") is None
+    assert assembler.incomplete == 20 - MAX_PENDING
+    assembler.abandon()
+    assert assembler.incomplete == 20
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"shape": (40, 50, 4)},
+        {"scale": 2.0},
+        {"class_index": 0},
+        {"encoding": 1},
+        {"chunks": 3},
+        {"residual": None},
+    ],
+)
+def test_chunks_that_do_not_belong_together_make_no_map(forged):
+    assembler = Assembler()
+    first, second, *_ = pieces()
+    assembler.add(first, "m")
+    assert assembler.add(replace(second, **forged), "m") is None
+    assert assembler.refused == 1
+
+
+def test_a_chunk_beyond_the_last_is_refused():
+    assembler = Assembler()
+    assert assembler.add(replace(pieces()[0], chunk=9, chunks=2), "m") is None
+    assert assembler.refused == 1
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"encoding": 77},
+        {"deflated": True},
+        {"shape": (1,)},
+        {"shape": (0xFFFFFFFF,) * 4},
+        {"shape": ()},
+        {"data": b""},
+    ],
+)
+def test_a_map_that_does_not_decode_is_refused(forged):
+    assembler = Assembler()
+    (piece,) = pieces(shape=(10, 10))
+    assert assembler.add(replace(piece, **forged), "m") is None
+    assert assembler.refused == 1
+
+
+def test_hostile_chunks_take_bounded_memory():
+    assembler = Assembler()
+    piece = replace(pieces()[0], chunks=MAX_CHUNKS)
+    tracemalloc.start()
+    for sequence in range(4):
+        for chunk in range(MAX_CHUNKS - 1):
+            assembler.add(replace(piece, sequence=sequence, chunk=chunk, data=bytes(MAX_CHUNK)), "m")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert assembler.refused > 0
+    assert peak < 8_000_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_whatever_arrives_only_whole_maps_come_out(arrivals):
+    assembler = Assembler()
+    seen = {}
+    for sequence, chunk in arrivals:
+        piece = pieces(sequence, shape=(40, 50, 2))[chunk % 4]
+        seen.setdefault(sequence, set()).add(piece.chunk)
+        attribution = assembler.add(piece, "m")
+        if attribution is not None:
+            assert seen.pop(sequence) == {0, 1, 2, 3}

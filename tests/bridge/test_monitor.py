@@ -1,0 +1,385 @@
+"""The monitor on a real pty: it follows a device through stalls, cuts, deaths and restarts, and accounts for them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import LinkError
+from edge.explanation import Explanation
+from edge.latency import Lap, Phase
+from edge.stream import Stream, introduction
+from edge.wire.framing import frame
+from edge.wire.port import Port
+from edge.wire.records import Health, Log, Result, Session, encode
+from firmware_bridge.maps import Attribution
+from firmware_bridge.monitor import Monitor, follow, watch
+from firmware_bridge.nullmodem import NullModem
+from firmware_bridge.session import LinkChange, Timing
+from tests.edge.test_stream import PREDICTION, Manifest
+from tests.references import small_models
+
+METHODS = ("gradcam", "integrated_gradients")
+VALUES = np.random.default_rng(4).normal(size=(20, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def modem():
+    with NullModem() as modem:
+        yield modem
+
+
+def introduced():
+    return introduction(Manifest(), METHODS, "litert 2.1.0, 1 thread")
+
+
+def send(stream, sequence, truth=1):
+    stream.result(sequence, PREDICTION, truth)
+    stream.explanation(sequence, Explanation(PREDICTION.scores, 1, {}, METHODS[0], VALUES, None, 1))
+    stream.latency(sequence, Lap({Phase.PREDICT: 1000}, {METHODS[0]: 500}))
+
+
+def device(url, windows=50, wait=True):
+    """Run a device's stream on a thread; it says goodbye after its windows."""
+
+    def work():
+        with Stream(url, 921600, introduced()) as stream:
+            assert not wait or stream.wait_for_host(10)
+            for sequence in range(windows):
+                send(stream, sequence)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_program_gets_every_event_and_a_summary(modem):
+    events = []
+    thread = device(modem.device)
+    summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=10)
+    thread.join()
+    of = {kind: [event for event in events if isinstance(event, kind)] for kind in map(type, events)}
+    assert LinkChange not in of
+    assert isinstance(events[0], Session)
+    assert [result.sequence for result in of[Result]] == list(range(50))
+    assert all(np.abs(a.values - VALUES).max() <= a.step for a in of[Attribution])
+    assert {a.method for a in of[Attribution]} == {"gradcam"}
+    assert of[Health][-1].final
+    assert (summary.windows, summary.maps, summary.accuracy, summary.failed) == (50, 50, 1.0, 0)
+    assert summary.phases["predict"].count == 50
+    assert summary.phases["queue"].count == summary.phases["send"].count == 50
+    assert summary.costs == {"gradcam": pytest.approx(0.5, rel=0.02)}
+    assert (summary.lost_frames, summary.bad, summary.skipped_bytes, summary.missing_results) == (0, {}, 0, 0)
+    assert summary.payload_bytes < summary.wire_bytes < summary.payload_bytes * 1.2
+    assert summary.goodput == pytest.approx(summary.payload_bytes / summary.seconds)
+    assert 0 < summary.round_trip < 1e9
+    assert summary.dropped.total() == 0
+
+
+def test_a_count_ends_with_what_explains_its_last_window(modem):
+    events = []
+    thread = device(modem.device, 30)
+    summary = watch(modem.host, on_record=events.append, count=12)
+    thread.join()
+    assert summary.windows >= 12
+    explained = {event.sequence for event in events if isinstance(event, Timing)}
+    assert set(range(12)) <= explained
+
+
+def test_what_explains_an_earlier_window_does_not_end_a_count(modem):
+    def result(sequence):
+        return Result(sequence=sequence, class_index=0, scores=(1.0,), time=0)
+
+    polls = [[result(0)], [Timing(0, {}, {}), result(1), result(2)], [Timing(1, {}, {})], [Timing(2, {}, {})], []]
+    with closing(Monitor(modem.host)) as monitor:
+        monitor.poll = lambda: polls.pop(0)
+        assert [len(events) for events in follow(monitor, count=3)] == [1, 3, 1, 1]
+
+
+def test_a_count_ends_even_when_the_last_explanation_never_comes(modem):
+    with Stream(modem.device, 921600, introduced()) as stream:
+        thread = threading.Thread(target=lambda: stream.wait_for_host(5) and stream.result(0, PREDICTION))
+        thread.start()
+        assert watch(modem.host, count=1).windows == 1
+        thread.join()
+
+
+def test_silence_and_a_request_to_stop_end_it_too(modem):
+    start = time.monotonic()
+    assert watch(modem.host, until_idle=0.4).frames == 0
+    assert 0.3 < time.monotonic() - start < 2.0
+    assert watch(modem.host, stop=lambda: True).frames == 0
+
+
+def test_a_port_that_is_not_there_is_said_at_once():
+    with pytest.raises(LinkError):
+        watch("/dev/no-such-port")
+
+
+def test_joining_late_is_no_loss(modem):
+    stop = threading.Event()
+
+    def work():
+        with Stream(modem.device, 921600, introduced()) as stream:
+            sequence = 0
+            while not stop.wait(0.001):
+                stream.wait_for_room(1.0)
+                send(stream, sequence)
+                sequence += 1
+
+    thread = threading.Thread(target=work, daemon=True)
+    with Port(modem.host) as early:
+        thread.start()
+        time.sleep(0.3)
+        early.read()
+    summary = watch(modem.host, count=30)
+    stop.set()
+    with Port(modem.host) as late:
+        while thread.is_alive():
+            late.read()
+    thread.join()
+    (account,) = summary.accounts
+    assert account.joined > 10
+    assert summary.lost_frames == 0
+    assert summary.bad == {}
+    assert summary.missing_results == 0
+    assert account.session is not None
+
+
+def test_a_cable_that_is_pulled_and_plugged_in_again(tmp_path):
+    """The device keeps its session; the host counts what left the device meanwhile and did not arrive."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    first = NullModem()
+    here.symlink_to(first.device)
+    there.symlink_to(first.host)
+    events = []
+    done = threading.Event()
+    watching = threading.Thread(
+        target=lambda: events.append(watch(str(there), on_record=events.append, stop=done.is_set, until_end=True)),
+        daemon=True,
+    )
+    watching.start()
+    stream = Stream(str(here), 921600, introduced())
+    assert stream.wait_for_host(10)
+    for sequence in range(20):
+        send(stream, sequence)
+    wait_for(lambda: count(events, Timing) == 20)
+    here.unlink()
+    there.unlink()
+    first.close()
+    for sequence in range(20, 30):
+        send(stream, sequence)
+    wait_for(lambda: any(isinstance(event, LinkChange) and not event.up for event in events))
+    second = NullModem()
+    there.symlink_to(second.host)
+    wait_for(lambda: [event.up for event in events if isinstance(event, LinkChange)] == [False, True])
+    here.symlink_to(second.device)
+    wait_for(lambda: count(events, Timing) == 30)
+    assert stream.close().complete
+    done.set()
+    watching.join()
+    second.close()
+    summary = events[-1]
+    assert summary.reconnects == 1
+    assert len(summary.accounts) == 1
+    assert summary.windows == 30
+    assert summary.missing_results == 0
+
+
+def test_a_device_that_falls_silent_is_missed_and_one_that_idles_is_not(modem):
+    """Its port stays open, as that of a device killed by `kill -9` does, or of one that hangs."""
+    events = []
+
+    def changes():
+        return [(event.up, event.why) for event in events if isinstance(event, LinkChange)]
+
+    with closing(Monitor(modem.host)) as monitor:
+
+        def listen(seconds, condition=lambda: False):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and not condition():
+                events.extend(monitor.poll(0.05))
+
+        with Port(modem.device) as port:
+            port.write(frame(encode(introduced(), 0)), 1.0)
+            listen(10, changes)
+            assert changes() == [(False, "nothing heard for 2 s")]
+            assert 1.9 < monitor.silence < 3.0
+            listen(0.5)
+            assert len(changes()) == 1
+            assert monitor.silence > 2.4
+        with Stream(modem.device, 921600, introduced()):
+            listen(10, lambda: len(changes()) == 2)
+            assert changes()[-1] == (True, "heard again")
+            listen(2.8)  # it has nothing to say but its SESSION every three seconds, and answers
+            assert monitor.silence == 0.0
+        listen(5, lambda: monitor.tracker.account.ended)
+        listen(2.5)
+        assert monitor.silence == 0.0  # it has said goodbye
+    assert len(changes()) == 2
+
+
+def test_other_bytes_on_the_line_do_not_hide_the_device(modem):
+    with Port(modem.device) as noise:
+        noise.write(b"Linux version 6.6 (gcc)\r\n" * 20, 1.0)
+    thread = device(modem.device, 10)
+    summary = watch(modem.host, until_end=True, until_idle=10)
+    thread.join()
+    assert summary.windows == 10
+    assert summary.lost_frames == 0
+
+
+def test_a_slow_link_shows_what_the_board_had_to_drop(tmp_path):
+    events = []
+    big = np.random.default_rng(0).uniform(size=(20, 1000)).astype(np.float32)
+
+    def work():
+        with Stream(modem.device, 921600, introduced()) as stream:
+            assert stream.wait_for_host(10)
+            for sequence in range(60):
+                stream.result(sequence, PREDICTION)
+                stream.explanation(sequence, Explanation(PREDICTION.scores, 1, {}, METHODS[0], big, None, 1))
+            time.sleep(0.5)
+            stream.close(patience=0.5)
+
+    with NullModem(bytes_per_second=200_000) as modem:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=10)
+        thread.join()
+    assert summary.windows == 60
+    assert summary.missing_results == 0
+    assert summary.lost_frames == 0
+    assert summary.dropped["Map"] > 30
+    assert summary.maps + summary.dropped["Map"] == 60
+    assert set(summary.dropped) == {"Map"}
+
+
+class Lives:
+    """Starts one device process after the other on one pty, with a monitor that watches them all."""
+
+    def __init__(self, modem, bundle_path, data):
+        self._command = [sys.executable, "-m", "whylite", "run", str(bundle_path), "--source", f"npz:{data}", "--loop"]
+        self._command += ["--port", modem.device]
+        self._done = threading.Event()
+        self.events = []
+        self._watching = threading.Thread(
+            target=lambda: self.events.append(watch(modem.host, on_record=self.events.append, stop=self._done.is_set)),
+            daemon=True,
+        )
+        self._watching.start()
+
+    def live(self, windows):
+        """Start a device and return it when so many of its windows have arrived."""
+        process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        known = len(sessions(self.events))
+        wait_for(lambda: len(sessions(self.events)) == known + 1, 20)
+        seen = count(self.events, Result)
+        wait_for(lambda: count(self.events, Result) >= seen + windows, 20)
+        return process
+
+    def end(self, process):
+        """Stop the last device in order and return the monitor's summary."""
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        wait_for(lambda: any(isinstance(event, Health) and event.final for event in self.events), 20)
+        self._done.set()
+        self._watching.join()
+        return self.events[-1]
+
+
+@pytest.fixture
+def lives(bundle_path, tmp_path):
+    data = tmp_path / "windows.npz"
+    np.savez(data, x=small_models.inputs(50, seed=3))
+    with NullModem(bytes_per_second=60_000) as modem:
+        yield modem, Lives(modem, bundle_path, data)
+
+
+def test_a_device_killed_again_and_again(lives):
+    _, lives = lives
+    for _ in range(3):
+        process = lives.live(windows=20)
+        process.kill()
+        assert process.wait(20) == -signal.SIGKILL
+    summary = lives.end(lives.live(windows=20))
+    assert len(summary.accounts) == 4
+    assert len({account.session.session for account in summary.accounts}) == 4
+    assert [account.ended for account in summary.accounts] == [False, False, False, True]
+    assert all(account.results >= 20 for account in summary.accounts)
+    assert sum(summary.bad.values()) <= 3  # a frame may be torn with every death, and nothing else is lost
+    assert (summary.lost_frames, summary.missing_results, summary.reconnects) == (0, 0, 0)
+    assert summary.windows == count(lives.events, Result)
+
+
+LONG_WINDED = """
+import sys
+from dataclasses import replace
+from edge.stream import Stream, introduction
+from tests.edge.test_stream import Manifest
+labels = tuple(f"class {i} with quite a long description" for i in range(700))
+stream = Stream(sys.argv[1], 921600, introduction(Manifest(labels=labels), (), "litert"))
+stream.wait_for_host(60)
+"""
+
+
+def test_a_device_killed_in_mid_frame(lives):
+    """The frame is torn for certain: 27 kB of label table, killed while they crawl through the cable."""
+    modem, lives = lives
+    first = lives.live(windows=20)
+    first.kill()
+    first.wait()
+    doomed = subprocess.Popen([sys.executable, "-c", LONG_WINDED, modem.device])
+    with Path(f"/proc/{doomed.pid}/io").open(encoding="ascii") as counters:
+        wait_for(lambda: bytes_written(counters) > 8_000)
+        assert bytes_written(counters) < 27_000
+    doomed.kill()
+    doomed.wait()
+    summary = lives.end(lives.live(windows=20))
+    assert len(sessions(lives.events)) == 2
+    assert summary.bad
+    assert summary.skipped_bytes > 5_000
+    assert [account.results >= 20 for account in summary.accounts] == [True, True]
+    assert (summary.lost_frames, summary.missing_results) == (0, 0)
+    assert summary.windows == count(lives.events, Result)
+
+
+def bytes_written(counters):
+    counters.seek(0)
+    return int(dict(line.split(": ") for line in counters)["wchar"])
+
+
+def sessions(events):
+    return {event.session for event in events if isinstance(event, Session)}
+
+
+def count(events, kind):
+    return sum(isinstance(event, kind) for event in events)
+
+
+def wait_for(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_logs_arrive_and_closing_twice_is_harmless(modem):
+    events = []
+    with Stream(modem.device, 921600, introduced()) as stream:
+        monitor = Monitor(modem.host)
+        stream.log(20, "hello")
+        end = time.monotonic() + 5
+        while not count(events, Log) and time.monotonic() < end:
+            events += monitor.poll(0.05)
+        monitor.close()
+        monitor.close()
+    assert [event.text for event in events if isinstance(event, Log)] == ["hello"]

@@ -1,0 +1,308 @@
+"""`whylite monitor` as a user meets it, on a pty with a real device process at the other end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import numpy as np
+import pyte
+import pytest
+
+from edge.wire.port import Port
+from edge.wire.records import Result
+from firmware_bridge import record
+from firmware_bridge.maps import Attribution
+from firmware_bridge.nullmodem import NullModem
+from tests.references import small_models
+
+WINDOWS = 30
+WHYLITE = [sys.executable, "-m", "whylite"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "windows.npz"
+    np.savez(path, x=small_models.inputs(WINDOWS, seed=3), y=np.arange(WINDOWS) % 4)
+    return path
+
+
+@pytest.fixture
+def modem():
+    with NullModem() as modem:
+        yield modem
+
+
+@pytest.fixture
+def device(bundle_path, data, modem):
+    command = [*WHYLITE, "run", str(bundle_path), "--source", f"npz:{data}", "--port", modem.device]
+    processes = []
+
+    def device(*more):
+        processes.append(subprocess.Popen([*command, "--wait-host", "30", *more], stdout=subprocess.DEVNULL))
+        return processes[-1]
+
+    yield device
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def monitor(*arguments, **options):
+    return subprocess.run([*WHYLITE, "monitor", *arguments], capture_output=True, text=True, check=False, **options)
+
+
+def test_off_a_terminal_it_prints_plain_lines_and_a_summary(device, modem):
+    device()
+    result = monitor(modem.host, "--until-end")
+    assert result.returncode == 0, result.stderr
+    rows = result.stdout.splitlines()
+    assert rows[0].startswith("session ")
+    assert sum(" right" in row or " wrong: " in row for row in rows if row[:6].strip().isdigit()) == WINDOWS
+    assert sum(" gradcam |" in row for row in rows) == WINDOWS
+    assert any(row.startswith("goodbye: ") for row in rows)
+    assert f"{WINDOWS} windows, {3 * WINDOWS} maps" in result.stdout
+    assert "gradcam comes with the prediction" in result.stdout
+    assert rows[-1].startswith("losses: link lost 0 frames, 0 damaged")
+    assert "\x1b" not in result.stdout
+    assert result.stderr == ""
+
+
+def test_json_lines_and_nothing_else_on_stdout(device, modem):
+    device()
+    result = monitor(modem.host, "--json", "--until-end")
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [document["record"] for document in documents]
+    assert kinds[0] == "session"
+    assert kinds[-1] == "summary"
+    assert set(kinds) == {"session", "result", "map", "latency", "health", "log", "summary"}
+    summary = documents[-1]
+    assert (summary["windows"], summary["labelled"], summary["maps"]) == (WINDOWS, WINDOWS, 3 * WINDOWS)
+    assert 0 <= summary["accuracy"] <= 1
+    assert summary["latency_ns"]["predict"]["count"] == WINDOWS
+    assert summary["lost_frames"] == summary["missing_results"] == 0
+    first = next(document for document in documents if document["record"] == "map")
+    assert np.shape(first["values"]) == (6, 6)
+
+
+def test_a_recording_holds_what_was_shown(device, modem, tmp_path):
+    device()
+    path = tmp_path / "session.jsonl"
+    assert monitor(modem.host, "--record", str(path), "--until-end").returncode == 0
+    recording = record.load(path)
+    assert recording.damaged == ()
+    assert [result.sequence for result in recording.of(Result)] == list(range(WINDOWS))
+    shapes = {attribution.method: attribution.values.shape for attribution in recording.of(Attribution)}
+    assert shapes["integrated_gradients"] == small_models.inputs(1)[0].shape
+
+
+def test_a_recorder_killed_in_the_middle_leaves_a_readable_file(device, modem, tmp_path):
+    device("--loop", "--rate", "100")
+    path = tmp_path / "session.jsonl"
+    process = subprocess.Popen([*WHYLITE, "monitor", modem.host, "--record", str(path)], stdout=subprocess.DEVNULL)
+    wait_for(lambda: path.exists() and path.stat().st_size > 50_000)
+    process.kill()
+    process.wait()
+    assert len(list(record.load(path).of(Result))) >= 3
+
+
+def test_a_count_is_enough(device, modem):
+    device("--loop", "--rate", "100")
+    result = monitor(modem.host, "--json", "--count", "7")
+    assert json.loads(result.stdout.splitlines()[-1])["windows"] >= 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_it_shows_the_summary(device, modem, number):
+    device("--loop", "--rate", "50")
+    process = subprocess.Popen([*WHYLITE, "monitor", modem.host], stdout=subprocess.PIPE, text=True)
+    for _ in range(40):
+        assert process.stdout.readline()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "losses: " in output
+
+
+def test_whoever_reads_its_output_may_leave(device, modem):
+    device("--loop", "--rate", "200")
+    process = subprocess.Popen(
+        [*WHYLITE, "monitor", modem.host, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(10) == 0
+    assert process.stderr.read() == ""
+
+
+def test_a_silent_line_is_said_and_fails_the_check(modem):
+    result = monitor(modem.host, "--until-idle", "0.3")
+    assert result.returncode == 1
+    assert "no record came" in result.stderr
+    assert "whylite run" in result.stderr
+
+
+def test_a_device_that_is_killed_is_missed_once(device, modem):
+    process = subprocess.Popen(
+        [*WHYLITE, "monitor", modem.host, "--until-idle", "3.5"], stdout=subprocess.PIPE, text=True
+    )
+    killed = device("--loop", "--rate", "50")
+    for _ in range(20):
+        assert process.stdout.readline()
+    killed.kill()
+    output, _ = process.communicate(timeout=20)
+    assert output.count("link: nothing heard for 2 s\n") == 1
+
+
+def test_bytes_that_are_no_frames_hint_at_the_baud_rate(modem):
+    process = subprocess.Popen(
+        [*WHYLITE, "monitor", modem.host, "--until-idle", "1"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with Port(modem.device) as noise:
+        noise.read()
+        wait_for(noise.read)  # the monitor has asked who is there
+        noise.write(os.urandom(5000).replace(b"\x00", b"\x01"), 1.0)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "--baud" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/dev/nowhere"], "/dev/nowhere"),
+        (["/dev/null"], "/dev/null"),
+        (["socket://127.0.0.1:1"], "127.0.0.1:1"),
+    ],
+)
+def test_a_port_that_cannot_be_opened_is_refused_with_a_hint(arguments, said):
+    result = monitor(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: cannot open port")
+    assert said in result.stderr
+    assert "\n  hint: " in result.stderr
+
+
+def test_a_recording_that_cannot_be_written_is_refused(modem, tmp_path):
+    result = monitor(modem.host, "--record", str(tmp_path / "no" / "folder.jsonl"))
+    assert result.returncode == 2
+    assert "folder.jsonl" in result.stderr
+
+
+def test_wrong_usage_is_refused(modem):
+    assert monitor().returncode == 2
+    assert monitor(modem.host, "--json", "--plain").returncode == 2
+    assert monitor(modem.host, "--count", "0").returncode == 2
+    said = " ".join(monitor("--help").stdout.split())
+    assert "usage: whylite monitor" in said
+    assert "exit codes: 0 records came, 1 none did, 2 wrong usage or bad input" in said
+
+
+def test_without_rich_a_terminal_gets_plain_lines(device, modem):
+    device()
+    code = "import sys; sys.modules['rich'] = None; from whylite import main; sys.exit(main())"
+    master, slave = pty.openpty()
+    command = [sys.executable, "-c", code, "monitor", modem.host, "--until-end"]
+    process = subprocess.Popen(command, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(master, 65536)
+        except OSError:
+            break
+    os.close(master)
+    assert process.wait() == 0
+    assert b"session " in shown
+    assert f"{WINDOWS} windows".encode() in shown
+    assert b"\x1b[?1049h" not in shown  # no alternate screen
+
+
+class Terminal:
+    """A terminal of its own around a command: a pty, and an emulator that knows what a person would see."""
+
+    def __init__(self, command, columns=80, lines=24):
+        self.screen = pyte.Screen(columns, lines)
+        self.stream = pyte.ByteStream(self.screen)
+        self.master, slave = pty.openpty()
+        self.resize(columns, lines)
+        # pytest imports readline, which fixes the terminal's size in the environment
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {
+            "TERM": "xterm-256color"
+        }
+        self.process = subprocess.Popen(
+            # setsid's --ctty makes the pty the command's terminal, so that Ctrl-C reaches it
+            ["setsid", "--ctty", "--wait", *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+        )
+        os.close(slave)
+
+    def resize(self, columns, lines):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(lines, columns)
+
+    def text(self):
+        """Return what stands on the screen now."""
+        while select.select([self.master], [], [], 0.05)[0]:
+            try:
+                self.stream.feed(os.read(self.master, 65536))
+            except OSError:
+                break  # the command has ended
+        return "\n".join(self.screen.display)
+
+    def type(self, keys):
+        os.write(self.master, keys)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_live_table(device, modem):
+    """In a terminal of 80x24, made larger while it runs, missing a device that is killed, and a summary at the end."""
+    terminal = Terminal([*WHYLITE, "monitor", modem.host])
+    try:
+        wait_for(lambda: "no record yet: is `whylite run` running" in terminal.text())
+        killed = device("--loop", "--rate", "20")
+        wait_for(lambda: "p99" in terminal.text() and " 12 " in terminal.text())
+        shown = terminal.text()
+        for part in ("running", "shapes (", "window", "gradcam", "predict", "link lost 0 frames", "kB/s"):
+            assert part in shown
+        assert "integrated_gradients" in shown
+        assert "█" in shown
+        terminal.resize(120, 40)
+        wait_for(lambda: max(len(line.rstrip()) for line in terminal.text().splitlines()) > 80)
+        assert "p95" in terminal.text()
+        killed.kill()
+        wait_for(lambda: "silent for 8 s" in terminal.text())
+        assert "running" not in terminal.text()
+        assert "0.0 kB/s, 0 frames/s" in terminal.text()
+        terminal.type(b"\x03")
+        wait_for(lambda: "losses: link lost 0 frames" in terminal.text())
+    finally:
+        terminal.close()
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,59 @@
+"""Two ptys and a cable between them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.wire.port import Port
+from firmware_bridge.nullmodem import NullModem
+
+
+def read(port, size, seconds=5.0):
+    got, end = b"", time.monotonic() + seconds
+    while len(got) < size and time.monotonic() < end:
+        port.wait(0.1)
+        got += port.read()
+    return got
+
+
+def test_every_byte_passes_both_ways():
+    with NullModem() as modem, Port(modem.device) as device, Port(modem.host) as host:
+        every_byte = bytes(range(256)) * 8
+        device.write(every_byte, 1.0)
+        assert read(host, 2048) == every_byte
+        host.write(every_byte, 1.0)
+        assert read(device, 2048) == every_byte
+
+
+def test_either_side_may_be_opened_again_and_again():
+    with NullModem() as modem, Port(modem.host) as host:
+        for i in range(5):
+            with Port(modem.device) as device:
+                device.write(bytes([i]), 1.0)
+            assert read(host, 1) == bytes([i])
+
+
+def test_a_slow_cable_is_as_slow_as_asked():
+    with NullModem(bytes_per_second=20_000) as modem, Port(modem.device) as device, Port(modem.host) as host:
+        start = time.monotonic()
+        written = device.write(bytes(8000), 1.0)
+        assert len(read(host, written)) == written
+        assert time.monotonic() - start == pytest.approx(written / 20_000, rel=0.6)
+
+
+def test_a_cut_cable_leaves_nothing_behind():
+    threads = threading.active_count()
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        modem = NullModem()
+        with Port(modem.device) as device:
+            while device.write(bytes(4096), 0.05):  # full, and nobody reads
+                pass
+            modem.close()
+        assert not Path(modem.device).exists()
+    assert threading.active_count() == threads
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors

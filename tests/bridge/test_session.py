@@ -1,0 +1,201 @@
+"""What a host concludes from what arrives: sessions, losses on the link, drops on the board, and figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge.explanation import Explanation
+from edge.latency import Phase
+from edge.stream import chunks
+from edge.wire.records import Error, Health, Latency, Log, Map, Received, Result
+from firmware_bridge.maps import Attribution
+from firmware_bridge.session import Timing, Tracker, record_name
+from tests.edge.wire_samples import EXAMPLES
+
+SESSION = replace(EXAMPLES[0], labels=("walk", "run", "rest"), methods=("gradcam", "ig"))
+OTHER = replace(SESSION, session=b"8 others")
+HEALTH = next(record for record in EXAMPLES if isinstance(record, Health))
+
+
+def result(sequence, class_index=0, truth=None):
+    return Result(sequence=sequence, class_index=class_index, scores=(0.5, 0.3, 0.2), time=0, truth=truth)
+
+
+def latency(sequence, **more):
+    return Latency(sequence=sequence, phases={Phase.PREDICT: 1000}, methods={1: 3000}, **more)
+
+
+def attribution(sequence, method=0):
+    e = Explanation(np.ones(3, np.float32), 0, method="gradcam", map=np.array([0, 1, 2, 3], np.float32))
+    (piece,) = chunks(sequence, e, method, "int8")
+    return piece
+
+
+class Link:
+    """Feeds a tracker records with the numbers that frames have."""
+
+    def __init__(self):
+        self.tracker = Tracker()
+        self.number = 0
+        self.events = []
+
+    def bring(self, *records, skip=0, number=None):
+        for record in records:
+            self.number = self.number + skip if number is None else number
+            received = Received(self.number, 0 if record is None else record.code, record)
+            self.events += self.tracker.feed(received)
+            self.number += 1
+            number = None
+        return self.tracker.account
+
+
+@pytest.fixture
+def link():
+    return Link()
+
+
+def test_a_session_from_its_beginning(link):
+    account = link.bring(SESSION, result(0, truth=0), attribution(0), latency(0), result(1, 1, truth=0))
+    assert account.session == SESSION
+    assert (account.results, account.labelled, account.correct, account.maps) == (2, 2, 1, 1)
+    assert (account.joined, account.lost_frames, account.missing_results) == (0, 0, 0)
+    assert [type(event) for event in link.events] == [type(SESSION), Result, Attribution, Timing, Result]
+
+
+def test_durations_are_named_and_in_nanoseconds(link):
+    slow = replace(SESSION, clock_hz=1_000_000)
+    link.bring(slow, latency(0))
+    assert link.events[-1] == Timing(0, {"predict": 1_000_000}, {"ig": 3_000_000})
+    assert link.tracker.phases["predict"].quantiles().count == 1
+    assert link.tracker.methods["ig"].quantiles().p50 == pytest.approx(3_000_000, rel=0.01)
+
+
+def test_unknown_phases_and_methods_go_by_their_number(link):
+    link.bring(SESSION, Latency(sequence=0, phases={30: 5}, methods={9: 6}))
+    assert link.events[-1] == Timing(0, {"phase 30": 5}, {"method 9": 6})
+
+
+def test_coming_late_is_not_a_loss(link):
+    account = link.bring(SESSION, result(500), number=800)
+    assert (account.joined, account.lost_frames, account.missing_results) == (800, 0, 0)
+
+
+def test_a_gap_in_the_frames_is_a_loss_on_the_link(link):
+    account = link.bring(SESSION, result(0))
+    link.bring(result(4), skip=9)
+    assert account.lost_frames == 9
+    assert account.missing_results == 3
+    assert account.dropped["Result"] == 0
+
+
+def test_a_gap_in_the_results_alone_is_a_drop_on_the_board(link):
+    dropped = replace(HEALTH, dropped={Result.code: 3, Map.code: 7}, final=False)
+    account = link.bring(SESSION, result(0), result(4), dropped)
+    assert account.lost_frames == 0
+    assert account.missing_results == 3
+    assert account.dropped == {"Result": 3, "Map": 7}
+
+
+def test_frame_numbers_wrap(link):
+    account = link.bring(SESSION, number=0xFFFFFFFE)
+    link.bring(result(0), number=0xFFFFFFFF)
+    link.bring(result(1), number=0)
+    link.bring(result(2), number=3)
+    assert account.lost_frames == 2
+    assert len(link.tracker.accounts) == 1
+
+
+def test_a_repeated_introduction_changes_nothing(link):
+    account = link.bring(SESSION, result(0), SESSION, result(1))
+    assert len(link.tracker.accounts) == 1
+    assert account.results == 2
+
+
+def test_another_introduction_is_a_new_session(link):
+    first = link.bring(SESSION, *(result(i) for i in range(5)))
+    second = link.bring(OTHER, number=0)
+    link.bring(result(0))
+    assert first is not second
+    assert (first.results, second.results) == (5, 1)
+    assert (second.session, second.lost_frames, second.missing_results) == (OTHER, 0, 0)
+
+
+def test_a_new_session_whose_first_frames_were_lost_says_so(link):
+    link.bring(SESSION, result(0))
+    account = link.bring(OTHER, number=4)
+    assert account.lost_frames == 4
+
+
+def test_a_board_that_begins_anew_is_noticed_before_it_says_who_it_is(link):
+    link.bring(SESSION, *(result(i) for i in range(50)))
+    account = link.bring(result(0), number=1)
+    assert account.session is None
+    assert account.lost_frames == 1
+    link.bring(attribution(0), latency(0))
+    assert len(link.events) == 51  # the rest waits for its session
+    link.bring(OTHER)
+    assert account.session == OTHER
+    assert [type(event) for event in link.events[-4:]] == [type(OTHER), Result, Attribution, Timing]
+    assert len(link.tracker.accounts) == 2
+
+
+def test_what_comes_before_the_introduction_waits_for_it_in_bounded_memory(link):
+    for i in range(1000):
+        link.bring(result(i), attribution(i))
+    assert link.events == []
+    assert link.tracker.unattributed == 2000
+    account = link.bring(SESSION)
+    assert [type(event) for event in link.events] == [type(SESSION), *[Result, Attribution] * 128]
+    assert (account.results, account.maps) == (128, 128)
+    assert link.tracker.unattributed == 2000 - 256
+
+
+def test_what_a_session_left_behind_that_nobody_introduced_is_no_part_of_the_next_one(link):
+    """Leftovers in the pipe, goodbye included: counted as nobody's, and in no total."""
+    failure = Error(time=0, kind="InputError", cause="c", hint="h", sequence=3)
+    leftovers = [result(90, truth=0), attribution(90), latency(90), failure, replace(HEALTH, dropped={Map.code: 5})]
+    stale = link.bring(*leftovers, number=300)
+    assert link.events == []
+    assert not stale.ended
+    account = link.bring(SESSION, result(0), number=0)
+    assert link.tracker.accounts == [account]
+    assert (account.results, account.labelled, account.maps, account.failed) == (1, 0, 0, 0)
+    assert account.dropped.total() == account.lost_frames == 0
+    assert link.tracker.phases == link.tracker.methods == {}
+    assert link.tracker.unattributed == len(leftovers)
+    assert link.events == [SESSION, result(0)]
+
+
+def test_a_log_line_is_for_people_whoever_wrote_it(link):
+    line = Log(time=0, level=30, text="warm")
+    link.bring(line)
+    assert link.events == [line]
+
+
+def test_labels_fall_back_to_numbers(link):
+    assert link.tracker.label(1) == "class 1"
+    link.bring(SESSION)
+    assert link.tracker.label(1) == "run"
+    assert link.tracker.label(77) == "class 77"
+
+
+def test_errors_logs_and_unknown_records(link):
+    failure = Error(time=0, kind="InputError", cause="c", hint="h", sequence=3)
+    line = Log(time=0, level=30, text="warm")
+    account = link.bring(SESSION, failure, replace(failure, sequence=None), line, None, result(0))
+    assert account.failed == 1
+    assert account.lost_frames == 0
+    assert link.events[-2:] == [line, result(0)]
+
+
+def test_a_goodbye_ends_a_session(link):
+    assert not link.bring(SESSION, replace(HEALTH, final=False)).ended
+    assert link.bring(HEALTH).ended
+
+
+def test_records_have_names():
+    assert record_name(3) == "Map"
+    assert record_name(99) == "record 99"
