@@ -1,0 +1,13 @@
+"""The explanation compiler: a trained TFLite model in, a bundle with explanations as TFLite ops out."""
+
+from .errors import CalibrationError, CheckFailedError, ExportError, ModelFileError, UnsupportedModelError
+from .pipeline import explain
+
+__all__ = [
+    "CalibrationError",
+    "CheckFailedError",
+    "ExportError",
+    "ModelFileError",
+    "UnsupportedModelError",
+    "explain",
+]

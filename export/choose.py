@@ -1,0 +1,145 @@
+"""Choosing numerics: the cheapest whose maps are still those of exact arithmetic, as measured on the user's model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Candidate, Check
+
+from .clock import within
+from .methods import Entry, Role
+from .numerics import Numerics
+from .schedule import uniform_midpoint
+from .shipped import Shipped
+
+Array = NDArray[np.float32]
+Explain = Callable[[Array], Array]
+
+FIDELITY_BOUND = 0.9
+"""Rank correlation with the map of exact arithmetic that half of the inputs must reach."""
+TAIL_BOUND = 0.7
+"""And that 19 in 20 must reach."""
+
+_SAMPLES, _FIDELITY_SECONDS = 16, 4.0
+_ROUNDS, _COST_SECONDS = 15, 4.0
+
+
+def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: Array) -> tuple[Candidate, ...]:
+    """Return what each method that computes gradients is worth under each candidate, and costs.
+
+    The first candidate is exact and what the others are held against. ``cost_ratio`` is the time of a call (of one
+    interpolation step, for Integrated Gradients) over that of a plain prediction, medians of interleaved calls.
+    """
+    exact = candidates[0][1]
+    rows: list[Candidate] = []
+    for name, method in exact.compiled.items():
+        if len(candidates) == 1 or method.entry(Role.GRADIENT, Role.STEPS) is None:
+            continue
+        explain = [_explain(shipped, name, baseline) for _, shipped in candidates]
+        steps = max(method.steps_per_call, 1)
+        for (numerics, _), cost, rho in zip(
+            candidates, _costs(exact, explain, x), _fidelities(explain, x), strict=True
+        ):
+            p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
+            rows.append(Candidate(numerics.name, name, cost / steps, p50, p05))
+    return tuple(rows)
+
+
+def is_faithful(row: Candidate) -> bool:
+    """Whether a candidate's maps may stand for those of exact arithmetic."""
+    return row.fidelity >= FIDELITY_BOUND and row.fidelity_p05 >= TAIL_BOUND
+
+
+def cheapest(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candidate]) -> int:
+    """Return the index of the cheapest candidate all of whose methods are faithful; the exact one always is."""
+    best, least = 0, np.inf
+    for index, (numerics, _) in enumerate(candidates):
+        own = [row for row in rows if row.numerics == numerics.name]
+        cost = sum(row.cost_ratio for row in own)
+        if (numerics.exact or all(is_faithful(row) for row in own)) and cost < least:
+            best, least = index, cost
+    return best
+
+
+def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[Check]:
+    """Return the fidelity of the numerics that ship, where they are not exact, as checks."""
+    return [
+        Check(
+            f"{row.method} fidelity to float32 arithmetic",
+            row.fidelity,
+            FIDELITY_BOUND,
+            is_faithful(row),
+            min(samples, _SAMPLES),
+            f"median rank correlation, at least the bound; 5th percentile {row.fidelity_p05:.3f} of {TAIL_BOUND}",
+        )
+        for row in rows
+        if row.numerics == numerics.name and not numerics.exact
+    ]
+
+
+def _explain(shipped: Shipped, name: str, baseline: Array) -> Explain:
+    """Return one call of a method for the predicted class: the map of a few steps, for Integrated Gradients."""
+    entry = shipped.compiled[name].entry(Role.GRADIENT, Role.STEPS)
+    assert entry is not None
+    extra = _schedule(entry, baseline)
+
+    def explain(sample: Array) -> Array:
+        chosen = np.asarray([shipped.scores(shipped.stored(sample)).argmax()], np.int32)
+        return shipped.runtime.call(entry.key, x=sample[None], class_index=chosen, **extra)["map"]
+
+    return explain
+
+
+def _schedule(entry: Entry, baseline: Array) -> dict[str, Array]:
+    if entry.role is not Role.STEPS:
+        return {}
+    steps = entry.inputs["alphas"].shape[0]
+    rule = uniform_midpoint(steps)
+    nodes, weights = (np.asarray(values, np.float32) for values in (rule.nodes, rule.weights))
+    return {"baseline": baseline[None], "alphas": nodes, "weights": weights}
+
+
+def _fidelities(explain: Sequence[Explain], x: Array) -> list[list[float]]:
+    """Return each candidate's rank correlations with the first, one per input."""
+    correlations: list[list[float]] = [[] for _ in explain]
+    for sample in within(_FIDELITY_SECONDS, x[:_SAMPLES]):
+        maps = [call(sample) for call in explain]
+        for row, attribution in zip(correlations, maps, strict=True):
+            row.append(rank_correlation(maps[0], attribution))
+    return correlations
+
+
+def rank_correlation(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
+    """Return Spearman's correlation of two maps; 1 for two constant ones, 0 where only one is."""
+    ranks = [_ranks(values.ravel()) for values in (left, right)]
+    centred = [rank - rank.mean() for rank in ranks]
+    sizes = [float(np.linalg.norm(rank)) for rank in centred]
+    if not all(sizes):
+        return float(sizes[0] == sizes[1])
+    return float(centred[0] @ centred[1] / (sizes[0] * sizes[1]))
+
+
+def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return ranks, ties sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()], np.float64)
+
+
+def _costs(shipped: Shipped, explain: Sequence[Explain], x: Array) -> list[float]:
+    """Return the median time of each candidate's call over that of a prediction, timed in turn."""
+    times: list[list[float]] = [[] for _ in explain]
+    for round_ in within(_COST_SECONDS, range(_ROUNDS)):
+        sample = x[round_ % len(x)]
+        stored = shipped.stored(sample)
+        begin = time.perf_counter()
+        shipped.scores(stored)
+        predict = time.perf_counter() - begin
+        for row, call in zip(times, explain, strict=True):
+            begin = time.perf_counter()
+            call(sample)
+            row.append((time.perf_counter() - begin) / predict - 1)  # each call predicts first
+    return [float(np.median(row)) for row in times]

@@ -1,0 +1,160 @@
+"""``whylite export``: the command line of the explanation compiler."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge.bundle import Bundle, ensure_writable
+from edge.codec import to_json
+from edge.errors import WhyLiteError
+
+from . import calibration, pipeline
+from .errors import CalibrationError, CheckFailedError
+from .methods import METHODS
+from .numerics import NUMERICS
+from .targets import TARGETS
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``whylite export``."""
+    result = argparse.ArgumentParser(
+        prog="whylite export",
+        description="Compile explanations into a trained TFLite classifier and pack a bundle (.why).",
+        epilog="exit codes: 0 success, 1 a check failed, 2 wrong usage or bad input",
+    )
+    add = result.add_argument
+    add("model", metavar="MODEL", help="a trained .tflite file, or a .keras model (needs whylite[keras])")
+    add("-o", "--output-file", metavar="OUT.why", help="where to put the bundle (default: beside the model)")
+    add("--calibration", metavar="X.npz", help="inputs: x [N, ...], float as the model was trained on")
+    add(
+        "--method",
+        action="append",
+        choices=list(METHODS),
+        help="may be repeated (default: gradcam, integrated_gradients)",
+    )
+    add("--target", choices=list(TARGETS), default="pi", help="where the bundle will run (default: %(default)s)")
+    add("--numerics", choices=["auto", *NUMERICS], default="auto", help="how gradients are stored (default: auto)")
+    add("--baseline", default="zero", metavar="zero|mean|FILE.npy", help="where Integrated Gradients starts")
+    add("--layer", metavar="TENSOR", help="the layer GradCAM looks at (default: the last with positions)")
+    add("--output", metavar="TENSOR", help="the output to explain, where there are several")
+    add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
+    add("--labels", metavar="FILE", help="class names, one a line")
+    add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
+    add("--json", action="store_true", help="print the manifest as one JSON document")
+    return result
+
+
+def main(argv: list[str]) -> int:
+    """Run ``whylite export``; ``argv[0]`` is the subcommand's name."""
+    arguments = parser().parse_args(argv[1:])
+    path = Path(arguments.output_file or Path(arguments.model).with_suffix(".why"))
+    try:
+        ensure_writable(path)
+        bundle = _export(arguments)
+    except CheckFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except WhyLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        bundle.save(path)
+    except WhyLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(to_json(bundle.manifest), indent=1) if arguments.json else summary(bundle, path))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> Bundle:
+    x = calibration.read(arguments.calibration) if arguments.calibration else None
+    model: Path | bytes = Path(arguments.model)
+    if isinstance(model, Path) and model.suffix in {".keras", ".h5"}:
+        from .frontends import keras
+
+        model = keras.to_tflite(model, x)
+
+    def progress(stage: str) -> None:
+        print(f"{stage} ...", file=sys.stderr, flush=True)
+
+    return pipeline.explain(
+        model,
+        calibration=x,
+        methods=arguments.method or ("gradcam", "integrated_gradients"),
+        target=arguments.target,
+        numerics=arguments.numerics,
+        baseline=_baseline(arguments.baseline),
+        labels=_labels(arguments.labels),
+        layer=arguments.layer,
+        output=arguments.output,
+        signature=arguments.signature,
+        name=Path(arguments.model).stem,
+        allow_unfaithful=arguments.allow_unfaithful,
+        progress=progress,
+    )
+
+
+def _baseline(text: str) -> str | np.ndarray:
+    if not text.endswith(".npy"):
+        return text
+    try:
+        return np.asarray(np.load(text, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise CalibrationError(f"cannot read baseline {text}: {error}", "save it with numpy.save") from error
+
+
+def _labels(path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CalibrationError(
+            f"cannot read labels {path}: {error}", "pass a text file with one name a line"
+        ) from error
+    if "" in lines:
+        raise CalibrationError(f"line {lines.index('') + 1} of {path} is empty", "give every class a name, one a line")
+    return lines
+
+
+def summary(bundle: Bundle, path: Path) -> str:
+    """Return what was exported, as a person wants to read it."""
+    manifest = bundle.manifest
+    lines = [
+        f"{path}: {path.stat().st_size:,} bytes, {manifest.kind} model {manifest.name!r} "
+        f"of {len(manifest.labels)} classes, numerics {manifest.numerics}, checked with {manifest.runtime}",
+        "",
+        f"  {'method':<22}{'layer':<34}{'map':<16}{'time':>9}   (an explained answer over a bare one)",
+    ]
+    for head in manifest.heads:
+        shape = "x".join(map(str, head.map_shape))
+        lines.append(f"  {head.method:<22}{_short(head.layer, 32):<34}{shape:<16}{head.cost_ratio or 0:>9.2f}")
+    lines += ["", f"  {'check':<48}{'measured':>10}{'bound':>10}{'inputs':>8}"]
+    for check in manifest.checks:
+        verdict = "ok" if check.passed else "FAILED"
+        lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
+    if manifest.candidates:
+        title = f"  {'numerics tried':<16}{'method':<22}{'time':>9}{'fidelity':>10}{'5th pct':>9}"
+        lines += ["", f"{title}   (one gradient over a bare answer)"]
+    for row in manifest.candidates:
+        verdict = "  shipped" if row.numerics == manifest.numerics else ""
+        figures = f"{row.cost_ratio:>9.2f}{row.fidelity:>10.3f}{row.fidelity_p05:>9.3f}"
+        lines.append(f"  {row.numerics:<16}{row.method:<22}{figures}{verdict}")
+    lines.append("")
+    for head in manifest.heads:
+        for schedule in head.schedules:
+            lines.append(
+                f"  {f'{head.method}: residual at {schedule.steps} steps':<48}"
+                f"{schedule.residual_p50 or 0:>10.2%} median, {schedule.residual_p90 or 0:.2%} in 9 of 10"
+            )
+    lines += [f"  note: {note}" for note in manifest.notes]
+    return "\n".join(lines)
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

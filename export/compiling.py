@@ -1,0 +1,97 @@
+"""From a model's bytes and a choice of methods and numerics to a file that carries explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+
+from . import heads, tflite
+from .heads import Head
+from .methods import Compiled, Entry, Method, Role, Source
+from .numerics import Numerics
+from .shipped import Runtime, Shipped
+from .tflite.fold import fold, unfold
+from .tflite.graph import Graph, Model, Signature
+from .tflite.writer import require_runtime
+
+MARK = "whylite"
+"""Metadata key of models that carry explanations, and prefix of signature keys that were taken."""
+
+# What the emitted op versions ask for; the oldest runtime they are tested on.
+_OLDEST_RUNTIME = "2.14.0"
+
+
+def compile_methods(
+    original: bytes,
+    methods: Sequence[Method],
+    numerics: Numerics,
+    output: str | None = None,
+    signature: str | None = None,
+) -> Shipped:
+    """Return the model with an explanation per method attached, in an interpreter."""
+    model = tflite.read(original)
+    entered = heads.graph_of(model, signature)
+    graph = fold(entered)
+    head = heads.find(graph, output)
+    source = Source(graph, head, numerics.store, numerics.integer_forward)
+    compiled = _free_keys({method.name: method.build(source) for method in methods}, model)
+    if graph is not entered:
+        compiled = {name: _on_original(c, entered, graph) for name, c in compiled.items()}
+    for entry in (entry for method in compiled.values() for entry in method.entries):
+        if entry.role in (Role.GRADIENT, Role.STEPS):
+            numerics.finish(entry.graph)
+    predict = _attach(model, entered, signature, head, compiled)
+    file = tflite.write(model)
+    return Shipped(original, file, source, compiled, predict, Runtime(file))
+
+
+def _on_original(compiled: Compiled, entered: Graph, folded: Graph) -> Compiled:
+    """Return entries that answer beside explaining with the original's own ops below them."""
+
+    def moved(entry: Entry) -> Entry:
+        if "scores" not in entry.outputs:
+            return entry
+        back = unfold(entry.graph, entered, folded)
+        inputs, outputs = (
+            {name: back.get(tensor, tensor) for name, tensor in side.items()} for side in (entry.inputs, entry.outputs)
+        )
+        return replace(entry, inputs=inputs, outputs=outputs)
+
+    return replace(compiled, entries=[moved(entry) for entry in compiled.entries])
+
+
+def _free_keys(compiled: Mapping[str, Compiled], model: Model) -> dict[str, Compiled]:
+    """Return what was compiled with signature keys that the model does not use itself."""
+    taken = {signature.key for signature in model.signatures}
+
+    def free(entry: Entry) -> Entry:
+        return replace(entry, key=f"{MARK}_{entry.key}") if entry.key in taken else entry
+
+    return {name: replace(c, entries=[free(entry) for entry in c.entries]) for name, c in compiled.items()}
+
+
+def _attach(
+    model: Model, graph: Graph, signature: str | None, head: Head, compiled: Mapping[str, Compiled]
+) -> Signature:
+    """Add the entries to the model as subgraphs with signatures; return the signature that only predicts."""
+    entering = [s for s in model.signatures if s.graph is graph and signature in (None, s.key)]
+    predict = next((s for s in entering if _connects(s, head)), None)
+    if predict is None:
+        key = f"{MARK}_predict" if any(s.key == "serving_default" for s in model.signatures) else "serving_default"
+        inputs, outputs = ({t.name: t for t in tensors} for tensors in (graph.inputs, graph.outputs))
+        predict = Signature(key, graph, inputs, outputs)
+        model.signatures.append(predict)
+    for entry in (entry for method in compiled.values() for entry in method.entries):
+        model.graphs.append(entry.graph)
+        model.signatures.append(Signature(entry.key, entry.graph, entry.inputs, entry.outputs))
+    model.metadata.append((MARK, metadata.version("whylite").encode()))
+    require_runtime(model, _OLDEST_RUNTIME)
+    return predict
+
+
+def _connects(signature: Signature, head: Head) -> bool:
+    """Whether a signature leads from the model's input to the explained output, by names one can call."""
+    given, returned = ({tensor.name for tensor in side.values()} for side in (signature.inputs, signature.outputs))
+    named = all((signature.key, *signature.inputs, *signature.outputs))
+    return named and given == {head.input.name} and head.scores.name in returned

@@ -1,0 +1,25 @@
+"""Errors of the explanation compiler."""
+
+from __future__ import annotations
+
+from edge.errors import WhyLiteError
+
+
+class ExportError(WhyLiteError):
+    """Base of the errors of the package ``export``."""
+
+
+class ModelFileError(ExportError):
+    """A file is not a readable TFLite model: damaged, truncated or inconsistent."""
+
+
+class UnsupportedModelError(ExportError):
+    """A sound model that cannot be explained: an op, type, head or layer without a rule."""
+
+
+class CalibrationError(ExportError):
+    """Calibration data has the wrong shape, type or values, or is missing where it is needed."""
+
+
+class CheckFailedError(ExportError):
+    """The compiled explanation did not pass a check that decides whether it may ship."""

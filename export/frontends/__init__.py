@@ -1,0 +1,1 @@
+"""Ways to a ``.tflite`` file from what people train in."""

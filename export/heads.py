@@ -1,0 +1,112 @@
+"""Where a model's classes are decided: the tensor whose entry is explained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import UnsupportedModelError
+from .tflite.graph import Graph, Model, Tensor
+from .tflite.ops import elements
+
+_PASS_THROUGH = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
+_ENDINGS = {"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """``scores`` is the model's output, ``logits`` what its softmax or sigmoid is taken of (the same without one).
+
+    A regression's one value and a sigmoid's one probability are the score of class 0.
+    """
+
+    input: Tensor
+    scores: Tensor
+    logits: Tensor
+
+    @property
+    def classes(self) -> int:
+        """How many classes the model tells apart."""
+        return self.logits.shape[-1]
+
+
+def graph_of(model: Model, signature: str | None = None) -> Graph:
+    """Return the graph that ``signature`` enters, the primary one where none is asked for."""
+    if signature is None:
+        return model.graphs[0]
+    for entrance in model.signatures:
+        if entrance.key == signature:
+            return entrance.graph
+    listed = ", ".join(repr(entrance.key) for entrance in model.signatures)
+    raise UnsupportedModelError(
+        f"the model has no signature {signature!r}", f"choose from: {listed}" if listed else "it has none: leave it out"
+    )
+
+
+def find(graph: Graph, output: str | None = None) -> Head:
+    """Return the head of ``graph``.
+
+    ``output`` names the output to explain where there are several. Raises :class:`UnsupportedModelError` where the
+    model has several inputs, an input of open size, or an output that is no vector of class scores.
+    """
+    if len(graph.inputs) != 1:
+        names = ", ".join(repr(tensor.name) for tensor in graph.inputs)
+        raise UnsupportedModelError(
+            f"the model has {len(graph.inputs)} inputs ({names})", "only one can be explained yet"
+        )
+    (source,) = graph.inputs
+    if -1 in (source.shape_signature or ())[1:]:
+        raise UnsupportedModelError(
+            f"input {source!r} has open dimensions: {list(source.shape_signature or ())}",
+            "convert the model with a fixed input shape; the batch alone may stay open",
+        )
+    scores = _choose_output(graph, output)
+    if not scores.shape or scores.shape[0] != 1 or elements(scores.shape) != scores.shape[-1]:
+        raise UnsupportedModelError(
+            f"output {scores!r} is no vector of class scores", "an output of shape [1, classes] can be explained"
+        )
+    producers = graph.producers()
+    tensor = scores
+    while tensor in producers and producers[tensor].code in _PASS_THROUGH:
+        tensor = producers[tensor].input(0)
+    ends = tensor in producers and producers[tensor].code in _ENDINGS
+    logits = producers[tensor].input(0) if ends else scores
+    while logits in producers and producers[logits].code in {"QUANTIZE", "DEQUANTIZE"}:
+        logits = producers[logits].input(0)
+    return Head(graph.inputs[0], scores, logits)
+
+
+def _choose_output(graph: Graph, output: str | None) -> Tensor:
+    listed = ", ".join(f"{tensor!r}" for tensor in graph.outputs)
+    if output is not None:
+        for tensor in graph.outputs:
+            if tensor.name == output:
+                return tensor
+        raise UnsupportedModelError(f"the model has no output {output!r}", f"its outputs are {listed}")
+    if len(graph.outputs) != 1:
+        raise UnsupportedModelError(
+            f"the model has {len(graph.outputs)} outputs", f"choose the one to explain with --output: {listed}"
+        )
+    return graph.outputs[0]
+
+
+def default_layer(graph: Graph, head: Head) -> Tensor:
+    """Return the layer GradCAM looks at unless told otherwise: the last one that still knows *where*.
+
+    That is the last rank-4 (or rank-3) tensor with more than one position on the way to the logits, activation
+    included, as Selvaraju et al. 2017 choose it.
+    """
+    producers = graph.producers()
+    tensor = head.logits
+    reached = {head.input}
+    for op in graph.ops:
+        if any(operand in reached for operand in op.inputs if operand is not None):
+            reached.update(op.outputs)
+    while tensor in producers:
+        op = producers[tensor]
+        tensor = next((t for t in op.inputs if t is not None and t in reached), head.input)
+        is_map = len(tensor.shape) == 4 and elements(tensor.shape[1:3]) > 1
+        if is_map and producers.get(tensor) is not None and producers[tensor].code not in {"QUANTIZE", "DEQUANTIZE"}:
+            return tensor
+    raise UnsupportedModelError(
+        "no layer of the model has spatial positions left", "GradCAM needs a convolutional layer: use another method"
+    )

@@ -1,0 +1,142 @@
+"""What an explanation method is given, and what it makes."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..heads import Head
+from ..numerics.twin import float_twin, instantiate
+from ..numerics.weights import Store
+from ..tflite.graph import Graph, Op, Tensor, between, reachable_from
+from ..tflite.ops import INT32, Builder
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model to explain: its graph, its head, and how constants of the gradient are stored.
+
+    ``integer_forward`` says that gradients are taken along the model's own integer forward pass, not its float twin's.
+    """
+
+    graph: Graph
+    head: Head
+    store: Store
+    integer_forward: bool = False
+
+    def twin(self) -> Twin:
+        """Return the float twin up to the logits."""
+        graph, twins = float_twin(self.graph, self.head.logits, self.store)
+        logits = graph.outputs[0]
+        return Twin(graph, Head(twins[self.head.input], logits, logits), twins)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A model in float32 arithmetic on the same weights; ``tensors`` says where each tensor of the model went."""
+
+    graph: Graph
+    head: Head
+    tensors: dict[Tensor, Tensor]
+
+    def original(self, tensor: Tensor) -> Tensor:
+        """Return the model's tensor that a twin's tensor stands for: the first, where the grid changes on the way."""
+        return next(own for own, twin in self.tensors.items() if twin is tensor)
+
+
+class Role(enum.Enum):
+    """What a caller gets from an entry."""
+
+    PREDICTED = "the map of the class predicted in the graph, and the scores"
+    CHOSEN = "the map of a class asked for, and the scores"
+    GRADIENT = "the map of a class asked for, from a float input"
+    STEPS = "gradients at several interpolation steps, summed with weights"
+    LOGITS = "the logits, from a float input"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A graph to be added to the model under signature ``key``.
+
+    A caller multiplies output ``map`` by ``unit`` to have it in logits (per input unit, for a gradient).
+    """
+
+    key: str
+    role: Role
+    graph: Graph
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    unit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a method made of a model: its entries, the tensor its map is about, and the map's shape."""
+
+    entries: list[Entry]
+    layer: Tensor
+    map_shape: tuple[int, ...]
+    steps_per_call: int = 0
+
+    def entry(self, *roles: Role) -> Entry | None:
+        """Return the entry that has one of these roles."""
+        return next((entry for entry in self.entries if entry.role in roles), None)
+
+
+class Method(ABC):
+    """A way to explain a class score."""
+
+    name: ClassVar[str]
+    signed: ClassVar[bool]
+    """Whether gradients keep their signs on the way; methods that do not are visual aids (Khakzar et al. 2020)."""
+
+    def target(self, graph: Graph, head: Head) -> Tensor:
+        """Return the tensor that the method attributes the class to: the input, unless a method says otherwise."""
+        del graph
+        return head.input
+
+    @abstractmethod
+    def build(self, source: Source) -> Compiled:
+        """Return the graphs of the method for a model; raises ``UnsupportedModelError`` where it has no answer."""
+
+
+def forward(
+    source: Source, builder: Builder, twin: Twin, ops: Sequence[Op], given: Mapping[Tensor, Tensor], batch: int = 1
+) -> Tensor:
+    """Emit the forward pass from float32 values of some twin tensors (``given``) to the logits, and return these.
+
+    ``ops`` are the twin's ops on the way; an integer forward pass takes the model's own instead, from the given values
+    rounded to the grids of the tensors they stand for.
+    """
+    if not source.integer_forward:
+        return instantiate(builder, ops, given, batch)[twin.head.logits]
+    stored = {}
+    for tensor, value in given.items():
+        original = twin.original(tensor)
+        grid = original.quantization if original.is_quantized else None
+        stored[original] = value if grid is None else builder.quantize(value, grid, original.dtype)
+    path = set(between(source.graph, set(stored), source.head.logits))
+    dependent = reachable_from(source.graph, set(stored))
+    # With weights on their way to an op; pruning drops what nothing needs.
+    own = [op for op in source.graph.ops if op in path or not dependent.intersection(op.outputs)]
+    return instantiate(builder, own, stored, batch)[source.head.logits]
+
+
+def class_input(builder: Builder) -> Tensor:
+    """Add the input that says which class to explain."""
+    return builder.tensor("class_index", (1,), INT32)
+
+
+def copy_of(graph: Graph, batch: int = 1) -> tuple[Builder, dict[Tensor, Tensor]]:
+    """Return a builder on a fresh copy of a float graph, fed by new inputs, and where each tensor went."""
+    builder = Builder(Graph(graph.name))
+    given = {
+        tensor: builder.tensor(tensor.name, (tensor.shape[0] * batch, *tensor.shape[1:]), tensor.dtype)
+        for tensor in graph.inputs
+    }
+    copies = instantiate(builder, graph.ops, given, batch)
+    builder.graph.inputs = list(given.values())
+    return builder, copies

@@ -1,0 +1,155 @@
+"""Integrated Gradients, a batch of interpolation steps at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..numerics.emitter import Emitter
+from ..numerics.gradient import Gradient, OneHot
+from ..numerics.twin import batches, instantiate
+from ..tflite.graph import Graph, Op, Tensor, between
+from ..tflite.ops import Builder, fused_activation, prune, with_options
+from ..tflite.options import Activation
+from ..vjp import backward
+from ..vjp.backward import AFFINE
+from .base import Compiled, Entry, Method, Role, Source, class_input, copy_of, forward
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Method):
+    """Sundararajan et al. 2017 (arXiv 1703.01365), eq. 1: (x - x') * integral of the gradient from x' to x.
+
+    One call evaluates ``steps_per_call`` interpolation steps at the nodes ``alphas`` and returns their gradients
+    summed with ``weights``; the schedule is data. Ops that are affine in the input are taken out of the steps: their
+    results are interpolated instead of the input, and their transposes run once, on the summed gradient.
+    """
+
+    name: ClassVar[str] = "integrated_gradients"
+    signed: ClassVar[bool] = True
+    steps_per_call: int = 8
+
+    def build(self, source: Source) -> Compiled:
+        """Return the entry for a batch of steps, and one for the logits at both ends of the path."""
+        twin = source.twin()
+        steps = self.steps_per_call if batches(twin.graph, twin.head.logits, self.steps_per_call) else 1
+        entries = [self._steps(source, steps), self._logits(source)]
+        return Compiled(entries, source.head.input, source.head.input.shape[1:], steps)
+
+    def _logits(self, source: Source) -> Entry:
+        """Return the twin's forward pass: what the completeness residual is measured against."""
+        twin = source.twin()
+        builder, copies = copy_of(twin.graph)
+        x, logits = copies[twin.head.input], copies[twin.head.logits]
+        builder.graph.name, builder.graph.outputs = "logits", [logits]
+        return Entry("logits", Role.LOGITS, builder.graph, {"x": x}, {"logits": logits})
+
+    def _steps(self, source: Source, steps: int) -> Entry:
+        twin = source.twin()
+        head = twin.head
+        split = _Split(twin.graph, head.input, head.logits, hoist=steps > 1)
+        builder = Builder(Graph(self.name))
+        x = builder.tensor("x", head.input.shape)
+        baseline = builder.tensor("baseline", head.input.shape)
+        alphas, weights = (builder.tensor(name, (steps,)) for name in ("alphas", "weights"))
+        index = class_input(builder)
+        emit = Emitter(builder, source.store)
+
+        # Both ends of the path through the affine part, as a batch of two.
+        ends = builder.concatenate([x, baseline], 0)
+        prefix = instantiate(builder, split.prefix, {head.input: ends}, 2)
+        # Interpolation of what comes out of it, then the rest of the network at every step.
+        points: dict[Tensor, Tensor] = {}
+        given = {}
+        for tensor, activation in split.frontier.items():
+            points[tensor], given[tensor] = _interpolate(builder, prefix[tensor], alphas, activation)
+        logits = forward(source, builder, twin, split.rest, given, steps)
+        # Back to the frontier for every step, then once through the affine part with the sum over steps.
+        seed = OneHot(index, logits.shape, weights)
+        gradients = backward(builder.graph, {logits: seed}, list(points.values()), emit)
+        sums = {
+            prefix[tensor]: _sum_of_steps(emit, emit.dense(gradient))
+            for tensor, gradient in zip(points, gradients, strict=True)
+        }
+        (value,) = backward(builder.graph, sums, [ends], emit)
+        total = emit.expand(emit.dense(value), x.shape)
+        at_steps = builder.gather(emit.real(logits), index, axis=len(logits.shape) - 1)
+        inputs = {"x": x, "baseline": baseline, "alphas": alphas, "weights": weights, "class_index": index}
+        outputs = {"map": total.tensor, "logit": at_steps}
+        graph = builder.graph
+        graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
+        prune(graph)
+        return Entry(self.name, Role.STEPS, graph, inputs, outputs, 1 / total.factor)
+
+
+class _Split:
+    """A graph cut where it stops being affine in its input.
+
+    ``prefix`` are the affine ops, without activations; ``frontier`` the results that the rest reads, with the
+    activation to apply after interpolating; ``rest`` everything else on the way to the logits.
+    Without ``hoist`` everything is in the rest, for a graph that cannot take both ends of the path as a batch.
+    """
+
+    def __init__(self, graph: Graph, source: Tensor, logits: Tensor, *, hoist: bool) -> None:
+        affine = {source}
+        path = between(graph, {source}, logits)
+        on_path = set(path)
+        dependent = {source} | {tensor for op in path for tensor in op.outputs}
+        self.prefix: list[Op] = []
+        self.rest: list[Op] = []
+        self.frontier: dict[Tensor, Activation] = {}
+        for op in graph.ops:
+            if op not in on_path:
+                # Weights on their way to an op: wherever that is, pruning drops them from the other part.
+                self.prefix.append(op)
+                self.rest.append(op)
+                continue
+            operands = {tensor for tensor in op.inputs if tensor in dependent}
+            if hoist and operands <= affine and len(operands) <= AFFINE.get(op.code, 0):
+                activation = fused_activation(op)
+                self.prefix.append(_without_activation(op))
+                if activation == Activation.NONE:
+                    affine.add(op.output)
+                else:
+                    self.frontier[op.output] = activation
+                continue
+            self.rest.append(op)
+            self.frontier |= dict.fromkeys(operands & affine, Activation.NONE)
+        if logits in affine:
+            self.frontier[logits] = Activation.NONE
+        self.prefix = _needed(self.prefix, set(self.frontier))
+
+
+def _needed(ops: list[Op], targets: set[Tensor]) -> list[Op]:
+    needed = set(targets)
+    kept = []
+    for op in reversed(ops):
+        if any(tensor in needed for tensor in op.outputs):
+            kept.append(op)
+            needed.update(tensor for tensor in op.inputs if tensor is not None)
+    return kept[::-1]
+
+
+def _without_activation(op: Op) -> Op:
+    if fused_activation(op) == Activation.NONE:
+        return op
+    options = with_options(op, fused_activation_function=Activation.NONE)
+    return Op(op.code, op.inputs, op.outputs, options, op.version)
+
+
+def _interpolate(builder: Builder, ends: Tensor, alphas: Tensor, activation: Activation) -> tuple[Tensor, Tensor]:
+    """Return ``alpha * (end - start)`` per step, and the interpolated values with their activation.
+
+    The gradient is asked for at the former, which makes the walk pass the activation on its way.
+    """
+    one = (1, *ends.shape[1:])
+    rank = len(ends.shape)
+    end, start = (builder.slice(ends, (row, *(0,) * (rank - 1)), one) for row in (0, 1))
+    along = builder.reshape(alphas, (alphas.shape[0], *(1,) * (rank - 1)))
+    offset = builder.mul(builder.sub(end, start), along)
+    return offset, builder.add(offset, start, activation)
+
+
+def _sum_of_steps(emit: Emitter, gradient: Gradient) -> Gradient:
+    """Return the sum over the batch, which the steps' weights have gone into already."""
+    return Gradient(emit.builder.sum(gradient.tensor, [0]), gradient.factor)

@@ -1,0 +1,39 @@
+"""Saliency: the gradient itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..numerics.emitter import Emitter
+from ..numerics.gradient import OneHot
+from ..tflite.graph import Graph
+from ..tflite.ops import Builder, prune
+from ..vjp import backward
+from .base import Compiled, Entry, Method, Role, Source, class_input, forward
+
+
+@dataclass(frozen=True)
+class Saliency(Method):
+    """Simonyan et al. 2013 (arXiv 1312.6034), sec. 3: the gradient of the class's logit at the input, signed."""
+
+    name: ClassVar[str] = "saliency"
+    signed: ClassVar[bool] = True
+
+    def build(self, source: Source) -> Compiled:
+        """Return one entry, for a class asked for."""
+        twin = source.twin()
+        builder = Builder(Graph(self.name))
+        graph = builder.graph
+        x = builder.tensor("x", twin.head.input.shape)
+        logits = forward(source, builder, twin, twin.graph.ops, {twin.head.input: x})
+        index = class_input(builder)
+        emit = Emitter(builder, source.store)
+        (value,) = backward(graph, {logits: OneHot(index, logits.shape)}, [x], emit)
+        gradient = emit.expand(emit.dense(value), x.shape)
+        graph.inputs = [x, index]
+        outputs = {"map": gradient.tensor}
+        graph.outputs = [gradient.tensor]
+        prune(graph)
+        entry = Entry(self.name, Role.GRADIENT, graph, {"x": x, "class_index": index}, outputs, 1 / gradient.factor)
+        return Compiled([entry], source.head.input, source.head.input.shape[1:])

@@ -1,0 +1,164 @@
+"""The bundle of a compiled model: its manifest, and the arrays a device needs or proves itself with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from importlib import metadata
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import (
+    BASELINE,
+    GOLDEN,
+    MODEL,
+    Bundle,
+    Candidate,
+    Check,
+    ExplanationHead,
+    Manifest,
+    Port,
+    npz_bytes,
+    seal,
+)
+from edge.explainer import RESIDUAL_BOUND
+from edge.integrate import default_schedule
+
+from . import measure
+from .methods import METHODS, Compiled, Role
+from .shipped import Shipped
+from .tflite.graph import Graph, Tensor
+
+Array = NDArray[np.float32]
+
+_GOLDEN_SAMPLES, _GOLDEN_BYTES = 4, 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """What the caller says of the model: its name, classes, target, and where integration starts.
+
+    ``real_data`` says whether the inputs it was checked on came from the caller.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    target: str
+    numerics: str
+    baseline: str
+    real_data: bool
+
+
+def pack(
+    shipped: Shipped,
+    label: Label,
+    checks: Sequence[Check],
+    candidates: tuple[Candidate, ...],
+    x: Array,
+    baseline: Array,
+) -> Bundle:
+    """Return the bundle; measures what its schedules are worth and what its explanations cost."""
+    graph, head = shipped.source.graph, shipped.source.head
+    heads = tuple(_head(name, method, shipped, x, baseline) for name, method in shipped.compiled.items())
+    manifest = Manifest(
+        name=label.name,
+        model_digest=hashlib.sha256(shipped.original).hexdigest(),
+        kind=kind_of(graph),
+        input=_port(shipped.input_name, head.input, x if label.real_data else None),
+        output=_port(shipped.score_name, head.scores),
+        labels=label.classes,
+        predict=shipped.predict.key,
+        logits=_logits(shipped),
+        heads=heads,
+        numerics=label.numerics,
+        target=label.target,
+        baseline=label.baseline,
+        runtime=f"{shipped.runtime.info.name} {shipped.runtime.info.version}",
+        checks=tuple(checks),
+        candidates=candidates,
+        notes=_notes(graph, label.real_data, heads, checks),
+        created_by=f"whylite {metadata.version('whylite')}",
+    )
+    members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
+    if label.baseline != "zero":
+        members[BASELINE] = npz_bytes(baseline=baseline)
+    return measure.with_costs(seal(manifest, members), x)
+
+
+def _head(name: str, compiled: Compiled, shipped: Shipped, x: Array, baseline: Array) -> ExplanationHead:
+    chosen = compiled.entry(Role.CHOSEN, Role.GRADIENT, Role.STEPS)
+    assert chosen is not None
+    predicted = compiled.entry(Role.PREDICTED)
+    head = ExplanationHead(
+        method=name,
+        layer=compiled.layer.name,
+        map_shape=compiled.map_shape,
+        chosen=chosen.key,
+        predicted=predicted.key if predicted else None,
+        unit=chosen.unit,
+        signed=METHODS[name].signed,
+        stored_input=chosen.role is Role.CHOSEN,
+        steps_per_call=compiled.steps_per_call,
+    )
+    if chosen.role is not Role.STEPS:
+        return head
+    logits = _logits(shipped)
+    assert logits is not None
+    return dataclasses.replace(head, schedules=measure.schedules(head, logits, x, baseline, shipped.runtime))
+
+
+def _logits(shipped: Shipped) -> str | None:
+    """Return the signature that gives the logits, where a method needs one."""
+    entries = (method.entry(Role.LOGITS) for method in shipped.compiled.values())
+    return next((entry.key for entry in entries if entry is not None), None)
+
+
+def _port(name: str, tensor: Tensor, seen: Array | None = None) -> Port:
+    grid = tensor.quantization if tensor.is_quantized else None
+    return Port(
+        name=name,
+        shape=tuple(tensor.shape[1:]),
+        dtype=str(tensor.dtype),
+        scale=grid.scale[0] if grid else None,
+        zero_point=grid.zero_point[0] if grid and grid.zero_point else 0,
+        minimum=None if seen is None else float(seen.min()),
+        maximum=None if seen is None else float(seen.max()),
+    )
+
+
+def kind_of(graph: Graph) -> str:
+    """Return how a model computes: "float32", "int8", "uint8", "dynamic-range", "float16 weights", ..."""
+    activations = {str(tensor.dtype) for tensor in graph.tensors if not tensor.is_constant and tensor.is_quantized}
+    weights = {str(t.dtype) for t in graph.tensors if t.is_constant and (t.is_quantized or t.dtype == np.float16)}
+    if activations:
+        return "/".join(sorted(activations))
+    if "int8" in weights or "uint8" in weights:
+        return "dynamic-range"
+    return "float16 weights" if "float16" in weights else "float32"
+
+
+def _notes(graph: Graph, real_data: bool, heads: Sequence[ExplanationHead], checks: Sequence[Check]) -> tuple[str, ...]:
+    notes = []
+    if not real_data:
+        notes.append("no calibration data was given: checks ran on random inputs")
+    if kind_of(graph) == "dynamic-range":
+        notes.append("weights are stored as int8 and computed with in float (dynamic-range quantisation)")
+    for head in heads:
+        best = default_schedule(head.schedules).residual_p90 if head.schedules else None
+        if best is not None and best > RESIDUAL_BOUND:
+            notes.append(
+                f"{head.method}: no schedule accounts for 95 % of the logit in 9 of 10 inputs ({best:.0%} missing)"
+            )
+    if any(not check.passed for check in checks):
+        notes.append("shipped with failed checks (--allow-unfaithful)")
+    return tuple(notes)
+
+
+def _golden(shipped: Shipped, x: Array) -> bytes:
+    """Return inputs and the exact scores they gave here, for a device to prove itself against."""
+    samples = x[: max(1, min(_GOLDEN_SAMPLES, _GOLDEN_BYTES // x[0].nbytes))]
+    stored = [shipped.stored(sample) for sample in samples]
+    scores = [shipped.scores(value) for value in stored]
+    return npz_bytes(x=samples, stored=np.concatenate(stored), scores=np.concatenate(scores))

@@ -1,0 +1,174 @@
+"""The explanation compiler from end to end: a trained model in, a bundle out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge.bundle import Bundle, Check
+
+from . import calibration as calibrations
+from . import choose, heads, support, targets, tflite, trust
+from .compiling import MARK, compile_methods
+from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
+from .methods import METHODS, GradCAM, Method
+from .pack import Label, pack
+from .tflite.admission import check_shapes, check_weights, try_out
+from .tflite.fold import fold
+from .tflite.graph import Tensor
+
+Progress = Callable[[str], None]
+
+_SYNTHETIC_SAMPLES = 16
+
+
+def explain(
+    model: str | Path | bytes,
+    *,
+    calibration: ArrayLike | None = None,
+    methods: Sequence[str] = ("gradcam", "integrated_gradients"),
+    target: str = "pi",
+    numerics: str = "auto",
+    baseline: str | ArrayLike = "zero",
+    labels: Sequence[str] | None = None,
+    layer: str | None = None,
+    output: str | None = None,
+    signature: str | None = None,
+    name: str | None = None,
+    allow_unfaithful: bool = False,
+    progress: Progress = lambda stage: None,
+) -> Bundle:
+    """Compile explanations into a trained TFLite classifier and return them as a bundle.
+
+    ``model`` is a ``.tflite`` file or its bytes. ``calibration`` is ``[N, ...]``, inputs as the float the model was
+    trained on; without it checks run on random inputs and the bundle says so. ``methods`` are names of
+    :data:`export.methods.METHODS`, ``layer`` the tensor GradCAM looks at, ``output`` the one to explain,
+    ``signature`` the entry point where that is not the primary graph.
+    ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
+    input's shape. ``labels`` default to the list attached to the model, if there is one. ``progress`` is called
+    with a line for each stage.
+
+    Raises :class:`ModelFileError`, :class:`UnsupportedModelError` or :class:`CalibrationError` before any work, and
+    :class:`CheckFailedError` where the result does not hold (unless ``allow_unfaithful``, which ships it marked).
+    """
+    progress("reading the model")
+    original, file_name = _read(model, name)
+    name = name or Path(file_name).stem
+    source = tflite.read(original, file_name)
+    if any(key == MARK for key, _ in source.metadata):
+        raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
+    chosen_target = _choose(targets.TARGETS, target, "target")
+    wanted = _methods(methods, layer)
+    with _about(file_name):
+        entered = heads.graph_of(source, signature)
+        shapes = try_out(entered, source.graphs[1:] if entered is source.graphs[0] else [], file_name)
+        graph = fold(entered)
+        check_shapes(graph, shapes, file_name)
+        check_weights(graph, file_name)
+        head = heads.find(graph, output)
+        support.check(graph, head, [method.target(graph, head) for method in wanted])
+        legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
+    x, real_data = _inputs(calibration, head.input)
+    start = _baseline(baseline, x, head.input)
+    classes = _labels(labels, head.classes, source.associated_files)
+
+    progress("deriving gradients")
+    with _about(file_name):
+        candidates = [(n, compile_methods(original, wanted, n, output, signature)) for n in legal]
+
+    progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
+    rows = choose.measure(candidates, x, start)
+    index = choose.cheapest(candidates, rows) if numerics == "auto" else len(candidates) - 1
+    chosen, shipped = candidates[index]
+    checks = [*trust.run(shipped, candidates[0][1], x), *choose.checks(chosen, rows, len(x))]
+    _stop_if_failed(checks, allow_unfaithful)
+
+    progress("measuring schedules and cost")
+    origin = baseline if isinstance(baseline, str) else "given"
+    label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data)
+    return pack(shipped, label, checks, rows, x, start)
+
+
+@contextmanager
+def _about(file_name: str) -> Iterator[None]:
+    """Name the file in what is said of its model."""
+    try:
+        yield
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"cannot explain {file_name}: {error.cause}", error.hint) from error
+
+
+def _read(model: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
+    """Return a model's bytes and what to call its file."""
+    if isinstance(model, bytes):
+        return model, name or "model"
+    try:
+        return Path(model).read_bytes(), Path(model).name
+    except OSError as error:
+        raise ModelFileError(f"cannot read {model}: {error.strerror}", "give the path of a .tflite file") from error
+
+
+def _choose(table: Mapping[str, targets.Target], key: str, what: str) -> targets.Target:
+    if key not in table:
+        raise UnsupportedModelError(f"there is no {what} {key!r}", f"choose one of: {', '.join(table)}")
+    return table[key]
+
+
+def _inputs(calibration: ArrayLike | None, tensor: Tensor) -> tuple[NDArray[np.float32], bool]:
+    if calibration is None:
+        return calibrations.synthetic(tensor, _SYNTHETIC_SAMPLES), False
+    return calibrations.check(calibration, tensor), True
+
+
+def _baseline(baseline: str | ArrayLike, x: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
+    shape = tensor.shape[1:]
+    if isinstance(baseline, str):
+        if baseline == "zero":
+            return np.zeros(shape, np.float32)
+        if baseline == "mean":
+            return np.asarray(x.mean(0), np.float32)
+        raise CalibrationError(f"there is no baseline {baseline!r}", "choose zero, mean, or pass an array")
+    given = np.asarray(baseline)
+    if given.dtype.kind not in "fiu" or given.shape != shape or not np.isfinite(given).all():
+        raise CalibrationError(
+            f"a baseline of shape {list(given.shape)} and type {given.dtype} does not fit input {tensor!r}",
+            f"pass finite numbers of shape {list(shape)}",
+        )
+    return given.astype(np.float32)
+
+
+def _labels(labels: Sequence[str] | None, classes: int, attached: Mapping[str, bytes]) -> tuple[str, ...]:
+    if labels is None:
+        texts = [data.decode("utf-8", "replace") for name, data in attached.items() if name.endswith(".txt")]
+        fitting = [text.splitlines() for text in texts if len(text.splitlines()) == classes]
+        return tuple(fitting[0]) if len(fitting) == 1 else tuple(f"class {index}" for index in range(classes))
+    if len(labels) != classes:
+        raise CalibrationError(f"{len(labels)} labels for a model of {classes} classes", "give one label per class")
+    return tuple(str(label) for label in labels)
+
+
+def _methods(names: Sequence[str], layer: str | None) -> list[Method]:
+    if isinstance(names, str):
+        names = (names,)
+    if not names:
+        raise UnsupportedModelError("no explanation method is asked for", f"choose from: {', '.join(METHODS)}")
+    for name in names:
+        if name not in METHODS:
+            raise UnsupportedModelError(f"there is no method {name!r}", f"choose from: {', '.join(METHODS)}")
+    return [GradCAM(layer) if name == GradCAM.name else METHODS[name]() for name in dict.fromkeys(names)]
+
+
+def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
+    failed = [check for check in checks if not check.passed]
+    if failed and not allow:
+        lines = "; ".join(
+            f"{check.name}: {check.value:.3g}, bound {check.bound:g} ({check.detail})" for check in failed
+        )
+        raise CheckFailedError(
+            f"the compiled explanation does not hold: {lines}",
+            "report the model; --allow-unfaithful ships it marked all the same",
+        )

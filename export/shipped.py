@@ -1,0 +1,74 @@
+"""What is about to ship, and the interpreter it is measured in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import interpreter
+
+from .methods import Compiled, Source
+from .tflite.graph import Signature, Tensor
+
+
+class Runtime:
+    """One interpreter of a file, its signatures called by name."""
+
+    def __init__(self, model: bytes) -> None:
+        self._interpreter, self.info = interpreter.load(model)
+        self._runners: dict[str, Any] = {}
+
+    def call(self, key: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run one signature."""
+        if key not in self._runners:
+            self._runners[key] = self._interpreter.get_signature_runner(key)
+        outputs: dict[str, NDArray[Any]] = self._runners[key](**inputs)
+        return outputs
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The model as it came, what was made of it, and the runtime that holds the result.
+
+    ``predict`` is the signature that only predicts, ``compiled`` what each method made.
+    """
+
+    original: bytes
+    file: bytes
+    source: Source
+    compiled: dict[str, Compiled]
+    predict: Signature
+    runtime: Runtime
+
+    @property
+    def input_name(self) -> str:
+        """The model's input in the signature that predicts."""
+        return name_in(self.predict.inputs, self.source.head.input)
+
+    @property
+    def score_name(self) -> str:
+        """The explained output there."""
+        return name_in(self.predict.outputs, self.source.head.scores)
+
+    def stored(self, sample: NDArray[np.float32]) -> NDArray[Any]:
+        """Return one float input as the model's input tensor stores it, with its batch dimension."""
+        return store_input(self.source.head.input, sample)
+
+    def scores(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return the scores as the model stores them."""
+        return self.runtime.call(self.predict.key, **{self.input_name: stored})[self.score_name]
+
+
+def store_input(tensor: Tensor, sample: NDArray[np.float32]) -> NDArray[Any]:
+    """Return one float input as ``tensor`` stores it, with its batch dimension."""
+    if tensor.is_quantized and tensor.quantization is not None:
+        return tensor.quantization.quantize(sample[None], tensor.dtype)
+    return sample[None].astype(tensor.dtype)
+
+
+def name_in(tensors: dict[str, Tensor], wanted: Tensor) -> str:
+    """Return what a signature calls a tensor, or its twin of a known shape."""
+    return next(name for name, tensor in tensors.items() if tensor.name == wanted.name)

@@ -1,0 +1,43 @@
+"""Where a bundle will run: which numerics it can run there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import UnsupportedModelError
+from ..numerics import NUMERICS, Numerics
+
+
+@dataclass(frozen=True)
+class Target:
+    """A class of devices, and the numerics it can run for a quantised and for a float model.
+
+    The first is exact; the others are tried against it.
+    """
+
+    name: str
+    quantized: tuple[str, ...]
+    float: tuple[str, ...]
+
+    def candidates(self, wanted: str, *, quantized: bool) -> list[Numerics]:
+        """Return the numerics to consider: all that are legal for "auto", else the one asked for behind an exact one.
+
+        Raises :class:`UnsupportedModelError` where ``wanted`` is not legal here.
+        """
+        legal = self.quantized if quantized else self.float
+        if wanted != "auto" and wanted not in legal:
+            raise UnsupportedModelError(
+                f"numerics {wanted!r} are not available for a {'quantised' if quantized else 'float'} model "
+                f"on target {self.name!r}",
+                f"choose auto or one of: {', '.join(legal)}",
+            )
+        names = legal if wanted == "auto" else (wanted,) if NUMERICS[wanted].exact else (legal[0], wanted)
+        chosen = [NUMERICS[name] for name in names]
+        # Several exact candidates differ in size only; "auto" keeps the first.
+        return [numerics for index, numerics in enumerate(chosen) if index == 0 or not numerics.exact]
+
+
+PI = Target("pi", quantized=("deq", "f32", "hybrid", "mixed"), float=("f32",))
+"""Linux on Cortex-A with LiteRT or tflite-runtime and XNNPACK: float arithmetic is fast, so faithful numerics win."""
+
+TARGETS = {target.name: target for target in (PI,)}

@@ -1,0 +1,295 @@
+"""Prediction parity, and gradients against central differences, measured in the runtime that will be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import interpreter
+from edge.bundle import Check
+
+from ..clock import within
+from ..methods.base import Compiled, Entry, Role, Source, class_input
+from ..numerics.emitter import Emitter
+from ..numerics.gradient import OneHot
+from ..numerics.twin import float_twin
+from ..shipped import Runtime, Shipped, store_input
+from ..tflite import Model, write
+from ..tflite.graph import Graph, Signature, Tensor, between, reachable_from
+from ..tflite.ops import Builder, fused_activation, prune
+from ..vjp import backward
+from ..vjp.backward import AFFINE
+from .differences import error_along, errors_in_random_directions
+
+Array = NDArray[np.float32]
+
+GRADIENT_BOUND = 1e-3
+RANDOM_BOUND = 0.05
+_WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
+# Where int8 activations decide the masks behind the layer, values that rounded to 0 are masked unlike the float ones.
+ROUNDED_MASK_BOUND = 0.3
+_GRADIENT_SAMPLES = 8
+_SECONDS = 8.0  # per check
+_SEGMENT_POINTS = 32  # gradients whose mean is taken along a segment; a multiple of any batch of steps
+
+
+def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
+    """Return the checks of a compiled model on inputs ``x`` ``[N, ...]`` (float).
+
+    ``exact`` is the same in exact numerics, in which input gradients can be held against differences: the same object,
+    where exact numerics ship; where others do, their fidelity to these is a check of its own (``export.choose``).
+    """
+    checks = [parity(shipped, x)]
+    samples = x[:_GRADIENT_SAMPLES]
+    for name, method in shipped.compiled.items():
+        own = exact.compiled[name]
+        if (entry := method.entry(Role.PREDICTED)) is not None:
+            checks += _layer_gradient(name, shipped, entry, method, samples)
+        if (entry := own.entry(Role.GRADIENT)) is not None:
+            checks += _input_gradient(name, _mean_of_gradients(exact.runtime, entry), exact.source, samples)
+        if (entry := own.entry(Role.STEPS)) is not None:
+            checks += _input_gradient(name, _mean_of_steps(exact.runtime, entry), exact.source, samples)
+    return checks
+
+
+def parity(shipped: Shipped, x: Array) -> Check:
+    """Scores of the shipped file, by every signature that returns them, against the original file's, bit for bit."""
+    original = _original_scores(shipped)
+    answering = [e for method in shipped.compiled.values() for e in method.entries if "scores" in e.outputs]
+    different = compared = 0
+    for sample in within(_SECONDS, x, at_least=16):
+        compared += 1
+        stored = shipped.stored(sample)
+        expected = original(stored)
+        answers = [shipped.scores(stored)]
+        answers += [shipped.runtime.call(e.key, x=stored, **_class_argument(e, 0))["scores"] for e in answering]
+        different += any(answer.tobytes() != expected.tobytes() for answer in answers)
+    detail = "inputs whose scores differ in any bit"
+    return Check("prediction parity", different, 0, different == 0, compared, detail)
+
+
+def _original_scores(shipped: Shipped) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return the original file as a function, entered by its signature where it has one."""
+    plain, _ = interpreter.load(shipped.original)
+    if shipped.predict.key in plain.get_signature_list():
+        runner = plain.get_signature_runner(shipped.predict.key)
+        return lambda stored: np.array(runner(**{shipped.input_name: stored})[shipped.score_name])
+    plain.allocate_tensors()
+    port = plain.get_input_details()[0]
+    output = next(d for d in plain.get_output_details() if d["name"] == shipped.source.head.scores.name)
+
+    def scores(stored: NDArray[Any]) -> NDArray[Any]:
+        plain.set_tensor(port["index"], stored)
+        plain.invoke()
+        return np.array(plain.get_tensor(output["index"]))
+
+    return scores
+
+
+def _class_argument(entry: Entry, class_index: int) -> dict[str, NDArray[np.int32]]:
+    return {"class_index": np.asarray([class_index], np.int32)} if "class_index" in entry.inputs else {}
+
+
+class MeanGradient(Protocol):
+    """The mean of an entry's gradient between two inputs, for one class."""
+
+    def __call__(self, low: Array, high: Array, class_index: int) -> Array:
+        """Return it, in logits per input unit."""
+        ...
+
+
+def _fractions() -> Array:
+    return ((np.arange(_SEGMENT_POINTS) + 0.5) / _SEGMENT_POINTS).astype(np.float32)
+
+
+def _mean_of_gradients(runtime: Runtime, entry: Entry) -> MeanGradient:
+    def mean(low: Array, high: Array, class_index: int) -> Array:
+        points = (low + fraction * (high - low) for fraction in _fractions())
+        maps = [runtime.call(entry.key, x=x, **_class_argument(entry, class_index))["map"] for x in points]
+        return np.asarray(np.mean(maps, 0) * entry.unit, np.float32)
+
+    return mean
+
+
+def _mean_of_steps(runtime: Runtime, entry: Entry) -> MeanGradient:
+    """Ask an entry that integrates for the integral over the segment itself."""
+    size = entry.inputs["alphas"].shape[0]
+    weights = np.full(size, 1 / _SEGMENT_POINTS, np.float32)
+
+    def mean(low: Array, high: Array, class_index: int) -> Array:
+        chosen = _class_argument(entry, class_index)
+        maps = [
+            runtime.call(entry.key, x=high, baseline=low, alphas=alphas, weights=weights, **chosen)["map"]
+            for alphas in _fractions().reshape(-1, size)
+        ]
+        return np.asarray(np.sum(maps, 0) * entry.unit, np.float32)
+
+    return mean
+
+
+def _input_gradient(name: str, gradient: MeanGradient, source: Source, samples: Array) -> list[Check]:
+    twin = source.twin()
+    graph, head = twin.graph, twin.head
+    forward = Runtime(write(Model([graph], [Signature("logits", graph, {"x": head.input}, {"logits": head.logits})])))
+
+    def logits(x: Array) -> Array:
+        return forward.call("logits", x=x)["logits"].reshape(-1)
+
+    errors = []
+    random, scale = np.random.default_rng(0), _scale(samples)
+    for sample in within(_SECONDS, samples):
+        x = sample[None]
+        chosen = int(logits(x).argmax())
+        function, mean = _entry_of(logits, chosen), partial(gradient, class_index=chosen)
+        errors.append(GradientErrors.of(function, mean, x, scale, random))
+    return _gradient_checks(name, errors)
+
+
+@dataclass(frozen=True)
+class GradientErrors:
+    """What difference quotients say of a gradient at one point."""
+
+    along: float
+    random: list[float]
+
+    @classmethod
+    def of(
+        cls, function: Callable[[Array], float], gradient: Any, x: Array, scale: float, random: np.random.Generator
+    ) -> GradientErrors:
+        """Measure at ``x``."""
+        along = error_along(function, gradient, x, scale, GRADIENT_BOUND / 10)
+        return cls(along, errors_in_random_directions(function, gradient, x, scale, RANDOM_BOUND / 10, random))
+
+
+def _scale(samples: Array) -> float:
+    """Return the size of inputs as a norm; that of unit noise where all are zero."""
+    norm = float(np.median(np.linalg.norm(samples.reshape(len(samples), -1), axis=1)))
+    return norm or float(np.sqrt(samples[0].size))
+
+
+def _entry_of(function: Callable[[Array], Array], index: int) -> Callable[[Array], float]:
+    return lambda at: float(function(at)[index])
+
+
+def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled, samples: Array) -> list[Check]:
+    """GradCAM: the gradient at its layer against differences, the shipped maps against the formula with it."""
+    runtime, layer = shipped.runtime, method.layer
+    tail = _Tail(shipped.source, layer)
+    chosen_entry = method.entry(Role.CHOSEN)
+    random = np.random.default_rng(0)
+    gradients, map_errors = [], []
+    for sample in within(_SECONDS, samples):
+        stored = store_input(shipped.source.head.input, sample)
+        outputs = runtime.call(entry.key, x=stored)
+        chosen = outputs["class_index"]
+        at = tail.enter(stored, int(chosen[0]))
+        scale = float(np.linalg.norm(at)) or 1.0  # a layer may be dead all over, and has a slope all the same
+        gradients.append(GradientErrors.of(tail.logit, tail.mean_gradient, at, scale, random))
+        alpha = tail.gradient(at).reshape(-1, at.shape[-1]).mean(0)
+        expected = np.maximum(at.reshape(-1, at.shape[-1]) @ alpha, 0)
+        # Where the relu leaves nothing, what went into it says how large an error would be.
+        size = max(float(np.linalg.norm(expected)), float(np.abs(at).max() * np.abs(alpha).max()), 1e-12)
+        maps = [outputs["map"] * entry.unit]
+        if chosen_entry is not None:
+            maps.append(runtime.call(chosen_entry.key, x=stored, class_index=chosen)["map"] * chosen_entry.unit)
+        map_errors.append(max(float(np.linalg.norm(expected - measured.reshape(-1))) for measured in maps) / size)
+    rounded = layer.is_quantized and tail.has_kinks
+    bound = ROUNDED_MASK_BOUND if rounded else GRADIENT_BOUND
+    error = float(np.median(map_errors))
+    detail = f"median relative error of the maps; largest {max(map_errors):.1e}"
+    return [
+        *_gradient_checks(f"{name} at its layer", gradients),
+        Check(f"{name} against its formula", error, bound, error <= bound, len(map_errors), detail),
+    ]
+
+
+class _Tail:
+    """The float function from a layer's activations to the logits, everything that by-passes the layer held fixed."""
+
+    def __init__(self, source: Source, layer: Tensor) -> None:
+        graph, head = source.graph, source.head
+        path = between(graph, {layer}, head.logits)
+        on_path = {tensor for op in path for tensor in op.outputs}
+        dependent = reachable_from(graph, {head.input})
+        crossing = {t: None for op in path for t in op.inputs if t in dependent and t not in on_path}
+        self.has_kinks = any(fused_activation(op) or not AFFINE.get(op.code) for op in path)
+        self._layer = layer
+        self._names = {tensor: f"t{index}" for index, tensor in enumerate(crossing)}
+        self._before = _runtime_for(graph, [head.input], [head.scores, *crossing], "before")
+        ops = [op for op in graph.ops if op in set(path) or not dependent & set(op.outputs)]
+        part = Graph("tail", list(graph.tensors), list(crossing), [head.logits], ops)
+        self._after = self._compile(*float_twin(part, head.logits, source.store), source, crossing)
+        self._fixed: dict[str, Array] = {}
+        self._class = np.zeros(1, np.int32)
+
+    def _compile(self, twin: Graph, twins: dict[Tensor, Tensor], source: Source, crossing: Iterable[Tensor]) -> Runtime:
+        inputs = {self._names[tensor]: twins[tensor] for tensor in crossing}
+        (logits,) = twin.outputs
+        slopes = twin.copy("gradient")
+        builder = Builder(slopes)
+        index = class_input(builder)
+        emit = Emitter(builder, source.store)
+        (value,) = backward(slopes, {logits: OneHot(index, logits.shape)}, [twins[self._layer]], emit)
+        gradient = emit.expand(emit.rescale(emit.dense(value), 1.0), twins[self._layer].shape).tensor
+        slopes.inputs, slopes.outputs = [*twin.inputs, index], [gradient]
+        signatures = [
+            Signature("tail", twin, inputs, {"logits": logits}),
+            Signature("gradient", slopes, {**inputs, "class_index": index}, {"gradient": gradient}),
+        ]
+        return Runtime(write(Model([twin, slopes], signatures)))
+
+    def enter(self, stored: NDArray[Any], class_index: int) -> Array:
+        """Run the model up to the layer, hold what by-passes it, and return the layer's activations."""
+        outputs = self._before.call("before", x=stored)
+        self._fixed = {name: _real(t, outputs[f"output{k}"]) for k, (t, name) in enumerate(self._names.items(), 1)}
+        self._class = np.asarray([class_index], np.int32)
+        return self._fixed[self._names[self._layer]]
+
+    def _inputs(self, at: Array) -> dict[str, Array]:
+        return {**self._fixed, self._names[self._layer]: at}
+
+    def logit(self, at: Array) -> float:
+        """Return the logit of the class for these activations of the layer."""
+        return float(self._after.call("tail", **self._inputs(at))["logits"].reshape(-1)[self._class[0]])
+
+    def gradient(self, at: Array) -> Array:
+        """Return its gradient."""
+        outputs = self._after.call("gradient", **self._inputs(at), class_index=self._class)
+        return np.asarray(outputs["gradient"], np.float32)
+
+    def mean_gradient(self, low: Array, high: Array) -> Array:
+        """Return the mean of its gradient between two activations."""
+        return np.asarray(np.mean([self.gradient(low + f * (high - low)) for f in _fractions()], 0), np.float32)
+
+
+def _runtime_for(graph: Graph, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
+    """Return the forward pass with more outputs; the scores stay one, so that nothing is fused differently."""
+    part = graph.copy(key)
+    part.outputs = outputs
+    prune(part)
+    named = {f"output{index}": tensor for index, tensor in enumerate(outputs)}
+    return Runtime(write(Model([part], [Signature(key, part, {"x": inputs[0]}, named)])))
+
+
+def _real(tensor: Tensor, values: NDArray[Any]) -> Array:
+    if tensor.is_quantized and tensor.quantization is not None:
+        return tensor.quantization.dequantize(values).astype(np.float32)
+    return values.astype(np.float32)
+
+
+def _gradient_checks(name: str, gradients: Sequence[GradientErrors]) -> list[Check]:
+    """Return how a gradient did along itself, and in random directions."""
+    rows = []
+    for title, errors, bound in (
+        (f"{name} against central differences", [g.along for g in gradients], GRADIENT_BOUND),
+        (f"{name} in random directions", [error for g in gradients for error in g.random], RANDOM_BOUND),
+    ):
+        median, worst = float(np.median(errors)), max(errors)
+        detail = f"median relative error; largest {worst:.1e} of {_WORST:g} bounds"
+        rows.append(Check(title, median, bound, median <= bound and worst <= _WORST * bound, len(gradients), detail))
+    return rows

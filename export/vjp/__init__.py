@@ -1,0 +1,19 @@
+"""Vector-Jacobian products: one short rule per op, and the walk that strings them together."""
+
+from . import activation, arithmetic, convolution, dense, normalization, pooling, resize, shape
+from .backward import GRADIENT, Rules, backward, rule
+
+__all__ = [
+    "GRADIENT",
+    "Rules",
+    "activation",
+    "arithmetic",
+    "backward",
+    "convolution",
+    "dense",
+    "normalization",
+    "pooling",
+    "resize",
+    "rule",
+    "shape",
+]
