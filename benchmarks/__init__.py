@@ -1,0 +1,1 @@
+"""What explaining costs, measured."""

@@ -1,0 +1,1 @@
+"""Whole applications: data, training, conversion, explanations and their report."""

@@ -1,0 +1,257 @@
+"""The whole product once, on real input: ``python -m examples.watch.demo``.
+
+Convert the Keras model to int8 TFLite, compile the explanations into it, check them, run the bundle as a separate
+process at the other end of a pty, listen to it explain every window of three people nobody trained on, and write
+``report.html`` and ``explanation.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import export
+from edge.bundle import Bundle, Check, write_whole
+from edge.errors import WhyLiteError
+from edge.explanation import Explanation
+from edge.wire.records import Error, Result
+from examples.watch import predict, report
+from examples.watch.data import (
+    EXERCISES,
+    LABELS,
+    TEST_SUBJECTS,
+    TRAIN_SUBJECTS,
+    Windows,
+    calibration,
+    cut,
+    load,
+    of_subjects,
+)
+from examples.watch.picture import Case, choose, picture
+from firmware_bridge import lines
+from firmware_bridge.maps import Attribution
+from firmware_bridge.monitor import watch
+from firmware_bridge.nullmodem import NullModem
+from firmware_bridge.session import Event, Summary
+
+METHODS = ("gradcam", "integrated_gradients", "saliency")
+ENOUGH = 200  # windows of unseen subjects that must come over the link
+_PATIENCE = 20.0  # seconds of silence after which the device is given up
+
+
+class DemoError(WhyLiteError):
+    """A process that the demo started did not do its part."""
+
+
+@dataclass
+class Heard:
+    """What came over the link, by the window's number."""
+
+    answers: dict[int, Result] = field(default_factory=dict)
+    maps: dict[tuple[int, str], Attribution] = field(default_factory=dict)
+    errors: list[Error] = field(default_factory=list)
+
+    def note(self, event: Event) -> None:
+        """Keep an event that says something about a window."""
+        match event:
+            case Result():
+                self.answers[event.sequence] = event
+            case Attribution():
+                self.maps[event.sequence, event.method] = event
+            case Error():
+                self.errors.append(event)
+
+    def explanation(self, sequence: int, method: str) -> Explanation:
+        """Return the answer to a window and its attribution, as they arrived."""
+        answer, attribution = self.answers[sequence], self.maps[sequence, method]
+        return Explanation(
+            scores=np.array(answer.scores, np.float32),
+            class_index=attribution.class_index,
+            method=method,
+            map=attribution.values,
+            residual=attribution.residual,
+            steps=attribution.steps,
+            flags=attribution.flags,
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 success, 1 a check failed or the link lost too much, 2 something that is needed is missing."""
+    parser = argparse.ArgumentParser(prog="python -m examples.watch.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")
+    folder = parser.parse_args(argv).output
+    try:
+        return _demo(folder)
+    except export.CheckFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except WhyLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _demo(folder: Path) -> int:
+    began = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _step("convert the trained Keras model to int8 TFLite"):
+        model = _convert(folder)
+    recordings = load()
+    unseen = cut(of_subjects(recordings, TEST_SUBJECTS))
+    with _step("compile GradCAM, Integrated Gradients and saliency into it, and check them"):
+        bundle = export.explain(
+            model, calibration=calibration(recordings).x, methods=METHODS, labels=LABELS, name="watch"
+        )
+        bundle.save(folder / "watch.why")
+        _print_export(bundle)
+    with _step(f"run it as a device on a pty and listen: {len(unseen)} windows of subjects {_list(TEST_SUBJECTS)}"):
+        heard, summary = _stream(folder, unseen)
+        print(textwrap.indent(lines.ending(summary), " " * 5))
+        same = _link_check(model.read_bytes(), unseen, heard)
+        _print_check(same)
+    facts = _facts(bundle, model, unseen)
+    result = _result(facts, bundle, [*bundle.manifest.checks, same], unseen, heard, summary)
+    with _step("draw and report"):
+        write_whole(folder / "explanation.png", picture(result.cases))
+        write_whole(folder / "report.html", report.html(result).encode())
+        print(f"     {folder / 'report.html'}\n     {folder / 'explanation.png'}")
+    _print_end(result, time.perf_counter() - began)
+    return 0 if summary.windows >= ENOUGH and same.passed and not heard.errors else 1
+
+
+def _convert(folder: Path) -> Path:
+    """Convert in a process of its own, so that TensorFlow is neither in this one nor in its memory."""
+    command = [sys.executable, "-m", "examples.watch.convert", "--output", str(folder)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise DemoError(f"the conversion failed:\n{finished.stderr[-2000:]}", "pip install 'whylite[keras]'")
+    print("".join(f"     {line}\n" for line in finished.stdout.splitlines()), end="")
+    return folder / "watch_int8.tflite"
+
+
+def _stream(folder: Path, windows: Windows) -> tuple[Heard, Summary]:
+    """Let ``whylite run`` answer and explain ``windows`` in its own process, and hear it out."""
+    np.savez(folder / "unseen.npz", x=windows.x, y=windows.y)
+    heard = Heard()
+    with NullModem() as line, (folder / "device.log").open("w") as log:
+        command = [sys.executable, "-m", "whylite", "run", str(folder / "watch.why"), "--port", line.device]
+        command += ["--source", f"npz:{folder / 'unseen.npz'}", "--wait-host", str(_PATIENCE)]
+        device = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            summary = watch(
+                line.host,
+                on_record=heard.note,
+                until_end=True,
+                until_idle=_PATIENCE,
+                stop=lambda: bool(device.poll()),  # it has failed
+            )
+            with suppress(subprocess.TimeoutExpired):
+                device.wait(_PATIENCE)
+        finally:
+            device.kill()
+            code = device.wait()
+    if code or not heard.maps:
+        raise DemoError(
+            f"the device process ended with {code} after {len(heard.answers)} windows",
+            f"see {folder / 'device.log'}",
+        )
+    return heard, summary
+
+
+def _result(
+    facts: Mapping[str, str],
+    bundle: Bundle,
+    checks: Sequence[Check],
+    windows: Windows,
+    heard: Heard,
+    summary: Summary,
+) -> report.DemoResult:
+    """Put together what came over the link with who had moved, and choose the windows to show."""
+    arrived = np.array(sorted(heard.answers))
+    scores = np.array([heard.answers[sequence].scores for sequence in arrived], np.float32)
+    whole = [i for i, sequence in enumerate(arrived) if all((sequence, method) in heard.maps for method in METHODS)]
+    cases = []
+    for index in choose(scores[whole], windows.y[arrived[whole]]):
+        sequence = int(arrived[whole[index]])
+        cases.append(
+            Case(
+                windows.x[sequence],
+                int(windows.y[sequence]),
+                heard.explanation(sequence, "gradcam"),
+                heard.explanation(sequence, "integrated_gradients"),
+                f"subject {windows.subject[sequence]}, {windows.start_s[sequence]:.0f} s into the set",
+            )
+        )
+    return report.DemoResult(
+        facts, windows.subject[arrived], windows.y[arrived], scores, bundle.manifest, checks, summary, cases
+    )
+
+
+def _facts(bundle: Bundle, model: Path, windows: Windows) -> dict[str, str]:
+    manifest = bundle.manifest
+    return {
+        "recordings": "seglearn 1.2.5, smartwatch exercises: 10 people, 7 exercises, 6 channels at 50 Hz",
+        "exercises": ", ".join(f"{label} {EXERCISES[label]}" for label in LABELS),
+        "trained on": f"subjects {_list(TRAIN_SUBJECTS)}",
+        "streamed": f"{len(windows)} windows of 4 s, none overlapping, of subjects {_list(TEST_SUBJECTS)}",
+        "model": f"{model.name}, {model.stat().st_size:,} bytes, {manifest.kind}, SHA-256 {manifest.model_digest}",
+        "bundle": f"{len(bundle.to_bytes()):,} bytes, of which the model with its explanations {len(bundle.model):,}",
+        "gradients stored as": manifest.numerics,
+        "baseline": manifest.baseline,
+        "target": manifest.target,
+        "interpreter": manifest.runtime,
+        "made by": manifest.created_by,
+    }
+
+
+def _link_check(model: bytes, windows: Windows, heard: Heard) -> Check:
+    """Hold every answer that came over the link against the original model, run here without WhyLite."""
+    arrived = sorted(heard.answers)
+    expected = predict.scores(model, windows.x[arrived])
+    streamed = np.array([heard.answers[sequence].scores for sequence in arrived], np.float32)
+    different = int((streamed != expected).any(axis=1).sum())
+    what = "answers over the link that differ in any bit from the original model's"
+    return Check("prediction parity over the link", different, 0, different == 0, len(arrived), what)
+
+
+def _print_check(check: Check) -> None:
+    mark = "ok  " if check.passed else "FAIL"
+    print(f"     {mark} {check.name}: {check.value:.2g}, bound {check.bound:g}, {check.samples} inputs")
+
+
+def _print_export(bundle: Bundle) -> None:
+    for check in bundle.manifest.checks:
+        _print_check(check)
+    for head in bundle.manifest.heads:
+        print(f"     {head.method}: an explained answer takes {head.cost_ratio or 0:.2f} times a bare one")
+
+
+def _print_end(result: report.DemoResult, seconds: float) -> None:
+    print(f"accuracy on people never seen: {result.hit.mean():.1%} of {len(result.truth)} windows")
+    for subject in np.unique(result.subject):
+        print(f"     subject {subject}: {result.hit[result.subject == subject].mean():.1%}")
+    print(f"{seconds:.1f} s in all")
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    began = time.perf_counter()
+    print(f"==> {what}", flush=True)
+    yield
+    print(f"     {time.perf_counter() - began:.1f} s", flush=True)
+
+
+def _list(subjects: Sequence[int]) -> str:
+    return ", ".join(map(str, subjects))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

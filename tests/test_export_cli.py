@@ -1,0 +1,193 @@
+"""`whylite export` as a user meets it: what it prints, what it leaves behind, how it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+import edge
+import export
+import whylite
+from edge.bundle import Bundle
+from tests.references import small_models
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "shapes.tflite"
+    path.write_bytes(small_models.float_classifier())
+    return path
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=small_models.inputs(12))
+    return path
+
+
+def test_a_bundle_appears_beside_the_model(model, calibration, capsys):
+    assert whylite.main(["export", str(model), "--calibration", str(calibration)]) == 0
+    printed = capsys.readouterr().out
+    bundle = Bundle.open(model.with_suffix(".why"))
+    assert [head.method for head in bundle.manifest.heads] == ["gradcam", "integrated_gradients"]
+    assert all(check.passed for check in bundle.manifest.checks)
+    for word in ("gradcam", "prediction parity", "residual at 64 steps", "float32"):
+        assert word in printed
+
+
+def test_json_is_one_document_and_nothing_else(model, capsys):
+    assert whylite.main(["export", str(model), "--json", "--method", "saliency"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert [head["method"] for head in manifest["heads"]] == ["saliency"]
+    assert "no calibration data" in manifest["notes"][0]
+
+
+def test_equal_exports_are_equal_files_but_for_what_was_timed(model, calibration, tmp_path):
+    bundles = []
+    for name in ("a.why", "b.why"):
+        assert whylite.main(["export", str(model), "-o", str(tmp_path / name), "--calibration", str(calibration)]) == 0
+        bundles.append(Bundle.open(tmp_path / name))
+    assert dict(bundles[0].members) == dict(bundles[1].members)
+
+
+def test_labels_baseline_and_layer_are_taken(model, calibration, tmp_path):
+    labels, baseline = tmp_path / "labels.txt", tmp_path / "grey.npy"
+    labels.write_text("circle\nsquare\nstar\nnothing\n")
+    np.save(baseline, np.full((12, 12, 3), 0.5))
+    first = export.tflite.read(model).graphs[0].ops[0].output.name
+    options = ["--labels", str(labels), "--baseline", str(baseline), "--layer", first, "-o", str(tmp_path / "o.why")]
+    assert whylite.main(["export", str(model), "--calibration", str(calibration), *options]) == 0
+    bundle = Bundle.open(tmp_path / "o.why")
+    assert bundle.manifest.labels == ("circle", "square", "star", "nothing")
+    assert bundle.manifest.head("gradcam").map_shape == (12, 12)
+    np.testing.assert_array_equal(bundle.baseline, np.full((12, 12, 3), 0.5))
+    x = small_models.inputs(1)[0]
+    e = edge.Explainer(bundle).explain(x, "integrated_gradients")
+    unmoved = edge.Explainer(bundle).explain(np.full((12, 12, 3), 0.5), "integrated_gradients")
+    assert e.map.any()
+    assert not unmoved.map.any()
+
+
+BAD_CALIBRATION = {
+    "no x": ({"y": np.zeros(3)}, "no array x"),
+    "wrong shape": ({"x": np.zeros((3, 12, 12, 1))}, "does not fit input"),
+    "no batch": ({"x": np.zeros((12, 12, 3))}, "does not fit input"),
+    "no sample": ({"x": np.zeros((0, 12, 12, 3))}, "no sample"),
+    "not finite": ({"x": np.full((2, 12, 12, 3), np.inf)}, "not finite"),
+    "not numbers": ({"x": np.full((2, 12, 12, 3), "a")}, "not numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALIBRATION)
+def test_calibration_that_does_not_fit_is_refused_and_nothing_is_written(case, model, tmp_path, capsys):
+    arrays, message = BAD_CALIBRATION[case]
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays)
+    before = sorted(tmp_path.iterdir())
+    assert whylite.main(["export", str(model), "--calibration", str(path)]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "hint:" in said.err
+    assert not said.out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_pickled_calibration_file_is_not_unpickled(model, tmp_path, capsys):
+    path = tmp_path / "evil.npz"
+    np.savez(path, x=np.array([{"a": 1}], dtype=object))
+    assert whylite.main(["export", str(model), "--calibration", str(path)]) == 2
+    assert "hint:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--layer", "no such layer"], "no layer 'no such layer'"),
+        (["--output", "nothing"], "no output 'nothing'"),
+        (["--numerics", "deq"], "not available for a float model"),
+        (["--baseline", "moon"], "no baseline 'moon'"),
+        (["--labels", "missing.txt"], "cannot read labels"),
+        (["-o", "no/such/folder/x.why"], "cannot write"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_writing(arguments, message, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert whylite.main(["export", str(model), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "hint:" in said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_existing_bundle_survives_a_failed_export(model, tmp_path):
+    target = model.with_suffix(".why")
+    assert whylite.main(["export", str(model)]) == 0
+    kept = target.read_bytes()
+    model.write_bytes(model.read_bytes()[:-200])
+    assert whylite.main(["export", str(model)]) == 2
+    assert target.read_bytes() == kept
+
+
+def test_an_explained_model_is_not_explained_again(model, tmp_path, capsys):
+    assert whylite.main(["export", str(model)]) == 0
+    explained = tmp_path / "explained.tflite"
+    explained.write_bytes(Bundle.open(model.with_suffix(".why")).model)
+    assert whylite.main(["export", str(explained)]) == 2
+    assert "carries explanations already" in capsys.readouterr().err
+
+
+def test_wrong_usage_ends_with_two(capsys):
+    assert whylite.main(["expotr"]) == 2
+    assert "unknown command" in capsys.readouterr().err
+    assert whylite.main([]) == 2
+    assert whylite.main(["--help"]) == 0
+    with pytest.raises(SystemExit) as stopped:
+        whylite.main(["export"])
+    assert stopped.value.code == 2
+
+
+def test_a_model_with_signatures_of_its_own_keeps_them(tmp_path):
+    model = export.tflite.read(small_models.float_classifier())
+    (own,) = model.signatures
+    own.key = "logits"
+    bundle = export.explain(export.tflite.write(model), methods=["gradcam", "integrated_gradients"])
+    assert bundle.manifest.predict == "logits"
+    assert bundle.manifest.logits == "whylite_logits"
+    e = edge.Explainer(bundle).explain(small_models.inputs(1)[0], "integrated_gradients")
+    assert abs(e.residual) < 0.1
+
+
+def test_a_gap_in_the_labels_is_not_closed_in_silence(model, tmp_path, capsys):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("circle\n\nsquare\nstar\nnothing\n")
+    assert whylite.main(["export", str(model), "--labels", str(labels)]) == 2
+    assert "line 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["array", "text"])
+def test_calibration_that_is_no_npz_file_is_refused(content, model, tmp_path, capsys):
+    path = tmp_path / "x.npy"
+    if content == "array":
+        np.save(path, small_models.inputs(2))
+    else:
+        path.write_text("1, 2, 3")
+    assert whylite.main(["export", str(model), "--calibration", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "hint:" in said
+    assert "pickle" not in said
+
+
+def test_where_nothing_can_be_written_is_found_before_the_work(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("export.pipeline.explain", lambda *a, **k: pytest.fail("it went to work"))
+    file = tmp_path / "file"
+    file.write_text("")
+    for target in (file / "x.why", tmp_path / ("a" * 300), tmp_path):
+        assert whylite.main(["export", str(model), "-o", str(target)]) == 2
+        assert "cannot write" in capsys.readouterr().err
+
+
+def test_one_method_may_be_named_alone():
+    bundle = export.explain(small_models.float_classifier(), methods="saliency")
+    assert [head.method for head in bundle.manifest.heads] == ["saliency"]

@@ -1,0 +1,25 @@
+"""The command `whylite` itself: what it says when it is asked for no subcommand."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import whylite
+
+
+def test_it_says_its_version(capsys):
+    assert whylite.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"whylite {version('whylite')}\n"
+
+
+def test_usage_names_every_command_and_the_version(capsys):
+    assert whylite.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in whylite.COMMANDS)
+    assert "whylite --version" in shown
+
+
+def test_what_is_no_command_is_refused_with_the_usage(capsys):
+    for arguments in ([], ["explode"], ["--version", "please"]):
+        assert whylite.main(arguments) == 2
+        assert whylite.usage() in capsys.readouterr().err
