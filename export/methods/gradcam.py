@@ -11,7 +11,7 @@ from ..heads import Head
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Graph, Tensor
-from ..tflite.ops import Builder, elements, prune
+from ..tflite.ops import Builder, elements, prune, skip_flattening
 from ..tflite.options import Activation
 from ..vjp import backward
 from .base import Compiled, Entry, Method, Role, Source, class_input
@@ -72,6 +72,7 @@ class GradCAM(Method):
             outputs["class_index"] = index
         outputs["scores"] = head.scores
         graph.outputs = list(outputs.values())
+        skip_flattening(graph)
         prune(graph)
         inputs = {"x": head.input} | ({"class_index": index} if chosen else {})
         return Entry(key, Role.CHOSEN if chosen else Role.PREDICTED, graph, inputs, outputs, 1 / heatmap.factor)

@@ -9,7 +9,7 @@ from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..numerics.twin import batches, instantiate
 from ..tflite.graph import Graph, Op, Tensor, between
-from ..tflite.ops import Builder, fused_activation, prune, with_options
+from ..tflite.ops import Builder, fused_activation, prune, skip_flattening, with_options
 from ..tflite.options import Activation
 from ..vjp import backward
 from ..vjp.backward import AFFINE
@@ -78,6 +78,7 @@ class IntegratedGradients(Method):
         outputs = {"map": total.tensor, "logit": at_steps}
         graph = builder.graph
         graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
+        skip_flattening(graph)
         prune(graph)
         return Entry(self.name, Role.STEPS, graph, inputs, outputs, 1 / total.factor)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
 from ..tflite.graph import Graph
-from ..tflite.ops import Builder, prune
+from ..tflite.ops import Builder, prune, skip_flattening
 from ..vjp import backward
 from .base import Compiled, Entry, Method, Role, Source, class_input, forward
 
@@ -34,6 +34,7 @@ class Saliency(Method):
         graph.inputs = [x, index]
         outputs = {"map": gradient.tensor}
         graph.outputs = [gradient.tensor]
+        skip_flattening(graph)
         prune(graph)
         entry = Entry(self.name, Role.GRADIENT, graph, {"x": x, "class_index": index}, outputs, 1 / gradient.factor)
         return Compiled([entry], source.head.input, source.head.input.shape[1:])

@@ -20,6 +20,9 @@ from .weights import Store, Weights
 _TINY = float(np.float32(1e-12))
 # Masks in a row without a kernel between them multiply; beyond this their product is scaled back before it underflows.
 _SMALLEST_FACTOR = 1e-18
+# Up to this many weights are unpacked once, when the graph is prepared; of more, only the chosen row at each call.
+_SMALL_MATRIX = 1 << 12
+_REARRANGEMENTS = {"DEPTH_TO_SPACE", "SLICE"}
 
 
 class Emitter:
@@ -80,8 +83,20 @@ class Emitter:
         settled += [part.settle(factor) for part in values if isinstance(part, Deferred)]
         total = settled[0].tensor
         for part in settled[1:]:
-            total = self.builder.add(total, part.tensor)
+            total = self._add(total, part.tensor)
         return Gradient(total, factor)
+
+    def _add(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return ``left + right``; what was rearranged alike is added before and rearranged once."""
+        made = {op.output: op for op in self.builder.graph.ops if op.code in _REARRANGEMENTS}
+        if left not in made or right not in made:
+            return self.builder.add(left, right)
+        one, other = made[left], made[right]
+        alike = (one.code, one.options, one.inputs[1:]) == (other.code, other.options, other.inputs[1:])
+        if not alike or one.input(0).shape != other.input(0).shape:
+            return self.builder.add(left, right)
+        before = self._add(one.input(0), other.input(0))
+        return self.builder.op(one.code, [before, *one.inputs[1:]], left.shape, one.options)
 
     def rescale(self, gradient: Gradient, factor: float) -> Gradient:
         """Return the same gradient stored with ``factor``."""
@@ -116,6 +131,8 @@ class Emitter:
         grid = weights.quantization
         if grid is None and tensor.dtype != FLOAT:
             tensor = self.store(builder, weights, lambda values: values, 0, 1.0)
+        elif elements(tensor.shape) <= _SMALL_MATRIX and grid is not None:
+            tensor, grid = builder.dequantize(tensor), None
         if grid is None:
             row = builder.gather(tensor, seed.index)
         elif not grid.per_channel:

@@ -68,6 +68,11 @@ class Axis:
         """Whether the windows cover the input without overlap, gap or padding."""
         return self.stride == self.taps and self.before == 0 and self.size == self.outputs * self.taps
 
+    @property
+    def active_phases(self) -> int:
+        """How many phases there are up to the last that any tap reaches; a stride beyond the kernel leaves gaps."""
+        return int(np.flatnonzero((self.tap_of() < self.taps).any(1)).max()) + 1
+
     def tap_of(self) -> NDArray[np.int64]:
         """Return ``[stride, phase_taps]``: which kernel tap links phase and gradient offset; ``taps`` for none."""
         phase = np.arange(self.stride)[:, None]
@@ -116,9 +121,12 @@ def conv_transpose(
         and rows.size % 2 == columns.size % 2 == 0
     )
 
+    # Where the first phase is all that a kernel reaches, as in a 1x1 shortcut, the others are not worth a product.
+    phases = 1 if rows.active_phases == columns.active_phases == 1 else rows.stride * columns.stride
+
     def arrange(values: NDArray[Any]) -> NDArray[Any]:
         dense = _ungrouped(dilate(values, axes, 1), groups)
-        return _packed_kernel(dense) if pack else _phase_kernel(dense, axes)
+        return _packed_kernel(dense) if pack else _phase_kernel(dense, axes)[: phases * inputs * groups]
 
     def settle(factor: float) -> Gradient:
         stored = emit.store(emit.builder, kernel, arrange, 3, factor / upstream.factor)
@@ -126,10 +134,11 @@ def conv_transpose(
         step = 2 if pack else 1
         padding = [_packed_padding(axis) if pack else axis.padding for axis in axes]
         gradient, mode = _padded(builder, gradient, padding, stored.shape[1:3], step)
-        phases = builder.conv2d(
-            gradient, stored, options=tables.Conv2DOptions(padding=mode, stride_w=step, stride_h=step)
-        )
-        return Gradient(_interleave(builder, phases, axes, (2, 2) if pack else (rows.stride, columns.stride)), factor)
+        options = tables.Conv2DOptions(padding=mode, stride_w=step, stride_h=step)
+        result = builder.conv2d(gradient, stored, options=options)
+        gaps = 0 if pack else (rows.stride * columns.stride - phases) * inputs * groups
+        result = builder.pad(result, [(0, 0), (0, 0), (0, 0), (0, gaps)])
+        return Gradient(_interleave(builder, result, axes, (2, 2) if pack else (rows.stride, columns.stride)), factor)
 
     return Deferred(settle)
 

@@ -101,7 +101,8 @@ def unfold(graph: Graph, entered: Graph, folded: Graph) -> dict[Tensor, Tensor]:
     """
     pairs = zip(folded.tensors, entered.tensors, strict=True)
     back = {tensor: original for tensor, original in pairs if tensor is not original and not tensor.is_constant}
-    added = [_with_tensors(op, back) for op in graph.ops if op not in set(folded.ops)]
+    own = {tensor for op in folded.ops for tensor in op.outputs}
+    added = [_with_tensors(op, back) for op in graph.ops if not own.intersection(op.outputs)]
     graph.ops = [*entered.ops, *added]
     graph.tensors = list(dict.fromkeys([*entered.tensors, *(back.get(tensor, tensor) for tensor in graph.tensors)]))
     graph.inputs = [back.get(tensor, tensor) for tensor in graph.inputs]

@@ -100,7 +100,7 @@ class Builder:
         """Append one op with one output and return the output."""
         first = next(tensor for tensor in inputs if tensor is not None)
         small = first.dtype in (np.int8, np.uint8)
-        output = self.tensor(name or f"{code.lower()}{len(self.graph.ops)}", shape, dtype or first.dtype, quantization)
+        output = self.tensor(name or f"{len(self.graph.ops)}", shape, dtype or first.dtype, quantization)
         version = version or (_INT8_VERSION.get(code, 1) if small else 1)
         self.graph.ops.append(Op(code, list(inputs), [output], options, version))
         return output
@@ -336,6 +336,21 @@ def prune(graph: Graph) -> None:
             needed.update(op.intermediates)
     graph.ops = kept[::-1]
     graph.tensors = [tensor for tensor in graph.tensors if tensor in needed]
+
+
+def skip_flattening(graph: Graph) -> None:
+    """Let matrix products read what lies before a RESHAPE: they flatten by themselves, bit for bit alike.
+
+    Ops may be shared with other graphs, so those that change are replaced.
+    """
+    producers = graph.producers()
+    for position, op in enumerate(graph.ops):
+        if not isinstance(op.options, tables.FullyConnectedOptions) or op.options.keep_num_dims:
+            continue
+        before = producers.get(op.input(0))
+        if before is None or before.code != "RESHAPE" or before.input(0).quantization != op.input(0).quantization:
+            continue
+        graph.ops[position] = dataclasses.replace(op, inputs=[before.input(0), *op.inputs[1:]])
 
 
 def with_options(op: Op, **changes: Any) -> Options:

@@ -1,8 +1,8 @@
 """:class:`Model` -> bytes of a ``.tflite`` file.
 
 Order is kept: buffers, operator codes, tensors and ops of a model that was read stand where they stood, and what was
-added follows. Tables that are equal are written once and pointed to from every subgraph that has them, so a second
-entry point into the same network costs four bytes an op, not a copy.
+added follows. Tables, vectors and strings that are equal are written once and pointed to from wherever they stand, so
+a second entry point into the same network costs four bytes an op, not a copy.
 """
 
 from __future__ import annotations
@@ -52,6 +52,28 @@ class _Once:
         if self.offset is None:
             self.offset = self.content.Pack(builder)
         return self.offset
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal vectors and strings once."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802 - the schema's object API calls it
+        """Return the offset of a vector with these numbers."""
+        return self._once((x.dtype.str, x.tobytes()), lambda: super(_SharingBuilder, self).CreateNumpyVector(x))
+
+    def CreateString(self, s: bytes, encoding: str = "utf-8", errors: str = "strict") -> int:  # noqa: N802
+        """Return the offset of this string."""
+        written = s if isinstance(s, bytes) else s.encode(encoding, errors)
+        return self._once(("string", written), lambda: super(_SharingBuilder, self).CreateString(written))
+
+    def _once(self, key: tuple[str, bytes], create: Callable[[], int]) -> int:
+        if key not in self._written:
+            self._written[key] = create()
+        return self._written[key]
 
 
 class _AlignedBuffer:
@@ -104,7 +126,7 @@ class _Writer:
         size = sum(buffer.size for buffer in self.buffers)
         if size > _MAX_BYTES:
             raise ExportError(f"the model holds {size} bytes of weights, more than one flatbuffer can", "quantise it")
-        builder = flatbuffers.Builder(size + (1 << 16))
+        builder = _SharingBuilder(size + (1 << 16))
         builder.Finish(root.Pack(builder), file_identifier=IDENTIFIER)
         return bytes(builder.Output())
 
@@ -185,7 +207,24 @@ class _Writer:
         intermediates = tuple(index[tensor] for tensor in op.intermediates)
         options = id(op.options.content) if isinstance(op.options, UnreadOptions) else op.options
         key = ("op", self.code_index[code], inputs, outputs, intermediates, options, _identity(op.extras.items()))
-        return self._intern(key, lambda: _build_op(op, self.code_index[code], inputs, outputs, intermediates))
+        return self._intern(key, lambda: self._build_op(op, self.code_index[code], inputs, outputs, intermediates))
+
+    def _build_op(
+        self, op: Op, code: int, inputs: Iterable[int], outputs: Iterable[int], intermediates: Iterable[int]
+    ) -> Any:
+        result = schema.OperatorT()
+        result.opcodeIndex = code
+        result.inputs, result.outputs = _vector(inputs), _vector(outputs)
+        if op.intermediates:
+            result.intermediates = _vector(intermediates)
+        if op.options is not None:
+            field, kind, content = options_to_schema(op.options)
+            known = not isinstance(op.options, UnreadOptions)
+            setattr(result, field, self._intern(("options", op.options), lambda: content) if known else content)
+            setattr(result, field + "Type", kind)
+        for name, value in op.extras.items():
+            setattr(result, name, value)
+        return result
 
     def _signature(self, signature: Signature) -> Any:
         index = {tensor: position for position, tensor in enumerate(signature.graph.tensors)}
@@ -255,21 +294,6 @@ def _build_quantization(quantization: Quantization) -> Any:
     result.quantizedDimension = quantization.axis
     if quantization.details is not None:
         result.detailsType, result.details = quantization.details
-    return result
-
-
-def _build_op(op: Op, code: int, inputs: Iterable[int], outputs: Iterable[int], intermediates: Iterable[int]) -> Any:
-    result = schema.OperatorT()
-    result.opcodeIndex = code
-    result.inputs, result.outputs = _vector(inputs), _vector(outputs)
-    if op.intermediates:
-        result.intermediates = _vector(intermediates)
-    if op.options is not None:
-        field, kind, content = options_to_schema(op.options)
-        setattr(result, field, content)
-        setattr(result, field + "Type", kind)
-    for name, value in op.extras.items():
-        setattr(result, name, value)
     return result
 
 

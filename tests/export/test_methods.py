@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import export
 from export import heads, tflite
 from export.errors import UnsupportedModelError
 from export.methods import GradCAM, IntegratedGradients, Saliency
@@ -16,8 +17,8 @@ from export.tflite import Graph, Model, Op, Quantization, Tensor
 from export.tflite import options as tables
 from export.tflite.ops import FLOAT, INT8, INT32, Builder
 from export.tflite.options import Activation, Padding
-from tests.references import tensorflow_twin, zoo
-from tests.references.compiled import compile_method, relative_error
+from tests.references import small_models, tensorflow_twin, zoo
+from tests.references.compiled import VectorJacobianProduct, compile_method, relative_error
 from tests.references.runtime import Session
 
 BOUND = 1e-5
@@ -576,3 +577,38 @@ def test_an_op_without_a_rule_on_the_way_is_refused_by_name(method):
         compile_method(method, model)
     assert "'strange'" in caught.value.cause
     assert caught.value.hint
+
+
+def test_matrix_products_read_past_a_flattening_and_answer_alike():
+    file = small_models.float_classifier()
+    bundle = export.explain(file, calibration=small_models.inputs(4), methods=["gradcam"])
+    compiled = tflite.read(bundle.model)
+    entry = next(s.graph for s in compiled.signatures if s.key == "gradcam")
+    assert "RESHAPE" not in [op.code for op in entry.ops]
+    # The model itself keeps it; that the scores are equal bit for bit is a check of every export.
+    assert "RESHAPE" in [op.code for op in compiled.graphs[0].ops]
+    assert next(check for check in bundle.manifest.checks if check.name == "prediction parity").passed
+
+
+def test_a_strided_kernel_of_one_pixel_computes_no_gaps_and_shares_its_rearrangement():
+    """As in the shortcut of a residual block: gradients of both ways are added before they are spread over pixels."""
+    graph = Graph("block")
+    builder = Builder(graph)
+    x = builder.tensor("x", (1, 9, 8, 3))
+    graph.inputs = [x]
+    random = np.random.default_rng(0)
+    stride = tables.Conv2DOptions(Padding.SAME, 2, 2)
+    weights = [random.normal(size=(5, size, size, 3)) for size in (1, 3)]
+    ways = [builder.conv2d(x, builder.constant(kernel), options=stride) for kernel in weights]
+    y = builder.add(*ways)
+    graph.outputs = [y]
+    product = VectorJacobianProduct(graph, y)
+    assert product.codes.count("DEPTH_TO_SPACE") == 1
+    given, upstream = (random.normal(size=size).astype(np.float32) for size in (x.shape, y.shape))
+    with tf.GradientTape() as tape:
+        variable = tf.Variable(given)
+        kernels = [tf.constant(kernel.transpose(1, 2, 3, 0), tf.float32) for kernel in weights]
+        answer = tf.add_n([tf.nn.conv2d(variable, kernel, 2, "SAME") for kernel in kernels])
+    np.testing.assert_allclose(
+        product(given, upstream)[0], tape.gradient(answer, variable, upstream), rtol=1e-4, atol=1e-5
+    )

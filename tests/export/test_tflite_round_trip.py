@@ -410,3 +410,27 @@ def test_an_op_without_options_stays_without():
     data = tflite.write(Model([builder.graph]))
     assert tflite.read(data).graphs[0].ops[0].options is None
     np.testing.assert_array_equal(Session(data).run(np.asarray([[-1, 0, 1, 2]], "f4"))[0], [[0, 0, 1, 2]])
+
+
+def test_equal_names_shapes_and_options_are_written_once():
+    long_name = "x" * 1000
+
+    def poolings(count: int) -> Graph:
+        graph = Graph("main")
+        builder = Builder(graph)
+        y = builder.tensor(long_name, (1, 4, 4, 2))
+        graph.inputs = [y]
+        for _ in range(count):
+            window = tables.Pool2DOptions(tables.Padding.SAME, 1, 1, 2, 2)
+            y = builder.op("AVERAGE_POOL_2D", [y], y.shape, window, name=long_name)
+        graph.outputs = [y]
+        return graph
+
+    few, many = (tflite.write(Model([poolings(count)])) for count in (2, 12))
+    assert len(many) - len(few) < 10 * 120  # a tensor and an op each, without the name
+    (graph,) = tflite.read(many).graphs
+    assert [op.options.filter_width for op in graph.ops] == [2] * 12
+    assert {tensor.name for tensor in graph.tensors} == {long_name}
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
+    (y,) = Session(many).run(x)
+    assert y.shape == x.shape
