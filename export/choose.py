@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,21 @@ def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: 
     return tuple(rows)
 
 
+def with_fidelity_of(
+    shipped: Shipped, numerics: Numerics, exact: Shipped, rows: Sequence[Candidate], x: Array, baseline: Array
+) -> tuple[Candidate, ...]:
+    """Return the rows with the fidelity of what ships in place of that of the candidate it was made from."""
+
+    def again(row: Candidate) -> Candidate:
+        if row.numerics != numerics.name or numerics.exact:
+            return row
+        _, rho = _fidelities([_explain(one, row.method, baseline) for one in (exact, shipped)], x)
+        p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
+        return replace(row, fidelity=p50, fidelity_p05=p05)
+
+    return tuple(again(row) for row in rows)
+
+
 def is_faithful(row: Candidate) -> bool:
     """Whether a candidate's maps may stand for those of exact arithmetic."""
     return row.fidelity >= FIDELITY_BOUND and row.fidelity_p05 >= TAIL_BOUND
@@ -85,7 +101,7 @@ def _explain(shipped: Shipped, name: str, baseline: Array) -> Explain:
     """Return one call of a method for the predicted class: the map of a few steps, for Integrated Gradients."""
     entry = shipped.compiled[name].entry(Role.GRADIENT, Role.STEPS)
     assert entry is not None
-    extra = _schedule(entry, baseline)
+    extra = step_inputs(entry, baseline)
 
     def explain(sample: Array) -> Array:
         chosen = np.asarray([shipped.scores(shipped.stored(sample)).argmax()], np.int32)
@@ -94,7 +110,8 @@ def _explain(shipped: Shipped, name: str, baseline: Array) -> Explain:
     return explain
 
 
-def _schedule(entry: Entry, baseline: Array) -> dict[str, Array]:
+def step_inputs(entry: Entry, baseline: Array) -> dict[str, Array]:
+    """Return what a call that integrates wants beside the input and the class; nothing for other entries."""
     if entry.role is not Role.STEPS:
         return {}
     steps = entry.inputs["alphas"].shape[0]

@@ -17,6 +17,7 @@ from . import calibration, pipeline
 from .errors import CalibrationError, CheckFailedError
 from .methods import METHODS
 from .numerics import NUMERICS
+from .progress import StageLines
 from .targets import TARGETS
 
 
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--layer", metavar="TENSOR", help="the layer GradCAM looks at (default: the last with positions)")
     add("--output", metavar="TENSOR", help="the output to explain, where there are several")
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
+    add("--batch", type=int, metavar="N", help="steps of Integrated Gradients per call (default: the fastest here)")
     add("--labels", metavar="FILE", help="class names, one a line")
     add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
     add("--json", action="store_true", help="print the manifest as one JSON document")
@@ -79,24 +81,23 @@ def _export(arguments: argparse.Namespace) -> Bundle:
 
         model = keras.to_tflite(model, x)
 
-    def progress(stage: str) -> None:
-        print(f"{stage} ...", file=sys.stderr, flush=True)
-
-    return pipeline.explain(
-        model,
-        calibration=x,
-        methods=arguments.method or ("gradcam", "integrated_gradients"),
-        target=arguments.target,
-        numerics=arguments.numerics,
-        baseline=_baseline(arguments.baseline),
-        labels=_labels(arguments.labels),
-        layer=arguments.layer,
-        output=arguments.output,
-        signature=arguments.signature,
-        name=Path(arguments.model).stem,
-        allow_unfaithful=arguments.allow_unfaithful,
-        progress=progress,
-    )
+    with StageLines(sys.stderr) as progress:
+        return pipeline.explain(
+            model,
+            calibration=x,
+            methods=arguments.method or ("gradcam", "integrated_gradients"),
+            target=arguments.target,
+            numerics=arguments.numerics,
+            baseline=_baseline(arguments.baseline),
+            labels=_labels(arguments.labels),
+            layer=arguments.layer,
+            output=arguments.output,
+            signature=arguments.signature,
+            batch=arguments.batch,
+            name=Path(arguments.model).stem,
+            allow_unfaithful=arguments.allow_unfaithful,
+            progress=progress,
+        )
 
 
 def _baseline(text: str) -> str | np.ndarray:

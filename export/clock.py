@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 def within(seconds: float, items: Iterable[T], at_least: int = 2) -> Iterator[T]:
-    """Yield items until ``seconds`` are over, and ``at_least`` so many of them however long they take."""
-    end = time.monotonic() + seconds
+    """Yield items while another one like those before fits into ``seconds``, and ``at_least`` so many in any case."""
+    start = time.monotonic()
     for count, item in enumerate(items):
-        if count >= at_least and time.monotonic() >= end:
+        spent = time.monotonic() - start
+        if count >= at_least and spent * (count + 1) / max(count, 1) > seconds:
             return
         yield item

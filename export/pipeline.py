@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge.bundle import Bundle, Check
 
+from . import batches, choose, heads, support, targets, tflite, trust
 from . import calibration as calibrations
-from . import choose, heads, support, targets, tflite, trust
 from .compiling import MARK, compile_methods
 from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
-from .methods import METHODS, GradCAM, Method
+from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
+from .numerics import Numerics, store_float
 from .pack import Label, pack
+from .shipped import Shipped
 from .tflite.admission import check_shapes, check_weights, try_out
 from .tflite.fold import fold
 from .tflite.graph import Tensor
 
 Progress = Callable[[str], None]
+
+MOST_STEPS = 64
+"""The most steps of Integrated Gradients that a call may have: the longest schedule's."""
 
 _SYNTHETIC_SAMPLES = 16
 
@@ -38,6 +44,7 @@ def explain(
     layer: str | None = None,
     output: str | None = None,
     signature: str | None = None,
+    batch: int | None = None,
     name: str | None = None,
     allow_unfaithful: bool = False,
     progress: Progress = lambda stage: None,
@@ -49,8 +56,8 @@ def explain(
     :data:`export.methods.METHODS`, ``layer`` the tensor GradCAM looks at, ``output`` the one to explain,
     ``signature`` the entry point where that is not the primary graph.
     ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
-    input's shape. ``labels`` default to the list attached to the model, if there is one. ``progress`` is called
-    with a line for each stage.
+    input's shape. ``batch`` is how many of its steps share a call, by default what is fastest here. ``labels`` default
+    to the list attached to the model, if there is one. ``progress`` is called with a line for each stage.
 
     Raises :class:`ModelFileError`, :class:`UnsupportedModelError` or :class:`CalibrationError` before any work, and
     :class:`CheckFailedError` where the result does not hold (unless ``allow_unfaithful``, which ships it marked).
@@ -62,7 +69,7 @@ def explain(
     if any(key == MARK for key, _ in source.metadata):
         raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
     chosen_target = _choose(targets.TARGETS, target, "target")
-    wanted = _methods(methods, layer)
+    wanted = _methods(methods, layer, batch)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
         shapes = try_out(entered, source.graphs[1:] if entered is source.graphs[0] else [], file_name)
@@ -71,20 +78,36 @@ def explain(
         check_weights(graph, file_name)
         head = heads.find(graph, output)
         support.check(graph, head, [method.target(graph, head) for method in wanted])
+        wanted = _fitted(wanted, Source(graph, head, store_float), batch)
         legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
     x, real_data = _inputs(calibration, head.input)
     start = _baseline(baseline, x, head.input)
     classes = _labels(labels, head.classes, source.associated_files)
 
-    progress("deriving gradients")
-    with _about(file_name):
-        candidates = [(n, compile_methods(original, wanted, n, output, signature)) for n in legal]
+    def compiled(kind: Numerics, using: Sequence[Method] = wanted) -> Shipped:
+        with _about(file_name):
+            return compile_methods(original, using, kind, output, signature)
 
-    progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
+    candidates = []
+    for kind in legal:
+        progress(f"deriving gradients, numerics {kind.name}")
+        candidates.append((kind, compiled(kind)))
+
+    if len(candidates) > 1:
+        progress(f"comparing numerics {', '.join(kind.name for kind in legal)}")
     rows = choose.measure(candidates, x, start)
     index = choose.cheapest(candidates, rows) if numerics == "auto" else len(candidates) - 1
-    chosen, shipped = candidates[index]
-    checks = [*trust.run(shipped, candidates[0][1], x), *choose.checks(chosen, rows, len(x))]
+    (_, exact), (chosen, shipped) = candidates[0], candidates[index]
+    if batch is None and any(method.steps_per_call > 1 for method in shipped.compiled.values()):
+        progress("timing batches of steps")
+        fastest = batches.fastest(shipped, lambda steps: compiled(chosen, _at(wanted, steps)), x, start)
+        if fastest is not shipped:
+            rows = choose.with_fidelity_of(fastest, chosen, exact, rows, x, start)
+            exact, shipped = fastest if exact is shipped else exact, fastest
+    del candidates  # each holds an interpreter
+
+    progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
+    checks = [*trust.run(shipped, exact, x), *choose.checks(chosen, rows, len(x))]
     _stop_if_failed(checks, allow_unfaithful)
 
     progress("measuring schedules and cost")
@@ -151,7 +174,7 @@ def _labels(labels: Sequence[str] | None, classes: int, attached: Mapping[str, b
     return tuple(str(label) for label in labels)
 
 
-def _methods(names: Sequence[str], layer: str | None) -> list[Method]:
+def _methods(names: Sequence[str], layer: str | None, batch: int | None) -> list[Method]:
     if isinstance(names, str):
         names = (names,)
     if not names:
@@ -159,7 +182,24 @@ def _methods(names: Sequence[str], layer: str | None) -> list[Method]:
     for name in names:
         if name not in METHODS:
             raise UnsupportedModelError(f"there is no method {name!r}", f"choose from: {', '.join(METHODS)}")
-    return [GradCAM(layer) if name == GradCAM.name else METHODS[name]() for name in dict.fromkeys(names)]
+    found = [GradCAM(layer) if name == GradCAM.name else METHODS[name]() for name in dict.fromkeys(names)]
+    if batch is None:
+        return found
+    if not 1 <= batch <= MOST_STEPS:
+        raise UnsupportedModelError(f"{batch} steps cannot share a call", f"choose 1 to {MOST_STEPS}")
+    return _at(found, batch)
+
+
+def _fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list[Method]:
+    fitted = [method.fitted(source) for method in methods]
+    if batch is not None and fitted != _at(fitted, batch):
+        raise UnsupportedModelError("its ops mix the entries of a batch", f"leave out batch {batch}: one step a call")
+    return fitted
+
+
+def _at(methods: Sequence[Method], steps: int) -> list[Method]:
+    """Return the methods with ``steps`` steps a call."""
+    return [replace(m, steps_per_call=steps) if isinstance(m, IntegratedGradients) else m for m in methods]
 
 
 def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:

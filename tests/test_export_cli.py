@@ -46,7 +46,8 @@ def test_json_is_one_document_and_nothing_else(model, capsys):
 def test_equal_exports_are_equal_files_but_for_what_was_timed(model, calibration, tmp_path):
     bundles = []
     for name in ("a.why", "b.why"):
-        assert whylite.main(["export", str(model), "-o", str(tmp_path / name), "--calibration", str(calibration)]) == 0
+        options = ["-o", str(tmp_path / name), "--calibration", str(calibration), "--batch", "8"]
+        assert whylite.main(["export", str(model), *options]) == 0
         bundles.append(Bundle.open(tmp_path / name))
     assert dict(bundles[0].members) == dict(bundles[1].members)
 

@@ -98,6 +98,11 @@ class Method(ABC):
         del graph
         return head.input
 
+    def fitted(self, source: Source) -> Method:
+        """Return the method with what has to be found out about a model once, in whatever numerics it is built."""
+        del source
+        return self
+
     @abstractmethod
     def build(self, source: Source) -> Compiled:
         """Return the graphs of the method for a model; raises ``UnsupportedModelError`` where it has no answer."""

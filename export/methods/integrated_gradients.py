@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..numerics.emitter import Emitter
@@ -14,6 +14,9 @@ from ..tflite.options import Activation
 from ..vjp import backward
 from ..vjp.backward import AFFINE
 from .base import Compiled, Entry, Method, Role, Source, class_input, copy_of, forward
+
+# A batch that tells whether a model computes its entries apart: none that a shape is likely to have by itself.
+_PROBE = 3
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,16 @@ class IntegratedGradients(Method):
     signed: ClassVar[bool] = True
     steps_per_call: int = 8
 
+    def fitted(self, source: Source) -> IntegratedGradients:
+        """Return the method with one step a call where the model mixes the entries of a batch."""
+        twin = source.twin()
+        apart = self.steps_per_call == 1 or batches(twin.graph, twin.head.logits, _PROBE)
+        return self if apart else replace(self, steps_per_call=1)
+
     def build(self, source: Source) -> Compiled:
         """Return the entry for a batch of steps, and one for the logits at both ends of the path."""
-        twin = source.twin()
-        steps = self.steps_per_call if batches(twin.graph, twin.head.logits, self.steps_per_call) else 1
-        entries = [self._steps(source, steps), self._logits(source)]
-        return Compiled(entries, source.head.input, source.head.input.shape[1:], steps)
+        entries = [self._steps(source, self.steps_per_call), self._logits(source)]
+        return Compiled(entries, source.head.input, source.head.input.shape[1:], self.steps_per_call)
 
     def _logits(self, source: Source) -> Entry:
         """Return the twin's forward pass: what the completeness residual is measured against."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -149,8 +149,9 @@ def batches(graph: Graph, target: Tensor, batch: int) -> bool:
     (source,) = graph.inputs
     x = random.normal(size=(batch * source.shape[0], *source.shape[1:])).astype(np.float32)
     try:
-        together = _run(graph, target, batch, x)
-        alone = [_run(graph, target, 1, part) for part in np.split(x, batch)]
+        together = _runner(graph, target, batch)(x)
+        run = _runner(graph, target, 1)
+        alone = [run(part) for part in np.split(x, batch)]
     except (RuntimeError, ValueError, InterpreterError):
         return False
     return together.size == sum(part.size for part in alone) and np.allclose(
@@ -163,16 +164,16 @@ def _moves_batch(transpose: Op) -> bool:
     return order is None or order[0] != 0
 
 
-def _run(graph: Graph, target: Tensor, batch: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _runner(graph: Graph, target: Tensor, batch: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     builder = Builder(Graph("batched"))
     (source,) = graph.inputs
-    given = builder.tensor("x", x.shape)
+    given = builder.tensor("x", (batch * source.shape[0], *source.shape[1:]))
     copies = instantiate(builder, graph.ops, {source: given}, batch)
     builder.graph.inputs, builder.graph.outputs = [given], [copies[target]]
     signature = Signature("batched", builder.graph, {"x": given}, {"y": copies[target]})
     interpreter, _ = load(write(Model([builder.graph], [signature])))
-    result: NDArray[np.float32] = interpreter.get_signature_runner("batched")(x=x)["y"]
-    return result
+    run = interpreter.get_signature_runner("batched")
+    return lambda x: np.asarray(run(x=x)["y"], np.float32)
 
 
 def _ancestors(graph: Graph, target: Tensor) -> list[Op]:

@@ -30,12 +30,13 @@ Array = NDArray[np.float32]
 
 GRADIENT_BOUND = 1e-3
 RANDOM_BOUND = 0.05
+_ENOUGH = 0.25  # of a bound: time is better spent on another input than on a better figure
 _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
 # Where int8 activations decide the masks behind the layer, values that rounded to 0 are masked unlike the float ones.
 ROUNDED_MASK_BOUND = 0.3
 _GRADIENT_SAMPLES = 8
-_SECONDS = 8.0  # per check
-_SEGMENT_POINTS = 32  # gradients whose mean is taken along a segment; a multiple of any batch of steps
+_SECONDS = 6.0  # per check
+_SEGMENT_POINTS = 32  # gradients whose mean is taken along a segment, or more where the batch of steps wants it
 
 
 def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
@@ -103,13 +104,15 @@ class MeanGradient(Protocol):
         ...
 
 
-def _fractions() -> Array:
-    return ((np.arange(_SEGMENT_POINTS) + 0.5) / _SEGMENT_POINTS).astype(np.float32)
+def _points(low: Array, high: Array, at_once: int = 1) -> Array:
+    """Return where on a segment to take gradients, as parts of its length: enough for ``at_once`` if it has none."""
+    count = at_once if low is high else -(-_SEGMENT_POINTS // at_once) * at_once
+    return ((np.arange(count) + 0.5) / count).astype(np.float32)
 
 
 def _mean_of_gradients(runtime: Runtime, entry: Entry) -> MeanGradient:
     def mean(low: Array, high: Array, class_index: int) -> Array:
-        points = (low + fraction * (high - low) for fraction in _fractions())
+        points = (low + fraction * (high - low) for fraction in _points(low, high))
         maps = [runtime.call(entry.key, x=x, **_class_argument(entry, class_index))["map"] for x in points]
         return np.asarray(np.mean(maps, 0) * entry.unit, np.float32)
 
@@ -119,13 +122,14 @@ def _mean_of_gradients(runtime: Runtime, entry: Entry) -> MeanGradient:
 def _mean_of_steps(runtime: Runtime, entry: Entry) -> MeanGradient:
     """Ask an entry that integrates for the integral over the segment itself."""
     size = entry.inputs["alphas"].shape[0]
-    weights = np.full(size, 1 / _SEGMENT_POINTS, np.float32)
 
     def mean(low: Array, high: Array, class_index: int) -> Array:
         chosen = _class_argument(entry, class_index)
+        points = _points(low, high, size)
+        weights = np.full(size, 1 / len(points), np.float32)
         maps = [
             runtime.call(entry.key, x=high, baseline=low, alphas=alphas, weights=weights, **chosen)["map"]
-            for alphas in _fractions().reshape(-1, size)
+            for alphas in points.reshape(-1, size)
         ]
         return np.asarray(np.sum(maps, 0) * entry.unit, np.float32)
 
@@ -162,8 +166,8 @@ class GradientErrors:
         cls, function: Callable[[Array], float], gradient: Any, x: Array, scale: float, random: np.random.Generator
     ) -> GradientErrors:
         """Measure at ``x``."""
-        along = error_along(function, gradient, x, scale, GRADIENT_BOUND / 10)
-        return cls(along, errors_in_random_directions(function, gradient, x, scale, RANDOM_BOUND / 10, random))
+        along = error_along(function, gradient, x, scale, GRADIENT_BOUND * _ENOUGH)
+        return cls(along, errors_in_random_directions(function, gradient, x, scale, RANDOM_BOUND * _ENOUGH, random))
 
 
 def _scale(samples: Array) -> float:
@@ -264,7 +268,7 @@ class _Tail:
 
     def mean_gradient(self, low: Array, high: Array) -> Array:
         """Return the mean of its gradient between two activations."""
-        return np.asarray(np.mean([self.gradient(low + f * (high - low)) for f in _fractions()], 0), np.float32)
+        return np.asarray(np.mean([self.gradient(low + f * (high - low)) for f in _points(low, high)], 0), np.float32)
 
 
 def _runtime_for(graph: Graph, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
