@@ -129,9 +129,11 @@ def _port(name: str, tensor: Tensor, seen: Array | None = None) -> Port:
 
 
 def kind_of(graph: Graph) -> str:
-    """Return how a model computes: "float32", "int8", "uint8", "dynamic-range", "float16 weights", ..."""
+    """Return how a model computes: "float32", "int8", "uint8", "int16x8", "dynamic-range", "float16 weights", ..."""
     activations = {str(tensor.dtype) for tensor in graph.tensors if not tensor.is_constant and tensor.is_quantized}
     weights = {str(t.dtype) for t in graph.tensors if t.is_constant and (t.is_quantized or t.dtype == np.float16)}
+    if activations == {"int16"}:
+        return "int16x8"  # 16-bit activations, 8-bit weights: the only weights there are kernels for
     if activations:
         return "/".join(sorted(activations))
     if "int8" in weights or "uint8" in weights:

@@ -13,12 +13,26 @@ from edge.interpreter import load
 
 from ..tflite.graph import Graph, Model, Op, Quantization, Signature, Tensor, reachable_from
 from ..tflite.ops import FLOAT, INT32, Builder, fused_activation, with_options
-from ..tflite.options import Activation, DepthwiseConv2DOptions, FullyConnectedOptions, Options, ReshapeOptions
+from ..tflite.options import (
+    Activation,
+    DepthwiseConv2DOptions,
+    FullyConnectedOptions,
+    GatherOptions,
+    Options,
+    ReshapeOptions,
+)
 from ..tflite.writer import write
 from .weights import Store, Weights
 
 _GRID_CHANGES = {"QUANTIZE", "DEQUANTIZE"}
-_BIASED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+# Where an op has its input, its weights and its bias.
+_BIASED = {
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
+_BIAS_TYPES = (np.int32, np.int64)  # the latter beside 16-bit activations
 
 
 def float_twin(source: Graph, target: Tensor, store: Store) -> tuple[Graph, dict[Tensor, Tensor]]:
@@ -126,6 +140,9 @@ def _resized(
         case "CONCATENATION" | "PACK":  # a constant operand, such as a class token, joins every entry
             times = shape[0] // op.output.shape[0]
             return [_repeated(builder, tensor, times) for tensor in inputs], op.options
+        case "GATHER" if isinstance(op.options, GatherOptions) and op.options.batch_dims:
+            times = shape[0] // op.output.shape[0]  # constant indices, a row of them for each entry
+            return [inputs[0], _repeated(builder, inputs[1], times)], op.options
     return inputs, op.options
 
 
@@ -189,15 +206,17 @@ def _ancestors(graph: Graph, target: Tensor) -> list[Op]:
 
 def _with_bias_grid(op: Op) -> list[Tensor | None]:
     """Return an op's operands; a bias without a grid of its own lies on that of the products it is added to."""
-    if len(op.inputs) < 3 or op.code not in _BIASED:
+    places = _BIASED.get(op.code, ())
+    if not places or len(op.inputs) <= places[-1]:
         return op.inputs
-    x, weights, bias = op.inputs[:3]
-    if bias is None or x is None or weights is None or bias.dtype != np.int32 or bias.is_quantized:
+    x, weights, bias = (op.inputs[place] for place in places)
+    if bias is None or x is None or weights is None or bias.dtype not in _BIAS_TYPES or bias.is_quantized:
         return op.inputs
     if x.quantization is None or weights.quantization is None:
         return op.inputs
     scales = tuple(x.quantization.scale[0] * scale for scale in weights.quantization.scale)
-    return [x, weights, replace(bias, quantization=Quantization(scales, (0,) * len(scales)))]
+    placed = replace(bias, quantization=Quantization(scales, (0,) * len(scales)))
+    return [placed if index == places[-1] else tensor for index, tensor in enumerate(op.inputs)]
 
 
 def _computes_on_integers(op: Op) -> bool:

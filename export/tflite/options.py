@@ -424,3 +424,39 @@ class SignOptions(Options):  # noqa: D101
 @dataclass(frozen=True)
 class ArgMinOptions(Options):  # noqa: D101
     output_type: int = 0
+
+
+@dataclass(frozen=True)
+class AddNOptions(Options):  # noqa: D101
+    pass
+
+
+@dataclass(frozen=True)
+class CumsumOptions(Options):  # noqa: D101
+    exclusive: bool = False
+    reverse: bool = False
+
+
+@dataclass(frozen=True)
+class FloorDivOptions(Options):  # noqa: D101
+    pass
+
+
+@dataclass(frozen=True)
+class FloorModOptions(Options):  # noqa: D101
+    pass
+
+
+@dataclass(frozen=True)
+class GatherNdOptions(Options):  # noqa: D101
+    pass
+
+
+@dataclass(frozen=True)
+class CosOptions(Options):  # noqa: D101
+    pass
+
+
+@dataclass(frozen=True)
+class ZerosLikeOptions(Options):  # noqa: D101
+    pass

@@ -32,7 +32,7 @@ GRADIENT_BOUND = 1e-3
 RANDOM_BOUND = 0.05
 _ENOUGH = 0.25  # of a bound: time is better spent on another input than on a better figure
 _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
-# Where int8 activations decide the masks behind the layer, values that rounded to 0 are masked unlike the float ones.
+# Where rounded activations decide the masks behind the layer, those that became 0 are masked unlike the float ones.
 ROUNDED_MASK_BOUND = 0.3
 _GRADIENT_SAMPLES = 8
 _SECONDS = 6.0  # per check
@@ -202,7 +202,7 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
         if chosen_entry is not None:
             maps.append(runtime.call(chosen_entry.key, x=stored, class_index=chosen)["map"] * chosen_entry.unit)
         map_errors.append(max(float(np.linalg.norm(expected - measured.reshape(-1))) for measured in maps) / size)
-    rounded = layer.is_quantized and tail.has_kinks
+    rounded = tail.rounds and tail.has_kinks
     bound = ROUNDED_MASK_BOUND if rounded else GRADIENT_BOUND
     error = float(np.median(map_errors))
     detail = f"median relative error of the maps; largest {max(map_errors):.1e}"
@@ -221,6 +221,8 @@ class _Tail:
         on_path = {tensor for op in path for tensor in op.outputs}
         dependent = reachable_from(graph, {head.input})
         crossing = {t: None for op in path for t in op.inputs if t in dependent and t not in on_path}
+        # Quantised activations, or float ones that an op with quantised weights rounds by itself.
+        self.rounds = any(tensor.is_quantized for op in path for tensor in op.inputs if tensor is not None)
         self.has_kinks = any(fused_activation(op) or not AFFINE.get(op.code) for op in path)
         self._layer = layer
         self._names = {tensor: f"t{index}" for index, tensor in enumerate(crossing)}

@@ -8,7 +8,7 @@ from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Gradient, Value
 from ..tflite.graph import Op, Tensor
 from ..tflite.ops import FLOAT
-from ..tflite.options import PowOptions
+from ..tflite.options import CosOptions, FloorDivOptions, PowOptions
 from .backward import rule
 
 
@@ -27,6 +27,13 @@ def _times(value: Value, other: Tensor, emit: Emitter) -> Gradient:
 def add(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = a + b, hence ∂/∂a = ∂/∂b = ∂/∂y."""
     return [_operand(op, index, upstream, emit) for index in (0, 1)]
+
+
+@rule("ADD_N", affine=99)
+def add_n(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = the sum of all operands, hence each one's gradient is ∂/∂y."""
+    del emit
+    return [upstream for _ in op.inputs]
 
 
 @rule("SUB", affine=2)
@@ -113,6 +120,20 @@ def log(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     return [Gradient(emit.builder.div(gradient.tensor, emit.real(op.input(0))), gradient.factor)]
 
 
+@rule("SIN")
+def sin(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = sin(x), hence ∂/∂x = ∂/∂y cos(x)."""
+    x = emit.real(op.input(0))
+    return [emit.times(upstream, emit.builder.op("COS", [x], x.shape, CosOptions()))]
+
+
+@rule("COS")
+def cos(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = cos(x), hence ∂/∂x = -∂/∂y sin(x)."""
+    x = emit.real(op.input(0))
+    return [emit.scale(emit.times(upstream, emit.builder.op("SIN", [x], x.shape)), -1)]
+
+
 @rule("SQRT")
 def sqrt(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = √x, hence ∂/∂x = ∂/∂y / (2 y)."""
@@ -149,6 +170,16 @@ def pow_(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     return [_operand(op, 0, for_base, emit), _operand(op, 1, for_exponent, emit)]
 
 
+@rule("FLOOR_MOD")
+def floor_mod(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = a - b floor(a / b), hence ∂/∂a = ∂/∂y, ∂/∂b = -∂/∂y floor(a / b)."""
+    build = emit.builder
+    operands = [emit.real(op.input(index)) for index in (0, 1)]
+    times = build.op("FLOOR_DIV", operands, op.output.shape, FloorDivOptions())
+    for_divisor = emit.scale(emit.times(upstream, times), -1)
+    return [_operand(op, 0, upstream, emit), _operand(op, 1, for_divisor, emit)]
+
+
 @rule("SELECT", "SELECT_V2")
 def select(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = a where c, else b, hence ∂/∂a = ∂/∂y where c, ∂/∂b = ∂/∂y where not c."""
@@ -162,9 +193,9 @@ def select(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     return [None, *(_operand(op, index, value, emit) for index, value in enumerate(kept, 1))]
 
 
-@rule("FLOOR", "CEIL", "ROUND", "SIGN", "ARG_MAX", "ARG_MIN", "ONE_HOT")
+@rule("FLOOR", "CEIL", "ROUND", "SIGN", "FLOOR_DIV", "ZEROS_LIKE", "ARG_MAX", "ARG_MIN", "ONE_HOT")
 @rule("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "NOT_EQUAL")
-@rule("LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT")
+@rule("LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT", "REDUCE_ALL", "REDUCE_ANY")
 def steps(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y is the same all around x but where it jumps, hence ∂/∂x = 0."""
     del upstream, emit

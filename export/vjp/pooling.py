@@ -11,8 +11,8 @@ from ..numerics.gradient import Contribution, Gradient, Value
 from ..numerics.weights import Weights
 from ..numerics.windows import Axis, axes_of, depthwise_transpose, gather_windows, scatter_windows, upsample
 from ..tflite.graph import Op, Tensor
-from ..tflite.ops import elements
-from ..tflite.options import Activation, Pool2DOptions
+from ..tflite.ops import INT32, elements
+from ..tflite.options import Activation, CumsumOptions, Pool2DOptions
 from .backward import rule
 
 
@@ -57,6 +57,48 @@ def reduce_max(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | No
     reduced = [axis for axis, (one, size) in enumerate(zip(kept, op.input(0).shape, strict=True)) if one != size]
     count = build.sum(equal, reduced) if reduced else equal
     return [emit.times(_share(emit.dense(_spread(op, upstream, emit)), count, emit), equal)]
+
+
+@rule("REDUCE_PROD")
+def reduce_prod(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = product of x over some dimensions, hence ∂/∂x = ∂/∂y times the product of the others."""
+    build, x = emit.builder, emit.real(op.input(0))
+    kept = _kept(op, emit)
+    reduced = [axis for axis, size in enumerate(x.shape) if kept[axis] != size]
+    order = [axis for axis in range(len(x.shape)) if axis not in reduced] + reduced
+    rows = build.transpose(x, order)
+    count = elements([x.shape[axis] for axis in reduced])
+    flat = build.reshape(rows, (elements(x.shape) // count, count))
+    others = build.mul(_products(flat, emit, earlier=True), _products(flat, emit, earlier=False))
+    placed = build.transpose(build.reshape(others, rows.shape), np.argsort(order).tolist())
+    return [emit.times(_spread(op, upstream, emit), placed)]
+
+
+def _products(rows: Tensor, emit: Emitter, *, earlier: bool) -> Tensor:
+    """Return for each entry of a row the product of those before it (or behind it), with no division by any."""
+    build, (_, count) = emit.builder, rows.shape
+
+    def moved(values: Tensor, by: int) -> Tensor:
+        padded = build.pad(values, [(0, 0), (by, 0) if earlier else (0, by)], value=1.0)
+        return build.slice(padded, (0, 0 if earlier else by), rows.shape)
+
+    products, reach = moved(rows, 1), 1
+    while reach < count - 1:  # each round doubles how many neighbours are in the product
+        products = build.mul(products, moved(products, reach))
+        reach *= 2
+    return products
+
+
+@rule("CUMSUM", affine=1)
+def cumsum(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = sums of x up to each position, hence ∂/∂x = sums of ∂/∂y from each position on."""
+    options = op.options
+    assert isinstance(options, CumsumOptions)
+    gradient = emit.expand(emit.dense(upstream), op.output.shape)
+    axis = emit.builder.constant(emit.integers(op.input(1)), INT32)
+    opposite = CumsumOptions(options.exclusive, not options.reverse)
+    sums = emit.builder.op("CUMSUM", [gradient.tensor, axis], gradient.tensor.shape, opposite)
+    return [Gradient(sums, gradient.factor), None]
 
 
 @rule("AVERAGE_POOL_2D", affine=1)

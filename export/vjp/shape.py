@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Gradient, Value
 from ..tflite.graph import Op
-from ..tflite.ops import INT32
+from ..tflite.ops import INT32, elements
 from ..tflite.options import (
     BatchToSpaceNDOptions,
     ConcatenationOptions,
@@ -110,10 +110,36 @@ def gather(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     assert isinstance(op.options, GatherOptions)
     indices = emit.integers(op.input(1))
     source = op.input(0).shape
-    axis = op.options.axis % len(source)
-    flat = [*source[:axis], indices.size, *source[axis + 1 :]]
-    gradient = emit.dense(emit.reshape(_full(op, upstream, emit), op.output.shape, flat))
-    return [emit.along(gradient, axis, _copies(indices.reshape(-1), source[axis])), None]
+    axis, leading = op.options.axis % len(source), op.options.batch_dims
+    leading += indices.ndim if leading < 0 else 0
+    gradient = _full(op, upstream, emit)
+    if not leading:
+        flat = [*source[:axis], indices.size, *source[axis + 1 :]]
+        gradient = emit.dense(emit.reshape(gradient, op.output.shape, flat))
+        return [emit.along(gradient, axis, _copies(indices.reshape(-1), source[axis])), None]
+    # Indices of their own for each entry of the leading dimensions: bring these next to the axis and join them.
+    build, batch = emit.builder, gradient.tensor.shape[0]
+    entries, between = batch * elements(source[1:leading]), elements(source[leading:axis])
+    size, behind = source[axis], elements(source[axis + 1 :])
+    rows = indices[:batch].reshape(entries, -1) + size * np.arange(entries)[:, None]
+    taken = build.reshape(gradient.tensor, (entries, between, rows.shape[1], behind))
+    joined = build.reshape(build.transpose(taken, (1, 0, 2, 3)), (between, rows.size, behind))
+    moved = emit.along(Gradient(joined, gradient.factor), 1, _copies(rows.reshape(-1), entries * size))
+    apart = build.reshape(moved.tensor, (between, entries, size, behind))
+    whole = build.reshape(build.transpose(apart, (1, 0, 2, 3)), (batch, *source[1:]))
+    return [Gradient(whole, gradient.factor), None]
+
+
+@rule("GATHER_ND", affine=1)
+def gather_nd(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
+    """y = x at constant positions, hence ∂/∂x = ∂/∂y added up where each came from."""
+    positions = emit.integers(op.input(1))
+    source, depth = op.input(0).shape, positions.shape[-1]
+    rows = np.ravel_multi_index(tuple(np.moveaxis(positions, -1, 0)), source[:depth]).reshape(-1)
+    gradient = _full(op, upstream, emit)
+    taken = emit.builder.reshape(gradient.tensor, (1, rows.size, elements(source[depth:])))
+    placed = emit.along(Gradient(taken, gradient.factor), 1, _copies(rows, elements(source[:depth])))
+    return [Gradient(emit.builder.reshape(placed.tensor, source), placed.factor), None]
 
 
 @rule("SLICE", affine=1)

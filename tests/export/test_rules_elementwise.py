@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from export.tflite import Tensor
 from export.tflite import options as tables
+from export.tflite.ops import FLOAT
 from export.tflite.options import Activation
 from tests.references.single_op import Drawing, check, exact, examples
 
@@ -27,6 +28,8 @@ UNARY = {
     "ABS": (tables.AbsOptions(), tf.abs),
     "EXP": (tables.ExpOptions(), tf.exp),
     "SQUARE": (tables.SquareOptions(), tf.square),
+    "SIN": (None, tf.sin),
+    "COS": (tables.CosOptions(), tf.cos),
 }
 ON_POSITIVE = {"LOG": tf.math.log, "SQRT": tf.sqrt, "RSQRT": tf.math.rsqrt}
 KINKED = {"RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH", "ABS", "ELU"}
@@ -88,8 +91,10 @@ BINARY = {
     "SQUARED_DIFFERENCE": (tables.SquaredDifferenceOptions(), tf.math.squared_difference),
     "MAXIMUM": (tables.MaximumMinimumOptions(), tf.maximum),
     "MINIMUM": (tables.MaximumMinimumOptions(), tf.minimum),
+    "FLOOR_MOD": (tables.FloorModOptions(), tf.math.floormod),
 }
-SELECTS = {"MAXIMUM", "MINIMUM"}
+SELECTS = {"MAXIMUM", "MINIMUM", "FLOOR_MOD"}
+POSITIVE = {"DIV", "FLOOR_MOD"}
 
 
 def narrowed(data, shape: tuple[int, ...], *, drop: bool = True) -> tuple[int, ...]:
@@ -104,8 +109,8 @@ def narrowed(data, shape: tuple[int, ...], *, drop: bool = True) -> tuple[int, .
 def test_arithmetic_with_a_constant_broadcast_either_way(code, seed, full, first, grows, data):
     options, function = BINARY[code]
     small = narrowed(data, full, drop=not grows)
-    drawing = Drawing(seed, *(small if grows else full), positive=code == "DIV")
-    other = drawing.constant(*(full if grows else small), positive=code == "DIV")
+    drawing = Drawing(seed, *(small if grows else full), positive=code in POSITIVE)
+    other = drawing.constant(*(full if grows else small), positive=code in POSITIVE)
     operands = [drawing.x, other] if first else [other, drawing.x]
 
     def reference(x):
@@ -122,7 +127,7 @@ def test_arithmetic_of_two_values_that_both_depend_on_the_input(code, seed, shap
     """x and its own mean over some dimensions: both get a gradient, one of them summed over what was broadcast."""
     options, function = BINARY[code]
     axes = data.draw(st.lists(st.integers(1, len(shape) - 1), max_size=len(shape) - 1, unique=True))
-    drawing = Drawing(seed, *shape, positive=code == "DIV")
+    drawing = Drawing(seed, *shape, positive=code in POSITIVE)
     builder = drawing.builder
     weights = drawing.constant(*shape, positive=True)
     scaled = builder.mul(drawing.x, weights)
@@ -227,12 +232,96 @@ def test_select_with_branches_of_one_number_for_many():
     check(drawing, y, lambda x: tf.where(x > 0, tf.reduce_mean(x, 2, True), x), smooth=False)
 
 
-def test_a_step_has_no_gradient():
+STEPS = {
+    "FLOOR": tf.floor,
+    "CEIL": tf.math.ceil,
+    "ROUND": tf.round,
+    "SIGN": tf.sign,
+    "ZEROS_LIKE": tf.zeros_like,
+}
+
+
+@pytest.mark.parametrize("code", STEPS)
+@examples(8)
+@given(seeds, shapes)
+def test_a_step_has_no_gradient(code, seed, shape):
     """What jumps adds nothing to the gradient of what does not."""
+    drawing = Drawing(seed, *shape)
+    builder = drawing.builder
+    options = {"SIGN": tables.SignOptions(), "ZEROS_LIKE": tables.ZerosLikeOptions()}.get(code)
+    y = builder.mul(builder.shifted(builder.op(code, [drawing.x], shape, options), 2), drawing.x)
+    check(drawing, y, lambda x: (STEPS[code](x) + 2) * x, smooth=False)
+
+
+def test_a_quotient_rounded_down_has_no_gradient():
+    drawing = Drawing(1, 1, 3, 4, positive=True)
+    builder = drawing.builder
+    other = drawing.constant(1, 1, 4, positive=True)
+    steps = builder.op("FLOOR_DIV", [drawing.x, other], (1, 3, 4), tables.FloorDivOptions())
+    check(drawing, builder.mul(steps, drawing.x), lambda x: (x // exact(other)) * x, smooth=False)
+
+
+COMPARISONS = {
+    "GREATER": tf.greater,
+    "GREATER_EQUAL": tf.greater_equal,
+    "LESS": tf.less,
+    "LESS_EQUAL": tf.less_equal,
+    "EQUAL": tf.equal,
+    "NOT_EQUAL": tf.not_equal,
+}
+
+
+@pytest.mark.parametrize("code", COMPARISONS)
+@pytest.mark.parametrize("combined", [None, "LOGICAL_AND", "LOGICAL_OR"])
+def test_masks_made_of_comparisons(code, combined):
+    """x where a comparison (or two of them, one negated) says so, twice x elsewhere."""
+    drawing = Drawing(3, 1, 5, 4)
+    builder, truth = drawing.builder, np.dtype(np.bool_)
+    near = builder.op("ROUND", [drawing.x], (1, 5, 4))  # whole numbers, so that some are equal
+    chosen = builder.op(code, [near, builder.number(1.0)], (1, 5, 4), dtype=truth)
+    if combined:
+        other = builder.op("LESS", [drawing.x, builder.number(0.3)], (1, 5, 4), dtype=truth)
+        negated = builder.op("LOGICAL_NOT", [other], (1, 5, 4), dtype=truth)
+        chosen = builder.op(combined, [chosen, negated], (1, 5, 4), dtype=truth)
+    y = builder.op("SELECT_V2", [chosen, drawing.x, builder.scaled(drawing.x, 2.0)], (1, 5, 4), dtype=FLOAT)
+
+    def reference(x):
+        mask = COMPARISONS[code](tf.round(x), 1.0)
+        if combined:
+            function = {"LOGICAL_AND": tf.logical_and, "LOGICAL_OR": tf.logical_or}[combined]
+            mask = function(mask, x >= 0.3)
+        return tf.where(mask, x, 2 * x)
+
+    check(drawing, y, reference, smooth=False)
+
+
+@pytest.mark.parametrize("code", ["REDUCE_ANY", "REDUCE_ALL"])
+def test_masks_reduced_to_one_decision(code):
+    drawing = Drawing(3, 1, 5, 4)
+    builder, truth = drawing.builder, np.dtype(np.bool_)
+    above = builder.op("GREATER", [drawing.x, builder.number(0.7)], (1, 5, 4), dtype=truth)
+    one = builder.op(code, [above, drawing.integers(2)], (1, 5, 1), tables.ReducerOptions(True), dtype=truth)
+    y = builder.op("SELECT_V2", [one, drawing.x, builder.mul(drawing.x, drawing.x)], (1, 5, 4), dtype=FLOAT)
+    reduce = tf.reduce_any if code == "REDUCE_ANY" else tf.reduce_all
+    check(drawing, y, lambda x: tf.where(reduce(x > 0.7, 2, True), x, x * x), smooth=False)
+
+
+def test_select_of_the_first_version_decides_per_entry_of_the_batch():
+    drawing = Drawing(3, 1, 5, 4)
+    builder = drawing.builder
+    sums = builder.op("SUM", [drawing.x, drawing.integers(1, 2)], (1,), tables.ReducerOptions(False))
+    chosen = builder.op("GREATER", [sums, builder.constant(0.0)], (1,), dtype=np.dtype(np.bool_))
+    y = builder.op("SELECT", [chosen, drawing.x, builder.scaled(drawing.x, 2.0)], (1, 5, 4), dtype=FLOAT)
+    reference = lambda x: tf.where(tf.reduce_sum(x, (1, 2), True) > 0, x, 2 * x)  # noqa: E731
+    check(drawing, y, reference, smooth=False)
+
+
+def test_a_sum_of_many():
     drawing = Drawing(1, 1, 3, 4)
     builder = drawing.builder
-    y = builder.add(builder.op("FLOOR", [drawing.x], (1, 3, 4)), drawing.x)
-    check(drawing, y, lambda x: tf.floor(x) + x, smooth=False)
+    terms = [drawing.x, builder.mul(drawing.x, drawing.x), drawing.x, builder.exp(drawing.x)]
+    y = builder.op("ADD_N", terms, (1, 3, 4), tables.AddNOptions())
+    check(drawing, y, lambda x: tf.add_n([x, x * x, x, tf.exp(x)]))
 
 
 # What converters write out instead of one op
@@ -315,4 +404,5 @@ def test_no_rule_is_forgotten():
     rules = {code for code, rule in GRADIENT.items() if rule.__module__ in modules}
     elsewhere = {"RELU", "RELU6"} | {code for code, rule in GRADIENT.items() if rule is arithmetic.steps}
     elsewhere |= {"SELECT", "SELECT_V2"}
-    assert rules == set(UNARY) | set(ON_POSITIVE) | set(BINARY) | {"LEAKY_RELU", "PRELU", "GELU", "POW"} | elsewhere
+    alone = {"LEAKY_RELU", "PRELU", "GELU", "POW", "ADD_N"}
+    assert rules == set(UNARY) | set(ON_POSITIVE) | set(BINARY) | alone | elsewhere

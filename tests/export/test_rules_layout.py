@@ -8,9 +8,12 @@ import tensorflow as tf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from export.tflite import Op, Tensor
+from export import explain, tflite
+from export.errors import UnsupportedModelError
+from export.tflite import Model, Op, Tensor
 from export.tflite import options as tables
 from export.tflite.ops import FLOAT, INT32
+from export.tflite.options import Activation
 from tests.references.single_op import Drawing, check, exact, examples
 
 seeds = st.integers(0, 1 << 16)
@@ -90,6 +93,41 @@ def test_gather(seed, shape, data):
     check(drawing, y, lambda x: tf.gather(x, indices, axis=axis))
 
 
+@examples(30)
+@given(seeds, trailing, st.data())
+def test_gather_with_indices_of_their_own_for_each_entry(seed, sizes, data):
+    """``batch_dims``: the leading dimensions of operand and indices go together, counted from either end."""
+    shape = (1, *sizes)
+    axis, stored = some_axis(data, len(shape))
+    leading = data.draw(st.integers(1, axis))
+    size = data.draw(st.lists(st.integers(1, 3), max_size=2))
+    drawing = Drawing(seed, *shape)
+    indices = drawing.rng.integers(0, shape[axis], (*shape[:leading], *size))
+    taken = (*shape[:axis], *size, *shape[axis + 1 :])
+    batch_dims = data.draw(st.sampled_from((leading, leading - indices.ndim))) if size else leading
+    operands = [drawing.x, drawing.builder.constant(indices, INT32)]
+    y = drawing.builder.op("GATHER", operands, taken, tables.GatherOptions(stored, batch_dims))
+
+    def reference(x):
+        repeated = np.concatenate([indices] * x.shape[0])
+        return tf.gather(x, repeated, axis=axis, batch_dims=leading)
+
+    check(drawing, y, reference)
+
+
+@examples(25)
+@given(seeds, shapes, st.data())
+def test_gather_nd(seed, shape, data):
+    """Any positions, with or without the last dimensions, repeated."""
+    depth = data.draw(st.integers(1, len(shape)))
+    size = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2))
+    drawing = Drawing(seed, *shape)
+    positions = np.stack([drawing.rng.integers(0, extent, size) for extent in shape[:depth]], -1)
+    operands = [drawing.x, drawing.builder.constant(positions, INT32)]
+    y = drawing.builder.op("GATHER_ND", operands, (*size, *shape[depth:]), tables.GatherNdOptions())
+    check(drawing, y, lambda x: tf.gather_nd(x, positions), batch=None)
+
+
 @examples(25)
 @given(seeds, shapes, st.data())
 def test_slice(seed, shape, data):
@@ -144,7 +182,67 @@ def test_strided_slice(seed, shape, data):
     check(drawing, drawing.builder.op("STRIDED_SLICE", operands, taken, options), function)
 
 
-def test_strided_slice_with_an_ellipsis_and_a_new_dimension():
+@examples(40)
+@given(seeds, shapes, st.data())
+def test_strided_slice_with_an_ellipsis_and_new_dimensions(seed, shape, data):
+    """An ellipsis for any number of dimensions, new ones and dropped ones behind it."""
+    rank = len(shape)
+    spared = data.draw(st.integers(1, rank))
+    kinds = [
+        "ellipsis",
+        *data.draw(st.permutations(["taken"] * (rank - spared) + ["new"] * data.draw(st.integers(0, 1)))),
+    ]
+    begin, end, strides = [], [], []
+    masks = dict.fromkeys(("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"), 0)
+    dimension = 0
+    for position, kind in enumerate(kinds):
+        bit, size = 1 << position, 1
+        if kind == "ellipsis":
+            masks["ellipsis_mask"] |= bit
+            dimension += spared
+        elif kind == "new":
+            masks["new_axis_mask"] |= bit
+        else:
+            size = shape[dimension]
+            dimension += 1
+            if data.draw(st.booleans()):
+                masks["shrink_axis_mask"] |= bit
+        begin.append(data.draw(st.integers(0, size - 1)))
+        last = begin[-1] + 1 if masks["shrink_axis_mask"] & bit else data.draw(st.integers(begin[-1] + 1, size))
+        end.append(last)
+        strides.append(data.draw(st.integers(1, 2)) if kind == "taken" and not masks["shrink_axis_mask"] & bit else 1)
+
+    def function(x):
+        return tf.strided_slice(x, begin, end, strides, **masks)
+
+    drawing = Drawing(seed, *shape)
+    operands = [drawing.x, *(drawing.integers(*values) for values in (begin, end, strides))]
+    options = tables.StridedSliceOptions(**masks)
+    y = drawing.builder.op("STRIDED_SLICE", operands, function(np.zeros(shape)).shape, options)
+    check(drawing, y, function)
+
+
+@examples(20)
+@given(seeds, shapes, st.data())
+def test_strided_slice_with_ends_counted_from_the_begins(seed, shape, data):
+    begin, taken, strides = [0], [1], [1]
+    for size in shape[1:]:
+        begin.append(data.draw(st.integers(0, size - 1)))
+        taken.append(data.draw(st.integers(1, size - begin[-1])))
+        strides.append(data.draw(st.integers(1, 3)))
+    end = [first + count for first, count in zip(begin, taken, strict=True)]
+
+    def function(x):
+        return tf.strided_slice(x, begin, [x.shape[0], *end[1:]], strides)
+
+    drawing = Drawing(seed, *shape)
+    operands = [drawing.x, *(drawing.integers(*values) for values in (begin, taken, strides))]
+    options = tables.StridedSliceOptions(offset=True)
+    y = drawing.builder.op("STRIDED_SLICE", operands, function(np.zeros(shape)).shape, options, version=8)
+    check(drawing, y, function)
+
+
+def test_strided_slice_with_all_masks_at_once():
     """x[..., ::2, tf.newaxis, 1]"""
     drawing = Drawing(0, 1, 3, 5, 4)
     bounds = [(0, 0, 0, 1), (0, 0, 0, 2), (1, 2, 1, 1)]
@@ -167,6 +265,16 @@ def test_concatenation(seed, shape, data):
     options = tables.ConcatenationOptions(stored)
     y = builder.op("CONCATENATION", [drawing.x, squared, drawing.x], joined, options)
     check(drawing, y, lambda x: tf.concat([x, x * x, x], axis))
+
+
+def test_concatenation_with_a_fused_activation_is_no_model():
+    """The schema has a field for it, but the kernel refuses it and the delegate forgets it: so must we."""
+    drawing = Drawing(0, 1, 4)
+    graph = drawing.builder.graph
+    options = tables.ConcatenationOptions(1, Activation.RELU)
+    graph.outputs = [drawing.builder.op("CONCATENATION", [drawing.x, drawing.x], (1, 8), options)]
+    with pytest.raises(UnsupportedModelError, match=r"does not run.*CONCATENATION"):
+        explain(tflite.write(Model([graph])), methods=["saliency"])
 
 
 def test_concatenation_with_a_constant():
@@ -307,22 +415,44 @@ def test_cast_between_floats():
     check(drawing, y, tf.identity)
 
 
-def test_broadcast_to():
-    drawing = Drawing(0, 1, 1, 4)
-    y = drawing.builder.broadcast_to(drawing.x, (1, 3, 4))
-    check(drawing, y, lambda x: tf.broadcast_to(x, (x.shape[0], 3, 4)))
+@examples(20)
+@given(seeds, shapes, st.data())
+def test_broadcast_to(seed, shape, data):
+    """Along any dimensions of size 1."""
+    small = (1, *(data.draw(st.sampled_from((1, size))) for size in shape[1:]))
+    drawing = Drawing(seed, *small)
+    sizes = drawing.integers(*shape)
+    y = drawing.builder.op("BROADCAST_TO", [drawing.x, sizes], shape, tables.BroadcastToOptions(), version=2)
+    check(drawing, y, lambda x: tf.broadcast_to(x, (x.shape[0], *shape[1:])))
 
 
-def test_tile():
-    drawing = Drawing(0, 1, 2, 3)
-    y = drawing.builder.op("TILE", [drawing.x, drawing.integers(1, 3, 2)], (1, 6, 6))
-    check(drawing, y, lambda x: tf.tile(x, (1, 3, 2)))
+@examples(20)
+@given(seeds, shapes, st.data())
+def test_tile(seed, shape, data):
+    times = (1, *(data.draw(st.integers(1, 3)) for _ in shape[1:]))
+    drawing = Drawing(seed, *shape)
+    whole = [size * count for size, count in zip(shape, times, strict=True)]
+    y = drawing.builder.op("TILE", [drawing.x, drawing.integers(*times)], whole, tables.TileOptions())
+    check(drawing, y, lambda x: tf.tile(x, times))
 
 
-def test_reverse():
-    drawing = Drawing(0, 1, 4, 3)
-    y = drawing.builder.op("REVERSE_V2", [drawing.x, drawing.integers(1)], (1, 4, 3))
-    check(drawing, y, lambda x: tf.reverse(x, [1]))
+@examples(20)
+@given(seeds, shapes, st.data())
+def test_reverse(seed, shape, data):
+    axis, stored = some_axis(data, len(shape))
+    drawing = Drawing(seed, *shape)
+    y = drawing.builder.op("REVERSE_V2", [drawing.x, drawing.integers(stored)], shape, tables.ReverseV2Options())
+    check(drawing, y, lambda x: tf.reverse(x, [axis]))
+
+
+@examples(20)
+@given(seeds, shapes, st.booleans(), st.booleans(), st.data())
+def test_cumsum(seed, shape, exclusive, reverse, data):
+    axis, stored = some_axis(data, len(shape))
+    drawing = Drawing(seed, *shape)
+    operands = [drawing.x, drawing.builder.constant(stored, INT32)]
+    y = drawing.builder.op("CUMSUM", operands, shape, tables.CumsumOptions(exclusive, reverse))
+    check(drawing, y, lambda x: tf.cumsum(x, axis, exclusive, reverse))
 
 
 @examples(10)

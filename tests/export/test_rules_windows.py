@@ -81,7 +81,13 @@ def test_ties_share_the_gradient(code):
     np.testing.assert_allclose(gradient.ravel(), [2, 0, 2, 2], rtol=1e-6, atol=1e-6)
 
 
-REDUCTIONS = {"SUM": tf.reduce_sum, "MEAN": tf.reduce_mean, "REDUCE_MAX": tf.reduce_max, "REDUCE_MIN": tf.reduce_min}
+REDUCTIONS = {
+    "SUM": tf.reduce_sum,
+    "MEAN": tf.reduce_mean,
+    "REDUCE_MAX": tf.reduce_max,
+    "REDUCE_MIN": tf.reduce_min,
+    "REDUCE_PROD": tf.reduce_prod,
+}
 
 
 @pytest.mark.parametrize("code", REDUCTIONS)
@@ -97,6 +103,16 @@ def test_reductions(code, seed, trailing, keep_dims, data):
     drawing = Drawing(seed, *shape)
     y = drawing.builder.op(code, [drawing.x, drawing.integers(*stored)], left, tables.ReducerOptions(keep_dims))
     check(drawing, y, lambda x: REDUCTIONS[code](x, axes, keep_dims), smooth=code in {"SUM", "MEAN"})
+
+
+@pytest.mark.parametrize("zeros", [1, 2])
+def test_a_product_with_zeros_among_its_factors(zeros):
+    """One zero: it alone has a gradient. Two: nothing has."""
+    drawing = Drawing(0, 1, 2, 5)
+    y = drawing.builder.op("REDUCE_PROD", [drawing.x, drawing.integers(2)], (1, 2), tables.ReducerOptions(False))
+    x = drawing.inputs()
+    x[0, 0, :zeros] = 0
+    check(drawing, y, lambda x: tf.reduce_prod(x, 2), x=x)
 
 
 RESIZINGS = {
