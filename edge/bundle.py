@@ -65,7 +65,8 @@ def quantize(real: NDArray[Any], scale: float, zero_point: int, dtype: np.dtype[
 class Port:
     """A model input or output: its name in the signature, shape without the batch, and how numbers are stored.
 
-    ``scale`` is None for float32. ``minimum`` and ``maximum`` are the range of real values seen in calibration.
+    ``scale`` is None where numbers are stored as they are, such as float32 or ids. ``minimum`` and ``maximum`` are the
+    range of real values seen in calibration, ``limits`` the smallest and largest id that a look-up table has.
     """
 
     name: str
@@ -75,11 +76,12 @@ class Port:
     zero_point: int = 0
     minimum: float | None = None
     maximum: float | None = None
+    limits: tuple[int, ...] | None = None
 
     def quantize(self, real: NDArray[np.float32]) -> NDArray[Any]:
         """Return real values as the stored numbers, rounded to nearest and clipped, with a batch dimension of 1."""
         if self.scale is None:
-            return np.asarray(real, np.float32)[None]
+            return np.asarray(real, self.dtype)[None]
         return quantize(real, self.scale, self.zero_point, np.dtype(self.dtype))[None]
 
     def dequantize(self, stored: NDArray[Any]) -> NDArray[np.float32]:
@@ -110,7 +112,9 @@ class ExplanationHead:
     ``predicted`` is the signature that picks the predicted class itself and returns the scores too, ``chosen`` the
     one that takes a class; ``unit`` is what their output ``map`` is multiplied by to be in logits. ``map_shape`` is
     the map's shape without dimensions of size 1 along which the model has no extent. ``stored_input`` says whether
-    they read the input as the model stores it (int8) or as float32. ``cost_ratio`` is the measured time of an
+    they read the input as the model stores it (int8) or as float32. ``front`` is None for a map of the input (or of
+    GradCAM's layer); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
+    reached, and ``front`` the signature that leads from the input to it. ``cost_ratio`` is the measured time of an
     explanation over that of a plain prediction, on the machine that exported.
     """
 
@@ -124,6 +128,7 @@ class ExplanationHead:
     stored_input: bool = False
     steps_per_call: int = 0
     schedules: tuple[Schedule, ...] = ()
+    front: str | None = None
     cost_ratio: float | None = None
 
 
@@ -210,12 +215,14 @@ class Bundle:
 
     @property
     def baseline(self) -> NDArray[np.float32]:
-        """Where Integrated Gradients starts, float32 of the input's shape."""
+        """Where Integrated Gradients starts, float32 of the shape of its maps."""
+        shapes = [head.map_shape for head in self.manifest.heads if head.schedules]
+        shape = shapes[0] if shapes else self.manifest.input_shape
         if BASELINE not in self.members:
-            return np.zeros(self.manifest.input_shape, np.float32)
+            return np.zeros(shape, np.float32)
         baseline = self.arrays(BASELINE).get("baseline")
-        if baseline is None or baseline.shape != self.manifest.input_shape or baseline.dtype.kind != "f":
-            raise BundleError(f"{BASELINE} of bundle {self.manifest.name!r} does not fit its input", _DAMAGED)
+        if baseline is None or baseline.shape != shape or baseline.dtype.kind != "f":
+            raise BundleError(f"{BASELINE} of bundle {self.manifest.name!r} does not fit its maps", _DAMAGED)
         return np.asarray(baseline, np.float32)
 
     @classmethod

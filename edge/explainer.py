@@ -109,25 +109,36 @@ class Explainer:
         prediction = prediction or self._predict(window)
         chosen = prediction.class_index if class_index is None else class_index
         latency = dict(prediction.latency)
-        real = window.real
         flags, residual, count = Flag.NONE, None, 1
         if head.schedules:
             left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
             start = time.monotonic_ns()
-            result = self._integrator(head).integrate(real, chosen, steps=steps, time_left_ns=left)
+            entered = self._entered(window, head, latency)[0]
+            if left is not None:
+                left -= time.monotonic_ns() - start
+            result = self._integrator(head).integrate(entered, chosen, steps=steps, time_left_ns=left)
             latency["explain"] = time.monotonic_ns() - start
             attribution, residual, count = result.attribution, result.residual, result.steps
             flags |= Flag.DEADLINE if result.shortened else Flag.NONE
             flags |= Flag.RESIDUAL_OVER_BOUND if abs(residual) > RESIDUAL_BOUND * abs(result.change) else Flag.NONE
         else:
             classes = np.asarray([chosen], np.int32)
-            given = self.manifest.input.quantize(real) if head.stored_input else real[None]
+            start = time.monotonic_ns()
+            given = self._entered(window, head, latency)
             outputs = self._timed(latency, "explain", head.chosen, {"x": given, "class_index": classes})
+            latency["explain"] = time.monotonic_ns() - start
             attribution = outputs["map"] * np.float32(head.unit)
         flags |= self._flags(window, prediction.scores, attribution, head)
-        return Explanation(
-            prediction.scores, chosen, latency, head.method, attribution.reshape(head.map_shape), residual, count, flags
-        )
+        shaped = attribution.reshape(head.map_shape)
+        scores = prediction.scores
+        return Explanation(scores, chosen, latency, head.method, shaped, residual, count, flags, head.layer)
+
+    def _entered(self, window: _Window, head: ExplanationHead, latency: dict[str, int]) -> NDArray[Any]:
+        """Return what the signatures of a head are given for an input."""
+        if head.front is not None:
+            stored = self.manifest.input.quantize(window.real)
+            return self._timed(latency, "explain", head.front, {"input": stored})["x"]
+        return self.manifest.input.quantize(window.real) if head.stored_input else window.real[None]
 
     def _explain_predicted(self, window: _Window, head: ExplanationHead) -> Explanation:
         """One pass through the signature that picks the class in the graph; its whole time is phase "predict"."""
@@ -139,7 +150,7 @@ class Explainer:
         flags = self._flags(window, scores, attribution, head)
         class_index = int(outputs["class_index"][0])
         shaped = attribution.reshape(head.map_shape)
-        return Explanation(scores, class_index, latency, head.method, shaped, None, 1, flags)
+        return Explanation(scores, class_index, latency, head.method, shaped, None, 1, flags, head.layer)
 
     def _integrator(self, head: ExplanationHead) -> Integrator:
         if head.method not in self._integrators:
@@ -165,7 +176,27 @@ class Explainer:
         window = _Window(real, float(real.min()), float(real.max()))
         if not (math.isfinite(window.low) and math.isfinite(window.high)):
             raise InputError("the input holds values that are not finite", "look at the sensor or file it came from")
+        self._check_integers(x, window)
         return window
+
+    def _check_integers(self, x: ArrayLike, window: _Window) -> None:
+        """Raise :class:`InputError` where an input of integers holds something else, or ids that no table has."""
+        port = self.manifest.input
+        kind = np.dtype(port.dtype)
+        if port.scale is None and kind.kind in "iub":
+            if (np.rint(window.real) != np.asarray(x)).any():
+                raise InputError(f"{self.manifest.name!r} takes {kind} inputs, and these are not", "pass whole numbers")
+            low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+            if window.low < low or window.high > high:
+                raise InputError(
+                    f"an input from {window.low:g} to {window.high:g} does not fit {kind}", "look at where it came from"
+                )
+        if port.limits is not None and (window.low < port.limits[0] or window.high > port.limits[1]):
+            raise InputError(
+                f"{self.manifest.name!r} looks up ids from {port.limits[0]} to {port.limits[1]}, "
+                f"and the input holds ids from {window.low:g} to {window.high:g}",
+                "make ids as for training, with the same vocabulary",
+            )
 
     def _stored(self, window: _Window, latency: dict[str, int]) -> NDArray[Any]:
         """Return the input as the model stores it, and note the time that took."""
@@ -217,6 +248,7 @@ class Explainer:
         port = self.manifest.input
         if port.minimum is not None and port.maximum is not None:
             flags |= Flag.OUT_OF_RANGE if window.low < port.minimum or window.high > port.maximum else Flag.NONE
+        flags |= Flag.NONE if head.front is None else Flag.NOT_AT_INPUT
         return flags if head.signed else flags | Flag.VISUAL_AID
 
 

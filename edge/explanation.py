@@ -21,6 +21,7 @@ class Flag(enum.IntFlag):
     OUT_OF_RANGE = 16  # the input leaves the range seen in calibration
     VISUAL_AID = 32  # the method keeps only positive gradients: not evidence
     DEADLINE = 64  # fewer interpolation steps than asked for, to keep the deadline
+    NOT_AT_INPUT = 128  # the way to the input is barred: the map is that of a layer behind it
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Explanation(Prediction):
 
     ``map`` is float32 in units of the class's logit. GradCAM: the target layer's spatial extent, ``[h, w]`` (``[w]``
     for a 1-D model), never negative. Saliency: the model's input shape without the batch, logit per input unit.
-    Integrated Gradients: the same shape, logit. ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, and
-    ``None`` for methods that promise no completeness; ``steps`` is the number of gradient evaluations.
+    Integrated Gradients: the same shape, logit. ``layer`` is the tensor the map is about: GradCAM's layer, the input
+    of the others, or, where ``flags`` say ``NOT_AT_INPUT``, the first tensor that can be reached, whose shape they
+    have then. ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, and ``None`` for methods that promise no
+    completeness; ``steps`` is the number of gradient evaluations.
     """
 
     method: str = ""
@@ -51,3 +54,4 @@ class Explanation(Prediction):
     residual: float | None = None
     steps: int = 0
     flags: Flag = Flag.NONE
+    layer: str = ""

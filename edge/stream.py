@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from edge import vitals
+from edge.bundle import ExplanationHead
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import NANOSECONDS, Lap, clock
@@ -132,6 +133,10 @@ class Manifest(Protocol):
         """Of the classes, in the order of the scores."""
         ...
 
+    def head(self, method: str) -> ExplanationHead:
+        """Return what the bundle says of an explanation method."""
+        ...
+
 
 def introduction(manifest: Manifest, methods: Sequence[str], runtime: str) -> Session:
     """Return the SESSION record of a device that is about to run a bundle, with a random id.
@@ -159,6 +164,7 @@ def introduction(manifest: Manifest, methods: Sequence[str], runtime: str) -> Se
         input_shape=manifest.input_shape,
         methods=tuple(methods),
         labels=tuple(labels),
+        layers=tuple(clip(manifest.head(method).layer, MAX_LABEL) for method in methods),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from edge.bundle import ZIP_ERRORS
 
 from .errors import CalibrationError
-from .tflite.graph import Tensor
+from .heads import Head
+from .shipped import Runtime, store_input
+from .tflite.graph import Graph, Model, Op, Signature, Tensor, reachable_from
+from .tflite.ops import elements, prune
+from .tflite.options import GatherOptions
+from .tflite.writer import write
 
-_HINT = "pass an .npz with x, float of shape [N, ...] as the model was trained on, and optionally y, class indices [N]"
+_EXACT = 1 << 24  # integers up to here are float32 numbers, in which inputs are handled
+_HINT = (
+    "pass an .npz with x, numbers of shape [N, ...] as the model was trained on, and optionally y, class indices [N]"
+)
 
 
 def read(path: str | Path) -> NDArray[np.float32]:
@@ -49,20 +59,146 @@ def check(x: ArrayLike, input_tensor: Tensor) -> NDArray[np.float32]:
         )
     if not len(array):
         raise CalibrationError("calibration data holds no sample", _HINT)
+    given = array
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array).reshape(len(array), -1).all(1)).sum())
-        raise CalibrationError(f"{bad} of {len(array)} calibration samples hold values that are not finite", _HINT)
+        raise _refusal(~np.isfinite(array), "values that are not finite")
+    if _holds_integers(input_tensor):
+        low, high = _range(input_tensor.dtype)
+        unfit = (np.rint(array) != given) | (array < low) | (array > high)
+        if unfit.any():
+            raise _refusal(unfit, f"values that input {input_tensor!r} cannot: it takes whole numbers")
     return array
 
 
-def synthetic(input_tensor: Tensor, count: int) -> NDArray[np.float32]:
-    """Return random inputs that cover the input's representable range, for checks that need no real data."""
+def _refusal(bad: NDArray[np.bool_], what: str) -> CalibrationError:
+    count = int(bad.reshape(len(bad), -1).any(1).sum())
+    return CalibrationError(f"{count} of {len(bad)} calibration samples hold {what}", _HINT)
+
+
+def check_lookups(x: NDArray[np.float32], graph: Graph, head: Head) -> None:
+    """Raise :class:`CalibrationError` for the first sample with an id that a table of the model does not have."""
+    lookups = _lookups(graph, head)
+    if not lookups:
+        return
+    run = _index_runner(graph, head, lookups)
+    for number, sample in enumerate(x):
+        for lookup, found in zip(lookups, run(sample), strict=True):
+            if found.size and not (found.min() >= 0 and found.max() < lookup.rows):
+                raise CalibrationError(
+                    f"calibration sample {number} makes op {graph.ops.index(lookup.op)} {lookup.op.code} look up "
+                    f"{found.min() if found.min() < 0 else found.max()} in {lookup.table.name!r}, "
+                    f"which has rows 0 to {lookup.rows - 1}",
+                    "make ids as for training, with the same vocabulary",
+                )
+
+
+def legal_ids(graph: Graph, head: Head) -> tuple[int, int] | None:
+    """Return the smallest and largest id that an input may hold where each is looked up in one table; else None."""
+    lookups = _lookups(graph, head)
+    if len(lookups) != 1 or elements(lookups[0].index.shape) != elements(head.input.shape):
+        return None
+    rows = lookups[0].rows
+    run = _index_runner(graph, head, lookups)
+
+    def is_legal(value: int) -> bool:
+        low, high = _range(head.input.dtype) if head.input.dtype.kind in "iub" else (-_EXACT, _EXACT)
+        if not low <= value <= high:
+            return False
+        (found,) = run(np.full(head.input.shape[1:], value, np.float32))
+        return bool(found.min() >= 0 and found.max() < rows)
+
+    # From the end, as Python counts, where the model takes negative ids so.
+    lowest = -rows if is_legal(-rows) else 0
+    probes = {lowest - 1: False, lowest: True, rows - 1: True, rows: False}
+    return (lowest, rows - 1) if all(is_legal(value) == legal for value, legal in probes.items()) else None
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """An op that reads ``table``, of so many rows, at an ``index`` that depends on the input."""
+
+    op: Op
+    table: Tensor
+    index: Tensor
+    rows: int
+
+
+def _lookups(graph: Graph, head: Head) -> list[_Lookup]:
+    dependent = reachable_from(graph, {head.input})
+    found = []
+    for op in graph.ops:
+        match op.code, op.options:
+            case "GATHER", GatherOptions(axis=axis):
+                table, index = op.input(0), op.input(1)
+                rows = table.shape[axis]
+            case "EMBEDDING_LOOKUP", _:
+                index, table = op.input(0), op.input(1)
+                rows = table.shape[0]
+            case _:
+                continue
+        if index in dependent:
+            found.append(_Lookup(op, table, index, rows))
+    return found
+
+
+def _index_runner(
+    graph: Graph, head: Head, lookups: Sequence[_Lookup]
+) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
+    """Return a function from an input to what it makes the look-ups read."""
+    part = graph.copy("ids")
+    part.outputs = list(dict.fromkeys(lookup.index for lookup in lookups))
+    prune(part)
+    names = {tensor: f"index{number}" for number, tensor in enumerate(part.outputs)}
+    signature = Signature("ids", part, {"x": head.input}, {name: tensor for tensor, name in names.items()})
+    runtime = Runtime(write(Model([part], [signature])))
+
+    def run(sample: NDArray[np.float32]) -> list[NDArray[Any]]:
+        outputs = runtime.call("ids", x=store_input(head.input, sample))
+        return [outputs[names[lookup.index]] for lookup in lookups]
+
+    return run
+
+
+def _holds_integers(tensor: Tensor) -> bool:
+    return tensor.dtype.kind in "iub" and not tensor.is_quantized
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return the integers of ``dtype`` that float32 has too."""
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return max(int(limits.min), -_EXACT), min(int(limits.max), _EXACT)
+
+
+def synthetic(graph: Graph, head: Head, count: int) -> NDArray[np.float32]:
+    """Return random inputs that cover the input's representable range, for checks that need no real data.
+
+    Ids are such as the tables of the model have. Raises :class:`CalibrationError` where such ids cannot be made up.
+    """
+    source = head.input
     random = np.random.default_rng(0)
-    shape = (count, *input_tensor.shape[1:])
-    grid = input_tensor.quantization
-    if not input_tensor.is_quantized or grid is None:
-        return random.normal(size=shape).astype(np.float32)
-    limits = np.iinfo(input_tensor.dtype)
-    return grid.dequantize(random.integers(limits.min, limits.max + 1, shape)).astype(np.float32)
+    shape = (count, *source.shape[1:])
+    grid = source.quantization
+    if source.is_quantized and grid is not None:
+        limits = np.iinfo(source.dtype)
+        return grid.dequantize(random.integers(limits.min, limits.max + 1, shape)).astype(np.float32)
+    if not _holds_integers(source) and legal_ids(graph, head) is None:
+        x = random.normal(size=shape).astype(np.float32)
+    else:
+        x = random.integers(0, _made_up_bound(graph, head), shape).astype(np.float32)
+    try:
+        check_lookups(x, graph, head)
+    except CalibrationError as error:
+        raise CalibrationError(f"no ids can be made up for input {source!r}: {error.cause}", _HINT) from error
+    return x
+
+
+def _made_up_bound(graph: Graph, head: Head) -> int:
+    """Return a number below which any integer may stand in the input."""
+    rows = [lookup.rows for lookup in _lookups(graph, head)]
+    depths = [int(op.input(1).real()) for op in graph.ops if op.code == "ONE_HOT" and op.input(1).is_constant]
+    limit = 256 if not _holds_integers(head.input) else min(256, _range(head.input.dtype)[1] + 1)
+    return min([*rows, *depths]) if rows or depths else limit

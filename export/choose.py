@@ -105,7 +105,7 @@ def _explain(shipped: Shipped, name: str, baseline: Array) -> Explain:
 
     def explain(sample: Array) -> Array:
         chosen = np.asarray([shipped.scores(shipped.stored(sample)).argmax()], np.int32)
-        return shipped.runtime.call(entry.key, x=sample[None], class_index=chosen, **extra)["map"]
+        return shipped.runtime.call(entry.key, **shipped.entered(sample), class_index=chosen, **extra)["map"]
 
     return explain
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 
 from . import heads, tflite
 from .heads import Head
-from .methods import Compiled, Entry, Method, Role, Source
+from .methods import Entry, Method, Role, Source
 from .numerics import Numerics
 from .shipped import Runtime, Shipped
 from .tflite.fold import fold, unfold
@@ -20,6 +20,9 @@ MARK = "whylite"
 
 # What the emitted op versions ask for; the oldest runtime they are tested on.
 _OLDEST_RUNTIME = "2.14.0"
+
+_GRADIENTS = (Role.GRADIENT, Role.STEPS)
+_OF_THE_MODEL = (Role.PREDICTED, Role.CHOSEN, Role.FRONT)
 
 
 def compile_methods(
@@ -35,45 +38,40 @@ def compile_methods(
     graph = fold(entered)
     head = heads.find(graph, output)
     source = Source(graph, head, numerics.store, numerics.integer_forward)
-    compiled = _free_keys({method.name: method.build(source) for method in methods}, model)
-    if graph is not entered:
-        compiled = {name: _on_original(c, entered, graph) for name, c in compiled.items()}
-    for entry in (entry for method in compiled.values() for entry in method.entries):
-        if entry.role in (Role.GRADIENT, Role.STEPS):
-            numerics.finish(entry.graph)
-    predict = _attach(model, entered, signature, head, compiled)
-    file = tflite.write(model)
-    return Shipped(original, file, source, compiled, predict, Runtime(file))
-
-
-def _on_original(compiled: Compiled, entered: Graph, folded: Graph) -> Compiled:
-    """Return entries that answer beside explaining with the original's own ops below them."""
-
-    def moved(entry: Entry) -> Entry:
-        if "scores" not in entry.outputs:
-            return entry
-        back = unfold(entry.graph, entered, folded)
-        inputs, outputs = (
-            {name: back.get(tensor, tensor) for name, tensor in side.items()} for side in (entry.inputs, entry.outputs)
-        )
-        return replace(entry, inputs=inputs, outputs=outputs)
-
-    return replace(compiled, entries=[moved(entry) for entry in compiled.entries])
-
-
-def _free_keys(compiled: Mapping[str, Compiled], model: Model) -> dict[str, Compiled]:
-    """Return what was compiled with signature keys that the model does not use itself."""
     taken = {signature.key for signature in model.signatures}
 
-    def free(entry: Entry) -> Entry:
-        return replace(entry, key=f"{MARK}_{entry.key}") if entry.key in taken else entry
+    def settled(entry: Entry) -> Entry:
+        """Under a key that the model does not use itself, and on its own ops where it does what the model does."""
+        entry = replace(entry, key=f"{MARK}_{entry.key}") if entry.key in taken else entry
+        return _on_original(entry, entered, graph) if graph is not entered and entry.role in _OF_THE_MODEL else entry
 
-    return {name: replace(c, entries=[free(entry) for entry in c.entries]) for name, c in compiled.items()}
+    compiled = {}
+    for method in methods:
+        built = method.build(source)
+        compiled[method.name] = replace(built, entries=[settled(entry) for entry in built.entries])
+    entries = [entry for method in compiled.values() for entry in method.entries]
+    front = None
+    if any(entry.role in _GRADIENTS for entry in entries) and source.start is not head.input:
+        front = settled(source.front("front"))
+        entries.append(front)
+    for entry in entries:
+        if entry.role in _GRADIENTS:
+            numerics.finish(entry.graph)
+    predict = _attach(model, entered, signature, head, entries)
+    file = tflite.write(model)
+    return Shipped(original, file, source, compiled, predict, Runtime(file), front)
 
 
-def _attach(
-    model: Model, graph: Graph, signature: str | None, head: Head, compiled: Mapping[str, Compiled]
-) -> Signature:
+def _on_original(entry: Entry, entered: Graph, folded: Graph) -> Entry:
+    """Return an entry with the original's own ops below it."""
+    back = unfold(entry.graph, entered, folded)
+    inputs, outputs = (
+        {name: back.get(tensor, tensor) for name, tensor in side.items()} for side in (entry.inputs, entry.outputs)
+    )
+    return replace(entry, inputs=inputs, outputs=outputs)
+
+
+def _attach(model: Model, graph: Graph, signature: str | None, head: Head, entries: Sequence[Entry]) -> Signature:
     """Add the entries to the model as subgraphs with signatures; return the signature that only predicts."""
     entering = [s for s in model.signatures if s.graph is graph and signature in (None, s.key)]
     predict = next((s for s in entering if _connects(s, head)), None)
@@ -82,7 +80,7 @@ def _attach(
         inputs, outputs = ({t.name: t for t in tensors} for tensors in (graph.inputs, graph.outputs))
         predict = Signature(key, graph, inputs, outputs)
         model.signatures.append(predict)
-    for entry in (entry for method in compiled.values() for entry in method.entries):
+    for entry in entries:
         model.graphs.append(entry.graph)
         model.signatures.append(Signature(entry.key, entry.graph, entry.inputs, entry.outputs))
     model.metadata.append((MARK, metadata.version("whylite").encode()))

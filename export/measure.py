@@ -14,7 +14,7 @@ from edge.integrate import Integrator
 
 from . import schedule
 from .clock import within
-from .shipped import Runtime
+from .shipped import Shipped
 
 Array = NDArray[np.float32]
 
@@ -23,24 +23,25 @@ _COST_ROUNDS, _COST_SECONDS = 15, 4.0
 
 
 def schedules(
-    head: ExplanationHead, logits_key: str, x: Array, baseline: Array, runtime: Runtime
+    head: ExplanationHead, logits_key: str, x: Array, baseline: Array, shipped: Shipped
 ) -> tuple[Schedule, ...]:
     """Return the schedules of Integrated Gradients with the completeness residual each leaves, on the same inputs."""
     candidates = [schedule.uniform_midpoint(steps) for steps in schedule.LENGTHS]
     trial = dataclasses.replace(head, schedules=tuple(candidates))
 
     def steps(**inputs: Array) -> dict[str, Array]:
-        return runtime.call(head.chosen, **inputs)
+        return shipped.runtime.call(head.chosen, **inputs)
 
     def logits(**inputs: Array) -> dict[str, Array]:
-        return runtime.call(logits_key, **inputs)
+        return shipped.runtime.call(logits_key, **inputs)
 
     integrator = Integrator(trial, baseline, steps, logits)
     relative: list[list[float]] = [[] for _ in candidates]
     for sample in within(_SCHEDULE_SECONDS, x[:_SCHEDULE_SAMPLES]):
-        class_index = int(logits(x=sample[None])["logits"].argmax())
+        at = shipped.entered(sample)
+        class_index = int(logits(**at)["logits"].argmax())
         for candidate, row in zip(candidates, relative, strict=True):
-            result = integrator.integrate(sample, class_index, steps=candidate.steps)
+            result = integrator.integrate(at["x"][0], class_index, steps=candidate.steps)
             row.append(abs(result.residual) / max(abs(result.change), 1e-9))
     quantiles = np.quantile(relative, (0.5, 0.9), axis=1)
     return tuple(

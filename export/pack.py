@@ -26,7 +26,7 @@ from edge.bundle import (
 from edge.explainer import RESIDUAL_BOUND
 from edge.integrate import default_schedule
 
-from . import measure
+from . import measure, support
 from .methods import METHODS, Compiled, Role
 from .shipped import Shipped
 from .tflite.graph import Graph, Tensor
@@ -40,7 +40,8 @@ _GOLDEN_SAMPLES, _GOLDEN_BYTES = 4, 1 << 16
 class Label:
     """What the caller says of the model: its name, classes, target, and where integration starts.
 
-    ``real_data`` says whether the inputs it was checked on came from the caller.
+    ``real_data`` says whether the inputs it was checked on came from the caller, ``limits`` what an input of ids may
+    hold.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Label:
     numerics: str
     baseline: str
     real_data: bool
+    limits: tuple[int, ...] | None = None
 
 
 def pack(
@@ -66,7 +68,7 @@ def pack(
         name=label.name,
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
         kind=kind_of(graph),
-        input=_port(shipped.input_name, head.input, x if label.real_data else None),
+        input=_port(shipped.input_name, head.input, x if label.real_data else None, label.limits),
         output=_port(shipped.score_name, head.scores),
         labels=label.classes,
         predict=shipped.predict.key,
@@ -78,7 +80,7 @@ def pack(
         runtime=f"{shipped.runtime.info.name} {shipped.runtime.info.version}",
         checks=tuple(checks),
         candidates=candidates,
-        notes=_notes(graph, label.real_data, heads, checks),
+        notes=_notes(shipped, label.real_data, heads, checks),
         created_by=f"whylite {metadata.version('whylite')}",
     )
     members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
@@ -91,6 +93,7 @@ def _head(name: str, compiled: Compiled, shipped: Shipped, x: Array, baseline: A
     chosen = compiled.entry(Role.CHOSEN, Role.GRADIENT, Role.STEPS)
     assert chosen is not None
     predicted = compiled.entry(Role.PREDICTED)
+    stored_input = chosen.role is Role.CHOSEN
     head = ExplanationHead(
         method=name,
         layer=compiled.layer.name,
@@ -99,14 +102,15 @@ def _head(name: str, compiled: Compiled, shipped: Shipped, x: Array, baseline: A
         predicted=predicted.key if predicted else None,
         unit=chosen.unit,
         signed=METHODS[name].signed,
-        stored_input=chosen.role is Role.CHOSEN,
+        stored_input=stored_input,
         steps_per_call=compiled.steps_per_call,
+        front=None if stored_input or shipped.front is None else shipped.front.key,
     )
     if chosen.role is not Role.STEPS:
         return head
     logits = _logits(shipped)
     assert logits is not None
-    return dataclasses.replace(head, schedules=measure.schedules(head, logits, x, baseline, shipped.runtime))
+    return dataclasses.replace(head, schedules=measure.schedules(head, logits, x, baseline, shipped))
 
 
 def _logits(shipped: Shipped) -> str | None:
@@ -115,7 +119,7 @@ def _logits(shipped: Shipped) -> str | None:
     return next((entry.key for entry in entries if entry is not None), None)
 
 
-def _port(name: str, tensor: Tensor, seen: Array | None = None) -> Port:
+def _port(name: str, tensor: Tensor, seen: Array | None = None, limits: tuple[int, ...] | None = None) -> Port:
     grid = tensor.quantization if tensor.is_quantized else None
     return Port(
         name=name,
@@ -125,6 +129,7 @@ def _port(name: str, tensor: Tensor, seen: Array | None = None) -> Port:
         zero_point=grid.zero_point[0] if grid and grid.zero_point else 0,
         minimum=None if seen is None else float(seen.min()),
         maximum=None if seen is None else float(seen.max()),
+        limits=limits,
     )
 
 
@@ -141,8 +146,17 @@ def kind_of(graph: Graph) -> str:
     return "float16 weights" if "float16" in weights else "float32"
 
 
-def _notes(graph: Graph, real_data: bool, heads: Sequence[ExplanationHead], checks: Sequence[Check]) -> tuple[str, ...]:
+def _notes(
+    shipped: Shipped, real_data: bool, heads: Sequence[ExplanationHead], checks: Sequence[Check]
+) -> tuple[str, ...]:
+    graph, model = shipped.source.graph, shipped.source.head
     notes = []
+    moved = [head.method for head in heads if head.front is not None]
+    if moved:
+        notes.append(
+            f"{', '.join(moved)}: not at the input {model.input!r}, but at {shipped.source.start!r}, the first tensor "
+            f"that can be reached ({support.obstacle(graph, model)})"
+        )
     if not real_data:
         notes.append("no calibration data was given: checks ran on random inputs")
     if kind_of(graph) == "dynamic-range":

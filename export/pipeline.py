@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge.bundle import Bundle, Check
+from edge.errors import InterpreterError
 
 from . import batches, choose, heads, support, targets, tflite, trust
 from . import calibration as calibrations
@@ -22,7 +23,7 @@ from .pack import Label, pack
 from .shipped import Shipped
 from .tflite.admission import check_shapes, check_weights, try_out
 from .tflite.fold import fold
-from .tflite.graph import Tensor
+from .tflite.graph import Graph, Tensor
 
 Progress = Callable[[str], None]
 
@@ -56,8 +57,10 @@ def explain(
     :data:`export.methods.METHODS`, ``layer`` the tensor GradCAM looks at, ``output`` the one to explain,
     ``signature`` the entry point where that is not the primary graph.
     ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
-    input's shape. ``batch`` is how many of its steps share a call, by default what is fastest here. ``labels`` default
-    to the list attached to the model, if there is one. ``progress`` is called with a line for each stage.
+    shape of what it explains: the input, or the first tensor that can be reached where the way to the input is barred
+    (an embedding look-up, an RFFT front end). ``batch`` is how many of its steps share a call, by default what is
+    fastest here. ``labels`` default to the list attached to the model, if there is one. ``progress`` is called with a
+    line for each stage.
 
     Raises :class:`ModelFileError`, :class:`UnsupportedModelError` or :class:`CalibrationError` before any work, and
     :class:`CheckFailedError` where the result does not hold (unless ``allow_unfaithful``, which ships it marked).
@@ -77,11 +80,12 @@ def explain(
         check_shapes(graph, shapes, file_name)
         check_weights(graph, file_name)
         head = heads.find(graph, output)
-        support.check(graph, head, [method.target(graph, head) for method in wanted])
+        targets_of = {method.name: method.target(graph, head) for method in wanted}
+        support.check(graph, head, list(targets_of.values()))
         wanted = _fitted(wanted, Source(graph, head, store_float), batch)
         legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
-    x, real_data = _inputs(calibration, head.input)
-    start = _baseline(baseline, x, head.input)
+    x, real_data = _inputs(calibration, graph, head)
+    given = _baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
     classes = _labels(labels, head.classes, source.associated_files)
 
     def compiled(kind: Numerics, using: Sequence[Method] = wanted) -> Shipped:
@@ -93,6 +97,7 @@ def explain(
         progress(f"deriving gradients, numerics {kind.name}")
         candidates.append((kind, compiled(kind)))
 
+    start = given if given is not None else _mean(candidates[0][1], x)
     if len(candidates) > 1:
         progress(f"comparing numerics {', '.join(kind.name for kind in legal)}")
     rows = choose.measure(candidates, x, start)
@@ -112,7 +117,8 @@ def explain(
 
     progress("measuring schedules and cost")
     origin = baseline if isinstance(baseline, str) else "given"
-    label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data)
+    limits = calibrations.legal_ids(graph, head)
+    label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits)
     return pack(shipped, label, checks, rows, x, start)
 
 
@@ -121,7 +127,7 @@ def _about(file_name: str) -> Iterator[None]:
     """Name the file in what is said of its model."""
     try:
         yield
-    except UnsupportedModelError as error:
+    except (UnsupportedModelError, InterpreterError) as error:
         raise UnsupportedModelError(f"cannot explain {file_name}: {error.cause}", error.hint) from error
 
 
@@ -141,27 +147,39 @@ def _choose(table: Mapping[str, targets.Target], key: str, what: str) -> targets
     return table[key]
 
 
-def _inputs(calibration: ArrayLike | None, tensor: Tensor) -> tuple[NDArray[np.float32], bool]:
+def _inputs(calibration: ArrayLike | None, graph: Graph, head: heads.Head) -> tuple[NDArray[np.float32], bool]:
     if calibration is None:
-        return calibrations.synthetic(tensor, _SYNTHETIC_SAMPLES), False
-    return calibrations.check(calibration, tensor), True
+        return calibrations.synthetic(graph, head, _SYNTHETIC_SAMPLES), False
+    x = calibrations.check(calibration, head.input)
+    calibrations.check_lookups(x, graph, head)
+    return x, True
 
 
-def _baseline(baseline: str | ArrayLike, x: NDArray[np.float32], tensor: Tensor) -> NDArray[np.float32]:
+def _baseline(baseline: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] | None:
+    """Return where integration starts, float32 of the shape of ``tensor``; None for a mean yet to be taken."""
     shape = tensor.shape[1:]
     if isinstance(baseline, str):
         if baseline == "zero":
             return np.zeros(shape, np.float32)
         if baseline == "mean":
-            return np.asarray(x.mean(0), np.float32)
+            return None
         raise CalibrationError(f"there is no baseline {baseline!r}", "choose zero, mean, or pass an array")
     given = np.asarray(baseline)
     if given.dtype.kind not in "fiu" or given.shape != shape or not np.isfinite(given).all():
         raise CalibrationError(
-            f"a baseline of shape {list(given.shape)} and type {given.dtype} does not fit input {tensor!r}",
+            f"a baseline of shape {list(given.shape)} and type {given.dtype} does not fit {tensor!r}, where "
+            "Integrated Gradients starts",
             f"pass finite numbers of shape {list(shape)}",
         )
     return given.astype(np.float32)
+
+
+def _mean(shipped: Shipped, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of what gradients are taken at, over the inputs."""
+    total = np.zeros(shipped.entered(x[0])["x"].shape[1:], np.float64)
+    for sample in x:
+        total += shipped.entered(sample)["x"][0]
+    return np.asarray(total / len(x), np.float32)
 
 
 def _labels(labels: Sequence[str] | None, classes: int, attached: Mapping[str, bytes]) -> tuple[str, ...]:

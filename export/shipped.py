@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge import interpreter
 
-from .methods import Compiled, Source
+from .methods import Compiled, Entry, Source
 from .tflite.graph import Signature, Tensor
 
 
@@ -33,7 +33,8 @@ class Runtime:
 class Shipped:
     """The model as it came, what was made of it, and the runtime that holds the result.
 
-    ``predict`` is the signature that only predicts, ``compiled`` what each method made.
+    ``predict`` is the signature that only predicts, ``compiled`` what each method made, ``front`` the way from the
+    input to where gradients are taken, where that is not the input.
     """
 
     original: bytes
@@ -42,6 +43,7 @@ class Shipped:
     compiled: dict[str, Compiled]
     predict: Signature
     runtime: Runtime
+    front: Entry | None = None
 
     @property
     def input_name(self) -> str:
@@ -56,6 +58,12 @@ class Shipped:
     def stored(self, sample: NDArray[np.float32]) -> NDArray[Any]:
         """Return one float input as the model's input tensor stores it, with its batch dimension."""
         return store_input(self.source.head.input, sample)
+
+    def entered(self, sample: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Return what entries of gradients are given for one float input, ``x`` with its batch dimension."""
+        if self.front is None:
+            return {"x": sample[None]}
+        return self.runtime.call(self.front.key, input=self.stored(sample))
 
     def scores(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Return the scores as the model stores them."""

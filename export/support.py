@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from .errors import UnsupportedModelError
@@ -39,7 +39,7 @@ Constraint = Callable[[Op], bool]
 CONSTRAINTS: tuple[Constraint, ...] = (has_a_rule, activation_has_a_rule, has_known_options, stays_real)
 
 
-def message(constraint: Constraint) -> str:
+def message(constraint: Callable[..., bool]) -> str:
     """Return what a constraint says of an op that it refuses."""
     text = first_line(constraint).rstrip(".")
     return text[0].lower() + text[1:]
@@ -50,16 +50,72 @@ def first_line(function: Callable[..., Any]) -> str:
     return (function.__doc__ or "").strip().splitlines()[0]
 
 
+def takes_real(op: Op, moving: Container[Tensor]) -> bool:
+    """Has integers for an operand, such as the ids of a look-up, at which there is no gradient."""
+    return all(t is None or t not in moving or t.dtype.kind == "b" or _is_real(t) for t in op.inputs)
+
+
 def check(graph: Graph, head: Head, targets: list[Tensor]) -> None:
     """Raise :class:`UnsupportedModelError` for the first op between ``targets`` and the logits that bars the way."""
     for target in targets:
-        for op in between(graph, {target}, head.logits):
-            for constraint in CONSTRAINTS:
-                if not constraint(op):
-                    what = f"CUSTOM {op.custom_code!r}" if op.code == "CUSTOM" else op.code
-                    raise UnsupportedModelError(
-                        f"op {graph.ops.index(op)} {what} {message(constraint)}\n"
-                        f"  at tensor {op.output!r}; its result reaches output {head.scores.name!r} "
-                        f"from {target.name!r}",
-                        NO_WAY_HINT,
-                    )
+        for op, why in barring(graph, head, target):
+            raise UnsupportedModelError(
+                f"{_described(graph, op, why)}\n"
+                f"  at tensor {op.output!r}; its result reaches output {head.scores.name!r} from {target.name!r}",
+                NO_WAY_HINT,
+            )
+
+
+def first_reachable(graph: Graph, head: Head) -> Tensor:
+    """Return the tensor that gradients are taken at: the input, or the first one behind what bars the way to it.
+
+    That is the first, in execution order, that everything the input does to the logits goes through, and from which
+    there is a gradient all the way. Raises :class:`UnsupportedModelError` naming the op that bars the way where no
+    tensor is like that.
+    """
+    barred = [op for op, _ in barring(graph, head, head.input)]
+    if not barred and _can_be_explained(head.input):
+        return head.input
+    path = between(graph, {head.input}, head.logits)
+    free = path.index(barred[-1]) if barred else 0
+    last_read = {tensor: position for position, op in enumerate(path) for tensor in op.inputs if tensor is not None}
+    waiting = {head.input}
+    for position, op in enumerate(path):
+        waiting = {tensor for tensor in (*waiting, *op.outputs) if last_read.get(tensor, -1) > position}
+        if position >= free and len(waiting) == 1 and _can_be_explained(only := next(iter(waiting))):
+            return only
+    raise UnsupportedModelError(
+        f"{obstacle(graph, head)};\n"
+        f"  no tensor behind it carries all that reaches output {head.scores.name!r} from {head.input.name!r}",
+        NO_WAY_HINT,
+    )
+
+
+def obstacle(graph: Graph, head: Head) -> str:
+    """Return what bars the way to the input last, where :func:`first_reachable` is another tensor."""
+    for op, why in reversed(list(barring(graph, head, head.input))):
+        return f"{_described(graph, op, why)}, at tensor {op.output!r}"
+    return f"input {head.input!r} has no batch dimension"
+
+
+def barring(graph: Graph, head: Head, target: Tensor) -> Iterator[tuple[Op, str]]:
+    """Yield the ops between ``target`` and the logits through which there is no gradient, and why."""
+    path = between(graph, {target}, head.logits)
+    moving = {target} | {tensor for op in path for tensor in op.outputs}
+    for op in path:
+        refusals = [constraint for constraint in CONSTRAINTS if not constraint(op)]
+        if refusals or not takes_real(op, moving):
+            yield op, message(refusals[0] if refusals else takes_real)
+
+
+def _described(graph: Graph, op: Op, why: str) -> str:
+    what = f"CUSTOM {op.custom_code!r}" if op.code == "CUSTOM" else op.code
+    return f"op {graph.ops.index(op)} {what} {why}"
+
+
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.dtype.kind == "f" or (tensor.is_quantized and tensor.dtype.itemsize <= 2)
+
+
+def _can_be_explained(tensor: Tensor) -> bool:
+    return _is_real(tensor) and len(tensor.shape) > 1 and tensor.shape[0] == 1

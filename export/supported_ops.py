@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-from .support import CONSTRAINTS, first_line, message
+from .support import CONSTRAINTS, first_line, message, takes_real
 from .vjp import GRADIENT
 
 _HEADER = """# Supported ops
@@ -26,6 +27,11 @@ An op on the way that
 """
 
 _FOOTER = """
+bars the way. Where it stands between a layer that GradCAM looks at and the output, GradCAM is refused. Where it bars
+the way to the input, saliency and Integrated Gradients explain at the first tensor that can be reached: the first, in
+the order of execution, that everything the input does to the output goes through, and from which there is a gradient
+all the way. Where there is none, they are refused by the name of the op.
+
 Weights of convolutions and dense layers, indices, sizes and axes must be constant, or be so once shape arithmetic
 (SHAPE, STRIDED_SLICE, PACK, ...) is folded at the batch size the file declares."""
 
@@ -36,8 +42,9 @@ def page() -> str:
     for code in sorted(GRADIENT):
         by_rule.setdefault(first_line(GRADIENT[code]), []).append(code)
     rows = [f"| {', '.join(codes)} | {text.replace('|', chr(92) + '|')} |" for text, codes in by_rule.items()]
-    refusals = [f"- {message(constraint)}" for constraint in CONSTRAINTS]
-    return "\n".join([_HEADER, *rows, _BETWEEN, *refusals, _FOOTER])
+    refusals: list[Callable[..., bool]] = [*CONSTRAINTS, takes_real]
+    reasons = [f"- {message(constraint)}" for constraint in refusals]
+    return "\n".join([_HEADER, *rows, _BETWEEN, *reasons, _FOOTER])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.explanation import Flag
 from edge.latency import NANOSECONDS, Quantiles
 from edge.wire.records import Error, Health, Log, Result, Session
 from firmware_bridge.maps import Attribution
@@ -25,6 +26,7 @@ def line(event: Event, tracker: Tracker) -> str:
         case Attribution():
             residual = "" if event.residual is None else f"  residual {event.residual:+.3f}"
             flags = "".join(f"  {flag.name}" for flag in event.flags)
+            flags += f" but at {event.layer}" if Flag.NOT_AT_INPUT in event.flags and event.layer else ""
             return f"{event.sequence:>6}  {event.method} |{profile(event.values, 24)}|{residual}{flags}"
         case Timing():
             durations = {**event.phases, **event.methods}

@@ -24,7 +24,8 @@ class Attribution:
 
     ``values`` is float32 in logits, of the shape that ``edge.explanation.Explanation.map`` describes; what quantising
     for the link cost is at most ``step`` at the extremes and half of it elsewhere. ``residual`` is None for methods
-    that promise no completeness.
+    that promise no completeness. ``layer`` is the tensor of the model that the map is about, as far as the device said;
+    with ``Flag.NOT_AT_INPUT`` it stands for an input that cannot be reached.
     """
 
     sequence: int
@@ -35,6 +36,7 @@ class Attribution:
     residual: float | None
     steps: int
     flags: Flag
+    layer: str = ""
 
 
 @dataclass

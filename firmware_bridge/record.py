@@ -7,7 +7,7 @@ import json
 import operator
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
@@ -43,7 +43,9 @@ def event(values: dict[str, Any]) -> tuple[float, Event]:
     """Return what ``document`` was made of; KeyError, TypeError or ValueError if it was made of no event."""
     kind = NAMES[values["record"]]
     hints = get_type_hints(kind)
-    restored: Event = kind(**{field.name: _typed(values[field.name], hints[field.name]) for field in fields(kind)})
+    # A recording from before a field was there lacks it; what has no default must be there.
+    there = [field for field in fields(kind) if field.name in values or field.default is MISSING]
+    restored: Event = kind(**{field.name: _typed(values[field.name], hints[field.name]) for field in there})
     return float(values["at"]), restored
 
 

@@ -161,7 +161,7 @@ class Tracker:
                 attribution = self.assembler.add(record, _method(session, record.method))
                 if attribution is not None:
                     self.account.maps += 1
-                    yield attribution
+                    yield replace(attribution, layer=_layer(session, record.method))
             case Latency():
                 yield self._timing(record, session)
             case Health():
@@ -290,6 +290,10 @@ def _clean(text: str) -> str:
 
 def _method(session: Session, index: int) -> str:
     return session.methods[index] if index < len(session.methods) else f"method {index}"
+
+
+def _layer(session: Session, index: int) -> str:
+    return session.layers[index] if index < len(session.layers) else ""
 
 
 def record_name(code: int) -> str:

@@ -47,8 +47,11 @@ def open(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:
             f"{location}: x is {x.dtype} {list(x.shape)}, and the model takes float32 [{wanted}]",
             "cut and scale the windows as for training",
         )
+    integers = x if x.dtype.kind in "iu" else None
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinity then, and refused
         x = x.astype(np.float32)
+    if integers is not None and (x.astype(np.float64) != integers).any():
+        raise InputError(f"{location}: x holds integers that float32 cannot", "ids must be below 2**24")
     if not np.isfinite(x).all():
         raise InputError(
             f"{location}: window {_first_bad(x)} holds NaN or infinity, or more than float32 can",

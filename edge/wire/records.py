@@ -61,6 +61,7 @@ class Session(Record, code=1):
     input_shape: Annotated[tuple[int, ...], Key(11, array(uint(4), 8))]
     methods: Annotated[tuple[str, ...], Key(12, array(text(MAX_LABEL), 32))]
     labels: Annotated[tuple[str, ...], Key(13, array(text(MAX_LABEL), MAX_FLOATS))]
+    layers: Annotated[tuple[str, ...], Key(14, array(text(MAX_LABEL), 32))] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

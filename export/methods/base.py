@@ -6,13 +6,15 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from ..heads import Head
 from ..numerics.twin import float_twin, instantiate
 from ..numerics.weights import Store
+from ..support import first_reachable
 from ..tflite.graph import Graph, Op, Tensor, between, reachable_from
-from ..tflite.ops import INT32, Builder
+from ..tflite.ops import INT32, Builder, prune
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,28 @@ class Source:
     store: Store
     integer_forward: bool = False
 
+    @cached_property
+    def start(self) -> Tensor:
+        """The tensor that input gradients are taken at: the input, or the first one that can be reached."""
+        return first_reachable(self.graph, self.head)
+
     def twin(self) -> Twin:
-        """Return the float twin up to the logits."""
-        graph, twins = float_twin(self.graph, self.head.logits, self.store)
+        """Return the float twin from where gradients are taken up to the logits."""
+        behind = self.graph.copy(self.graph.name)
+        behind.inputs = [self.start]
+        behind.ops = [op for op in behind.ops if self.start not in op.outputs]
+        graph, twins = float_twin(behind, self.head.logits, self.store)
         logits = graph.outputs[0]
-        return Twin(graph, Head(twins[self.head.input], logits, logits), twins)
+        return Twin(graph, Head(twins[self.start], logits, logits), twins)
+
+    def front(self, key: str) -> Entry:
+        """Return the model's own way from its input to where gradients are taken, whose real values it gives."""
+        graph = self.graph.copy(key)
+        builder = Builder(graph, "why/")
+        x = builder.dequantize(self.start) if self.start.is_quantized else self.start
+        graph.outputs = [x]
+        prune(graph)
+        return Entry(key, Role.FRONT, graph, {"input": self.head.input}, {"x": x})
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,7 @@ class Role(enum.Enum):
     GRADIENT = "the map of a class asked for, from a float input"
     STEPS = "gradients at several interpolation steps, summed with weights"
     LOGITS = "the logits, from a float input"
+    FRONT = "where gradients are taken, from the model's input"
 
 
 @dataclass(frozen=True)
@@ -94,9 +114,11 @@ class Method(ABC):
     """Whether gradients keep their signs on the way; methods that do not are visual aids (Khakzar et al. 2020)."""
 
     def target(self, graph: Graph, head: Head) -> Tensor:
-        """Return the tensor that the method attributes the class to: the input, unless a method says otherwise."""
-        del graph
-        return head.input
+        """Return the tensor that the method attributes the class to.
+
+        That is the input, or the first tensor that can be reached, unless a method says otherwise.
+        """
+        return first_reachable(graph, head)
 
     def fitted(self, source: Source) -> Method:
         """Return the method with what has to be found out about a model once, in whatever numerics it is built."""

@@ -41,7 +41,7 @@ class IntegratedGradients(Method):
     def build(self, source: Source) -> Compiled:
         """Return the entry for a batch of steps, and one for the logits at both ends of the path."""
         entries = [self._steps(source, self.steps_per_call), self._logits(source)]
-        return Compiled(entries, source.head.input, source.head.input.shape[1:], self.steps_per_call)
+        return Compiled(entries, source.start, source.start.shape[1:], self.steps_per_call)
 
     def _logits(self, source: Source) -> Entry:
         """Return the twin's forward pass: what the completeness residual is measured against."""

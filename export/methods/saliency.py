@@ -37,4 +37,4 @@ class Saliency(Method):
         skip_flattening(graph)
         prune(graph)
         entry = Entry(self.name, Role.GRADIENT, graph, {"x": x, "class_index": index}, outputs, 1 / gradient.factor)
-        return Compiled([entry], source.head.input, source.head.input.shape[1:])
+        return Compiled([entry], source.start, source.start.shape[1:])

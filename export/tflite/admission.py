@@ -32,7 +32,8 @@ def try_out(graph: Graph, others: Sequence[Graph], name: str) -> Shapes:
     ``others`` are the subgraphs behind it, for control flow. What is written back is run, not the file itself, so that
     the interpreter never meets a wild offset. Returns nothing for a graph with ops that only their author's
     interpreter knows. Raises :class:`UnsupportedModelError` where the interpreter refuses the graph, dies of it or
-    does not come back, :class:`ModelFileError` where it would want more memory than there may be.
+    does not come back, :class:`ModelFileError` where it would want more memory than there may be or declares another
+    type than comes out.
     """
     if any(op.code not in BUILTIN_CODE or op.code == "CUSTOM" for g in (graph, *others) for op in g.ops):
         return {}
@@ -40,6 +41,12 @@ def try_out(graph: Graph, others: Sequence[Graph], name: str) -> Shapes:
     answer = _trial(write(Model([graph, *others])))
     if "refused" in answer:
         raise UnsupportedModelError(f"it does not run: {answer['refused']}", _RUN_HINT)
+    for position, tensor in enumerate(graph.tensors):
+        kind = answer["types"].get(str(position), tensor.dtype.name)
+        if not tensor.dtype.names and tensor.dtype.name != kind:
+            raise ModelFileError(
+                f"{name}: tensor {tensor.name!r} is declared {tensor.dtype} and comes out {kind}", _HINT
+            )
     return {int(position): tuple(shape) for position, shape in answer["shapes"].items()}
 
 

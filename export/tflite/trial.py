@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -20,22 +21,23 @@ def main() -> None:
     model = sys.stdin.buffer.read()
     try:
         # First the kernels that look at their operands, then the delegate that trusts them.
-        shapes = _run(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        details = _run(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
         _run(model, OpResolverType.AUTO)
     except (ValueError, RuntimeError, MemoryError) as error:
         answer: dict[str, object] = {"refused": " ".join(str(error).split()) or type(error).__name__}
     else:
-        answer = {"shapes": shapes}
+        shapes = {detail["index"]: [int(size) for size in detail["shape"]] for detail in details}
+        answer = {"shapes": shapes, "types": {d["index"]: np.dtype(d["dtype"]).name for d in details}}
     sys.stdout.write(json.dumps(answer))
 
 
-def _run(model: bytes, resolver: OpResolverType) -> dict[int, list[int]]:
+def _run(model: bytes, resolver: OpResolverType) -> list[dict[str, Any]]:
     interpreter = Interpreter(model_content=model, num_threads=1, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     for port in interpreter.get_input_details():
         interpreter.set_tensor(port["index"], np.zeros(port["shape"], port["dtype"]))
     interpreter.invoke()
-    return {detail["index"]: [int(size) for size in detail["shape"]] for detail in interpreter.get_tensor_details()}
+    return list(interpreter.get_tensor_details())
 
 
 def _limit_memory() -> None:

@@ -52,9 +52,9 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
         if (entry := method.entry(Role.PREDICTED)) is not None:
             checks += _layer_gradient(name, shipped, entry, method, samples)
         if (entry := own.entry(Role.GRADIENT)) is not None:
-            checks += _input_gradient(name, _mean_of_gradients(exact.runtime, entry), exact.source, samples)
+            checks += _input_gradient(name, _mean_of_gradients(exact.runtime, entry), exact, samples)
         if (entry := own.entry(Role.STEPS)) is not None:
-            checks += _input_gradient(name, _mean_of_steps(exact.runtime, entry), exact.source, samples)
+            checks += _input_gradient(name, _mean_of_steps(exact.runtime, entry), exact, samples)
     return checks
 
 
@@ -136,8 +136,9 @@ def _mean_of_steps(runtime: Runtime, entry: Entry) -> MeanGradient:
     return mean
 
 
-def _input_gradient(name: str, gradient: MeanGradient, source: Source, samples: Array) -> list[Check]:
-    twin = source.twin()
+def _input_gradient(name: str, gradient: MeanGradient, exact: Shipped, samples: Array) -> list[Check]:
+    """Held against the float twin's logits, where gradients are taken."""
+    twin = exact.source.twin()
     graph, head = twin.graph, twin.head
     forward = Runtime(write(Model([graph], [Signature("logits", graph, {"x": head.input}, {"logits": head.logits})])))
 
@@ -145,9 +146,9 @@ def _input_gradient(name: str, gradient: MeanGradient, source: Source, samples: 
         return forward.call("logits", x=x)["logits"].reshape(-1)
 
     errors = []
-    random, scale = np.random.default_rng(0), _scale(samples)
-    for sample in within(_SECONDS, samples):
-        x = sample[None]
+    points = [exact.entered(sample)["x"] for sample in samples]
+    random, scale = np.random.default_rng(0), _scale(np.concatenate(points))
+    for x in within(_SECONDS, points):
         chosen = int(logits(x).argmax())
         function, mean = _entry_of(logits, chosen), partial(gradient, class_index=chosen)
         errors.append(GradientErrors.of(function, mean, x, scale, random))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from edge.explanation import Flag
 from edge.latency import Histogram
 from edge.wire.records import Error, Log, Received
 from firmware_bridge import lines
@@ -54,6 +55,12 @@ def test_a_map_is_a_profile_with_its_residual_and_flags(tracker):
     assert "residual -0.125" in shown
     assert "SMALL_MARGIN" in shown
     assert "DEADLINE" in shown
+
+
+def test_a_map_that_is_not_of_the_input_names_its_layer(tracker):
+    shown = lines.line(replace(MAP, flags=Flag.NOT_AT_INPUT, layer="embedding/lookup"), tracker)
+    assert shown.endswith("NOT_AT_INPUT but at embedding/lookup")
+    assert "embedding" not in lines.line(replace(MAP, layer="embedding/lookup"), tracker)
 
 
 @pytest.mark.parametrize(

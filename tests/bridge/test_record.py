@@ -91,6 +91,15 @@ def test_a_line_is_plain_json_that_other_programs_understand():
     assert len(json.dumps(document(MAP, 0.0))) < 60 * 24
 
 
+def test_a_recording_from_before_maps_named_their_layer_is_read():
+    values = json.loads(line(replace(MAP, layer="embedding"), 0.0))
+    assert event(values)[1].layer == values.pop("layer") == "embedding"
+    assert event(values)[1].layer == ""
+    del values["step"]
+    with pytest.raises(KeyError):
+        event(values)
+
+
 def test_a_torn_last_line_is_left_out_and_reported(tmp_path):
     path = tmp_path / "torn.jsonl"
     whole = "".join(line(happened, 1.0) for happened in EVENTS)

@@ -65,6 +65,11 @@ def test_a_session_from_its_beginning(link):
     assert [type(event) for event in link.events] == [type(SESSION), Result, Attribution, Timing, Result]
 
 
+def test_a_map_says_at_which_layer_it_is(link):
+    link.bring(replace(SESSION, layers=("conv", "embedding")), attribution(0, method=1), attribution(1, method=0))
+    assert [event.layer for event in link.events if isinstance(event, Attribution)] == ["embedding", "conv"]
+
+
 def test_durations_are_named_and_in_nanoseconds(link):
     slow = replace(SESSION, clock_hz=1_000_000)
     link.bring(slow, latency(0))

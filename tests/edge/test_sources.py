@@ -69,6 +69,7 @@ def test_an_unknown_source_is_refused_with_those_there_are(spec):
         ({"x": np.where(X == 33, np.nan, X)}, "window 3 holds NaN"),
         ({"x": np.where(X == 13, np.inf, X)}, "window 1 holds NaN or infinity"),
         ({"x": np.where(X == 33, 1e300, X)}, "window 3 holds .* more than float32 can"),
+        ({"x": np.full(X.shape, 2**24 + 1)}, "integers that float32 cannot"),
         ({"x": X, "y": Y[:3]}, "4 class indices"),
         ({"x": X, "y": Y + 1}, "below 3"),
         ({"x": X, "y": Y - 1}, "below 3"),

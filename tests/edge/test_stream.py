@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge import sender
+from edge.bundle import ExplanationHead
 from edge.errors import InputError, LinkError
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap, Phase
@@ -30,6 +31,9 @@ class Manifest:
     model_digest: str = "ab" * 32
     input_shape: tuple[int, ...] = (12, 12, 3)
     labels: tuple[str, ...] = ("circle", "square")
+
+    def head(self, method: str) -> ExplanationHead:
+        return ExplanationHead(method, f"layer of {method}", (12, 12), method)
 
 
 SESSION = introduction(Manifest(), ("gradcam", "saliency"), "litert 2.1.0, 1 thread")
@@ -58,6 +62,10 @@ def host(modem):
 def stream(modem, host):
     with Stream(modem.device, 921600, SESSION) as stream:
         yield stream
+
+
+def test_a_session_says_which_layer_the_maps_of_each_method_are_about():
+    assert SESSION.layers == ("layer of gradcam", "layer of saliency")
 
 
 def test_a_session_opens_with_its_introduction(stream, host):
