@@ -115,7 +115,8 @@ class ExplanationHead:
     they read the input as the model stores it (int8) or as float32. ``front`` is None for a map of the input (or of
     GradCAM's layer); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
     reached, and ``front`` the signature that leads from the input to it. ``cost_ratio`` is the measured time of an
-    explanation over that of a plain prediction, on the machine that exported.
+    explanation over that of a plain prediction, on the machine that exported; ``peak_memory`` the bytes by which
+    loading the model, predicting and explaining made a process grow there, at the most.
     """
 
     method: str
@@ -130,6 +131,7 @@ class ExplanationHead:
     schedules: tuple[Schedule, ...] = ()
     front: str | None = None
     cost_ratio: float | None = None
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,20 @@
 """The explanation compiler: a trained TFLite model in, a bundle with explanations as TFLite ops out."""
 
-from .errors import CalibrationError, CheckFailedError, ExportError, ModelFileError, UnsupportedModelError
+from .errors import (
+    CalibrationError,
+    CheckFailedError,
+    ExportError,
+    MemoryLimitError,
+    ModelFileError,
+    UnsupportedModelError,
+)
 from .pipeline import explain
 
 __all__ = [
     "CalibrationError",
     "CheckFailedError",
     "ExportError",
+    "MemoryLimitError",
     "ModelFileError",
     "UnsupportedModelError",
     "explain",

@@ -64,5 +64,6 @@ def _time_ratio(rival: Shipped, holder: Shipped, method: str, x: Array, baseline
 def _step(shipped: Shipped, method: str, x: Array, baseline: Array) -> Callable[[], object]:
     entry = shipped.compiled[method].entry(Role.STEPS)
     assert entry is not None
-    given = {**shipped.entered(x[0]), "class_index": np.zeros(1, np.int32), **step_inputs(entry, baseline)}
+    (steps,) = step_inputs(entry, baseline)
+    given = {**shipped.entered(x[0]), "class_index": np.zeros(1, np.int32), **steps}
     return lambda: shipped.runtime.call(entry.key, **given)

@@ -58,7 +58,9 @@ def with_fidelity_of(
     def again(row: Candidate) -> Candidate:
         if row.numerics != numerics.name or numerics.exact:
             return row
-        _, rho = _fidelities([_explain(one, row.method, baseline) for one in (exact, shipped)], x)
+        both = (exact, shipped)
+        steps = max(one.compiled[row.method].steps_per_call for one in both)
+        _, rho = _fidelities([_explain(one, row.method, baseline, steps) for one in both], x)
         p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
         return replace(row, fidelity=p50, fidelity_p05=p05)
 
@@ -70,15 +72,14 @@ def is_faithful(row: Candidate) -> bool:
     return row.fidelity >= FIDELITY_BOUND and row.fidelity_p05 >= TAIL_BOUND
 
 
-def cheapest(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candidate]) -> int:
-    """Return the index of the cheapest candidate all of whose methods are faithful; the exact one always is."""
-    best, least = 0, np.inf
+def ranking(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candidate]) -> list[int]:
+    """Return the candidates all of whose methods are faithful, cheapest first; exact ones always are."""
+    costs = {}
     for index, (numerics, _) in enumerate(candidates):
         own = [row for row in rows if row.numerics == numerics.name]
-        cost = sum(row.cost_ratio for row in own)
-        if (numerics.exact or all(is_faithful(row) for row in own)) and cost < least:
-            best, least = index, cost
-    return best
+        if numerics.exact or all(is_faithful(row) for row in own):
+            costs[index] = sum(row.cost_ratio for row in own)
+    return sorted(costs, key=lambda index: costs[index])
 
 
 def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[Check]:
@@ -97,27 +98,32 @@ def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[
     ]
 
 
-def _explain(shipped: Shipped, name: str, baseline: Array) -> Explain:
-    """Return one call of a method for the predicted class: the map of a few steps, for Integrated Gradients."""
+def _explain(shipped: Shipped, name: str, baseline: Array, steps: int | None = None) -> Explain:
+    """Return a method for the predicted class: for Integrated Gradients the map of ``steps`` steps, or of one call."""
     entry = shipped.compiled[name].entry(Role.GRADIENT, Role.STEPS)
     assert entry is not None
-    extra = step_inputs(entry, baseline)
+    calls = step_inputs(entry, baseline, steps)
 
     def explain(sample: Array) -> Array:
         chosen = np.asarray([shipped.scores(shipped.stored(sample)).argmax()], np.int32)
-        return shipped.runtime.call(entry.key, **shipped.entered(sample), class_index=chosen, **extra)["map"]
+        entered = shipped.entered(sample)
+        maps = [shipped.runtime.call(entry.key, **entered, class_index=chosen, **extra)["map"] for extra in calls]
+        return np.asarray(sum(maps[1:], maps[0]))
 
     return explain
 
 
-def step_inputs(entry: Entry, baseline: Array) -> dict[str, Array]:
-    """Return what a call that integrates wants beside the input and the class; nothing for other entries."""
+def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list[dict[str, Array]]:
+    """Return what calls want beside the input and the class: nothing, or an equal part each of ``steps`` steps.
+
+    Without ``steps`` it is one call; else these are a multiple of what a call takes.
+    """
     if entry.role is not Role.STEPS:
-        return {}
-    steps = entry.inputs["alphas"].shape[0]
-    rule = uniform_midpoint(steps)
-    nodes, weights = (np.asarray(values, np.float32) for values in (rule.nodes, rule.weights))
-    return {"baseline": baseline[None], "alphas": nodes, "weights": weights}
+        return [{}]
+    size = entry.inputs["alphas"].shape[0]
+    rule = uniform_midpoint(steps or size)
+    nodes, weights = (np.asarray(values, np.float32).reshape(-1, size) for values in (rule.nodes, rule.weights))
+    return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in zip(nodes, weights, strict=True)]
 
 
 def _fidelities(explain: Sequence[Explain], x: Array) -> list[list[float]]:

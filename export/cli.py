@@ -13,7 +13,7 @@ from edge.bundle import Bundle, ensure_writable
 from edge.codec import to_json
 from edge.errors import WhyLiteError
 
-from . import calibration, pipeline
+from . import calibration, memory, pipeline
 from .errors import CalibrationError, CheckFailedError
 from .methods import METHODS
 from .numerics import NUMERICS
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="TENSOR", help="the output to explain, where there are several")
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
     add("--batch", type=int, metavar="N", help="steps of Integrated Gradients per call (default: the fastest here)")
+    add("--memory", metavar="SIZE", help="the most an explanation may take, as 512k or 4M (bounds batch and numerics)")
     add("--labels", metavar="FILE", help="class names, one a line")
     add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
     add("--json", action="store_true", help="print the manifest as one JSON document")
@@ -94,6 +95,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
             output=arguments.output,
             signature=arguments.signature,
             batch=arguments.batch,
+            memory=memory.parse(arguments.memory) if arguments.memory else None,
             name=Path(arguments.model).stem,
             allow_unfaithful=arguments.allow_unfaithful,
             progress=progress,
@@ -130,11 +132,13 @@ def summary(bundle: Bundle, path: Path) -> str:
         f"{path}: {path.stat().st_size:,} bytes, {manifest.kind} model {manifest.name!r} "
         f"of {len(manifest.labels)} classes, numerics {manifest.numerics}, checked with {manifest.runtime}",
         "",
-        f"  {'method':<22}{'layer':<34}{'map':<16}{'time':>9}   (an explained answer over a bare one)",
+        f"  {'method':<22}{'layer':<34}{'map':<16}{'time':>9}{'memory':>11}   (over a bare answer's; at the peak)",
     ]
     for head in manifest.heads:
         shape = "x".join(map(str, head.map_shape))
-        lines.append(f"  {head.method:<22}{_short(head.layer, 32):<34}{shape:<16}{head.cost_ratio or 0:>9.2f}")
+        peak = "?" if head.peak_memory is None else memory.spoken(head.peak_memory)
+        figures = f"{head.cost_ratio or 0:>9.2f}{peak:>11}"
+        lines.append(f"  {head.method:<22}{_short(head.layer, 32):<34}{shape:<16}{figures}")
     lines += ["", f"  {'check':<48}{'measured':>10}{'bound':>10}{'inputs':>8}"]
     for check in manifest.checks:
         verdict = "ok" if check.passed else "FAILED"

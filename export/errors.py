@@ -21,5 +21,9 @@ class CalibrationError(ExportError):
     """Calibration data has the wrong shape, type or values, or is missing where it is needed."""
 
 
+class MemoryLimitError(ExportError):
+    """Explaining takes more memory than it was allowed, or the limit is no size."""
+
+
 class CheckFailedError(ExportError):
     """The compiled explanation did not pass a check that decides whether it may ship."""

@@ -27,7 +27,8 @@ from edge.explainer import RESIDUAL_BOUND
 from edge.integrate import default_schedule
 
 from . import measure, support
-from .methods import METHODS, Compiled, Role
+from .fitting import Fitted
+from .methods import METHODS, Role
 from .shipped import Shipped
 from .tflite.graph import Graph, Tensor
 
@@ -54,7 +55,7 @@ class Label:
 
 
 def pack(
-    shipped: Shipped,
+    fitted: Fitted,
     label: Label,
     checks: Sequence[Check],
     candidates: tuple[Candidate, ...],
@@ -62,8 +63,9 @@ def pack(
     baseline: Array,
 ) -> Bundle:
     """Return the bundle; measures what its schedules are worth and what its explanations cost."""
+    shipped = fitted.shipped
     graph, head = shipped.source.graph, shipped.source.head
-    heads = tuple(_head(name, method, shipped, x, baseline) for name, method in shipped.compiled.items())
+    heads = tuple(_head(name, fitted, x, baseline) for name in shipped.compiled)
     manifest = Manifest(
         name=label.name,
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
@@ -89,7 +91,9 @@ def pack(
     return measure.with_costs(seal(manifest, members), x)
 
 
-def _head(name: str, compiled: Compiled, shipped: Shipped, x: Array, baseline: Array) -> ExplanationHead:
+def _head(name: str, fitted: Fitted, x: Array, baseline: Array) -> ExplanationHead:
+    shipped = fitted.shipped
+    compiled = shipped.compiled[name]
     chosen = compiled.entry(Role.CHOSEN, Role.GRADIENT, Role.STEPS)
     assert chosen is not None
     predicted = compiled.entry(Role.PREDICTED)
@@ -105,6 +109,7 @@ def _head(name: str, compiled: Compiled, shipped: Shipped, x: Array, baseline: A
         stored_input=stored_input,
         steps_per_call=compiled.steps_per_call,
         front=None if stored_input or shipped.front is None else shipped.front.key,
+        peak_memory=fitted.peaks.get(name),
     )
     if chosen.role is not Role.STEPS:
         return head

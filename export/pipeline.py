@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from edge.bundle import Bundle, Check
 from edge.errors import InterpreterError
 
-from . import batches, choose, heads, support, targets, tflite, trust
 from . import calibration as calibrations
+from . import choose, fitting, heads, support, targets, tflite, trust
 from .compiling import MARK, compile_methods
 from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
 from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
@@ -46,6 +46,7 @@ def explain(
     output: str | None = None,
     signature: str | None = None,
     batch: int | None = None,
+    memory: int | None = None,
     name: str | None = None,
     allow_unfaithful: bool = False,
     progress: Progress = lambda stage: None,
@@ -59,11 +60,13 @@ def explain(
     ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
     shape of what it explains: the input, or the first tensor that can be reached where the way to the input is barred
     (an embedding look-up, an RFFT front end). ``batch`` is how many of its steps share a call, by default what is
-    fastest here. ``labels`` default to the list attached to the model, if there is one. ``progress`` is called with a
-    line for each stage.
+    fastest here; ``memory`` is how many bytes an explanation may take at most (see :mod:`export.memory`), which bounds
+    batch and numerics. ``labels`` default to the list attached to the model, if there is one. ``progress`` is called
+    with a line for each stage.
 
     Raises :class:`ModelFileError`, :class:`UnsupportedModelError` or :class:`CalibrationError` before any work, and
-    :class:`CheckFailedError` where the result does not hold (unless ``allow_unfaithful``, which ships it marked).
+    :class:`MemoryLimitError` where nothing fits into ``memory``, and :class:`CheckFailedError` where the result does
+    not hold (unless ``allow_unfaithful``, which ships it marked).
     """
     progress("reading the model")
     original, file_name = _read(model, name)
@@ -88,7 +91,8 @@ def explain(
     given = _baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
     classes = _labels(labels, head.classes, source.associated_files)
 
-    def compiled(kind: Numerics, using: Sequence[Method] = wanted) -> Shipped:
+    def compiled(kind: Numerics, steps: int | None = None) -> Shipped:
+        using = wanted if steps is None else _at(wanted, steps)
         with _about(file_name):
             return compile_methods(original, using, kind, output, signature)
 
@@ -101,15 +105,14 @@ def explain(
     if len(candidates) > 1:
         progress(f"comparing numerics {', '.join(kind.name for kind in legal)}")
     rows = choose.measure(candidates, x, start)
-    index = choose.cheapest(candidates, rows) if numerics == "auto" else len(candidates) - 1
-    (_, exact), (chosen, shipped) = candidates[0], candidates[index]
-    if batch is None and any(method.steps_per_call > 1 for method in shipped.compiled.values()):
-        progress("timing batches of steps")
-        fastest = batches.fastest(shipped, lambda steps: compiled(chosen, _at(wanted, steps)), x, start)
-        if fastest is not shipped:
-            rows = choose.with_fidelity_of(fastest, chosen, exact, rows, x, start)
-            exact, shipped = fastest if exact is shipped else exact, fastest
-    del candidates  # each holds an interpreter
+    ranking = choose.ranking(candidates, rows) if numerics == "auto" else [len(candidates) - 1]
+    ranked = [candidates[index] for index in ranking]
+    fitted = fitting.fit(ranked, compiled, x, start, batch=batch, limit=memory, progress=progress)
+    chosen, shipped, exact = fitted.numerics, fitted.shipped, candidates[0][1]
+    if all(shipped is not candidate for _, candidate in candidates):  # it was compiled again, for another batch
+        rows = choose.with_fidelity_of(shipped, chosen, exact, rows, x, start)
+        exact = shipped if chosen is candidates[0][0] else exact
+    del candidates, ranked  # each holds an interpreter
 
     progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
     checks = [*trust.run(shipped, exact, x), *choose.checks(chosen, rows, len(x))]
@@ -119,7 +122,7 @@ def explain(
     origin = baseline if isinstance(baseline, str) else "given"
     limits = calibrations.legal_ids(graph, head)
     label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits)
-    return pack(shipped, label, checks, rows, x, start)
+    return pack(fitted, label, checks, rows, x, start)
 
 
 @contextmanager
