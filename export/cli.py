@@ -70,7 +70,8 @@ def main(argv: list[str]) -> int:
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(to_json(bundle.manifest), indent=1) if arguments.json else summary(bundle, path))
+    text = json.dumps(to_json(bundle.manifest), indent=1) if arguments.json else summary(bundle, path)
+    print(text.encode("utf-8", "backslashreplace").decode())  # a path may be named by any bytes
     return 0
 
 

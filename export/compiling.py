@@ -7,8 +7,9 @@ from dataclasses import replace
 from importlib import metadata
 
 from . import heads, tflite
+from .errors import UNFORESEEN, unforeseen
 from .heads import Head
-from .methods import Entry, Method, Role, Source
+from .methods import Compiled, Entry, Method, Role, Source
 from .numerics import Numerics
 from .shipped import Runtime, Shipped
 from .tflite.fold import fold, unfold
@@ -47,7 +48,7 @@ def compile_methods(
 
     compiled = {}
     for method in methods:
-        built = method.build(source)
+        built = _built(method, source)
         compiled[method.name] = replace(built, entries=[settled(entry) for entry in built.entries])
     entries = [entry for method in compiled.values() for entry in method.entries]
     front = None
@@ -60,6 +61,14 @@ def compile_methods(
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)
     return Shipped(original, file, source, compiled, predict, Runtime(file), front)
+
+
+def _built(method: Method, source: Source) -> Compiled:
+    """Return what a method makes of a model, which it trusts to be as converters write it."""
+    try:
+        return method.build(source)
+    except UNFORESEEN as error:
+        raise unforeseen(f"{method.name} cannot be compiled for it", error) from error
 
 
 def _on_original(entry: Entry, entered: Graph, folded: Graph) -> Entry:

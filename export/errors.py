@@ -27,3 +27,15 @@ class MemoryLimitError(ExportError):
 
 class CheckFailedError(ExportError):
     """The compiled explanation did not pass a check that decides whether it may ship."""
+
+
+UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError)
+"""What code that trusts a model raises where the model is not as any converter writes it."""
+
+
+def unforeseen(what: str, error: BaseException) -> UnsupportedModelError:
+    """Return the error to raise ``from`` such an ``error``, whose stack says more than its words."""
+    return UnsupportedModelError(
+        f"{what}: {type(error).__name__}: {error}"[:1000],
+        "no converter is known to write such a model; if one did, report the model",
+    )

@@ -104,9 +104,17 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     while tensor in producers:
         op = producers[tensor]
         tensor = next((t for t in op.inputs if t is not None and t in reached), head.input)
-        is_map = len(tensor.shape) == 4 and elements(tensor.shape[1:3]) > 1
-        if is_map and producers.get(tensor) is not None and producers[tensor].code not in {"QUANTIZE", "DEQUANTIZE"}:
+        if (
+            has_positions(tensor)
+            and producers.get(tensor) is not None
+            and producers[tensor].code not in {"QUANTIZE", "DEQUANTIZE"}
+        ):
             return tensor
     raise UnsupportedModelError(
         "no layer of the model has spatial positions left", "GradCAM needs a convolutional layer: use another method"
     )
+
+
+def has_positions(tensor: Tensor) -> bool:
+    """Whether a tensor is a map over positions; where they are in the batch, as in SPACE_TO_BATCH_ND, it is none."""
+    return len(tensor.shape) == 4 and tensor.shape[0] == 1 and elements(tensor.shape[1:3]) > 1

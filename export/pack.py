@@ -67,7 +67,7 @@ def pack(
     graph, head = shipped.source.graph, shipped.source.head
     heads = tuple(_head(name, fitted, x, baseline) for name in shipped.compiled)
     manifest = Manifest(
-        name=label.name,
+        name=_text(label.name),
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
         kind=kind_of(graph),
         input=_port(shipped.input_name, head.input, x if label.real_data else None, label.limits),
@@ -91,6 +91,11 @@ def pack(
     return measure.with_costs(seal(manifest, members), x)
 
 
+def _text(name: str) -> str:
+    """Return a name as every reader of the manifest can take it: files and tensors may be named by any bytes."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def _head(name: str, fitted: Fitted, x: Array, baseline: Array) -> ExplanationHead:
     shipped = fitted.shipped
     compiled = shipped.compiled[name]
@@ -100,7 +105,7 @@ def _head(name: str, fitted: Fitted, x: Array, baseline: Array) -> ExplanationHe
     stored_input = chosen.role is Role.CHOSEN
     head = ExplanationHead(
         method=name,
-        layer=compiled.layer.name,
+        layer=_text(compiled.layer.name),
         map_shape=compiled.map_shape,
         chosen=chosen.key,
         predicted=predicted.key if predicted else None,

@@ -78,59 +78,67 @@ def explain(
     wanted = _methods(methods, layer, batch)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
-        shapes = try_out(entered, source.graphs[1:] if entered is source.graphs[0] else [], file_name)
-        graph = fold(entered)
-        check_shapes(graph, shapes, file_name)
+        others = source.graphs[1:] if entered is source.graphs[0] else []
+        entrances = [entrance.key for entrance in source.signatures if entrance.graph is entered]
+        shapes = try_out(entered, others, file_name, original, entrances)
+        graph = entered if shapes is None else fold(entered)
+        check_shapes(graph, shapes or {}, file_name)
         check_weights(graph, file_name)
         head = heads.find(graph, output)
         targets_of = {method.name: method.target(graph, head) for method in wanted}
         support.check(graph, head, list(targets_of.values()))
+        if shapes is None:
+            raise support.unknown(graph)
         wanted = _fitted(wanted, Source(graph, head, store_float), batch)
         legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
     x, real_data = _inputs(calibration, graph, head)
     given = _baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
     classes = _labels(labels, head.classes, source.associated_files)
 
-    def compiled(kind: Numerics, steps: int | None = None) -> Shipped:
-        using = wanted if steps is None else _at(wanted, steps)
-        with _about(file_name):
+    with _about(file_name):
+
+        def compiled(kind: Numerics, steps: int | None = None) -> Shipped:
+            using = wanted if steps is None else _at(wanted, steps)
             return compile_methods(original, using, kind, output, signature)
 
-    candidates = []
-    for kind in legal:
-        progress(f"deriving gradients, numerics {kind.name}")
-        candidates.append((kind, compiled(kind)))
+        candidates = []
+        for kind in legal:
+            progress(f"deriving gradients, numerics {kind.name}")
+            candidates.append((kind, compiled(kind)))
 
-    start = given if given is not None else _mean(candidates[0][1], x)
-    if len(candidates) > 1:
-        progress(f"comparing numerics {', '.join(kind.name for kind in legal)}")
-    rows = choose.measure(candidates, x, start)
-    ranking = choose.ranking(candidates, rows) if numerics == "auto" else [len(candidates) - 1]
-    ranked = [candidates[index] for index in ranking]
-    fitted = fitting.fit(ranked, compiled, x, start, batch=batch, limit=memory, progress=progress)
-    chosen, shipped, exact = fitted.numerics, fitted.shipped, candidates[0][1]
-    if all(shipped is not candidate for _, candidate in candidates):  # it was compiled again, for another batch
-        rows = choose.with_fidelity_of(shipped, chosen, exact, rows, x, start)
-        exact = shipped if chosen is candidates[0][0] else exact
-    del candidates, ranked  # each holds an interpreter
+        start = given if given is not None else _mean(candidates[0][1], x)
+        if len(candidates) > 1:
+            progress(f"comparing numerics {', '.join(kind.name for kind in legal)}")
+        rows = choose.measure(candidates, x, start)
+        ranking = choose.ranking(candidates, rows) if numerics == "auto" else [len(candidates) - 1]
+        ranked = [candidates[index] for index in ranking]
+        fitted = fitting.fit(ranked, compiled, x, start, batch=batch, limit=memory, progress=progress)
+        chosen, shipped, exact = fitted.numerics, fitted.shipped, candidates[0][1]
+        if all(shipped is not candidate for _, candidate in candidates):  # it was compiled again, for another batch
+            rows = choose.with_fidelity_of(shipped, chosen, exact, rows, x, start)
+            exact = shipped if chosen is candidates[0][0] else exact
+        del candidates, ranked  # each holds an interpreter
 
-    progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
-    checks = [*trust.run(shipped, exact, x), *choose.checks(chosen, rows, len(x))]
-    _stop_if_failed(checks, allow_unfaithful)
+        progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
+        checks = [*trust.run(shipped, exact, x), *choose.checks(chosen, rows, len(x))]
+        _stop_if_failed(checks, allow_unfaithful)
 
-    progress("measuring schedules and cost")
-    origin = baseline if isinstance(baseline, str) else "given"
-    limits = calibrations.legal_ids(graph, head)
-    label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits)
-    return pack(fitted, label, checks, rows, x, start)
+        progress("measuring schedules and cost")
+        origin = baseline if isinstance(baseline, str) else "given"
+        limits = calibrations.legal_ids(graph, head)
+        label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits)
+        return pack(fitted, label, checks, rows, x, start)
 
 
 @contextmanager
 def _about(file_name: str) -> Iterator[None]:
-    """Name the file in what is said of its model."""
+    """Name the file in what is said of its model; numbers that overflow are left to the checks to find."""
     try:
-        yield
-    except (UnsupportedModelError, InterpreterError) as error:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            yield
+    except CheckFailedError as error:
+        raise CheckFailedError(f"{file_name}: {error.cause}", error.hint) from error
+    except (InterpreterError, UnsupportedModelError) as error:
         raise UnsupportedModelError(f"cannot explain {file_name}: {error.cause}", error.hint) from error
 
 

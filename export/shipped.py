@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import interpreter
+from edge.errors import InterpreterError
 
 from .methods import Compiled, Entry, Source
 from .tflite.graph import Signature, Tensor
@@ -22,10 +23,16 @@ class Runtime:
         self._runners: dict[str, Any] = {}
 
     def call(self, key: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run one signature."""
-        if key not in self._runners:
-            self._runners[key] = self._interpreter.get_signature_runner(key)
-        outputs: dict[str, NDArray[Any]] = self._runners[key](**inputs)
+        """Run one signature; :class:`InterpreterError` where the interpreter refuses it."""
+        try:
+            if key not in self._runners:
+                self._runners[key] = self._interpreter.get_signature_runner(key)
+            outputs: dict[str, NDArray[Any]] = self._runners[key](**inputs)
+        except (RuntimeError, ValueError) as error:
+            raise InterpreterError(
+                f"what was compiled as {key!r} does not run in {self.info.name} {self.info.version}: {error}",
+                "choose another --method, and report the model",
+            ) from error
         return outputs
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import UnsupportedModelError
 from .heads import Head
+from .tflite.admission import is_builtin
 from .tflite.graph import Graph, Op, Tensor, between
 from .tflite.ops import fused_activation
 from .tflite.options import Activation, UnreadOptions
@@ -119,3 +120,12 @@ def _is_real(tensor: Tensor) -> bool:
 
 def _can_be_explained(tensor: Tensor) -> bool:
     return _is_real(tensor) and len(tensor.shape) > 1 and tensor.shape[0] == 1
+
+
+def unknown(graph: Graph) -> UnsupportedModelError:
+    """Return the error for a graph that holds, off the way of the gradient, an op that no interpreter here runs."""
+    op = next(op for op in graph.ops if not is_builtin(op))
+    return UnsupportedModelError(
+        f"op {graph.ops.index(op)} {op.custom_code or op.code} is known to no interpreter here",
+        "explanations are checked on the whole model: convert it without the op",
+    )

@@ -44,7 +44,7 @@ class GradCAM(Method):
         """
         if self.layer is None:
             return heads.default_layer(graph, head)
-        maps = [op.output for op in graph.ops if len(op.output.shape) == 4 and elements(op.output.shape[1:3]) > 1]
+        maps = [t for op in graph.ops for t in op.outputs if heads.has_positions(t)]
         named = [tensor for tensor in maps if tensor.name == self.layer]
         named = named or [tensor for tensor in maps if self.layer in tensor.name.split(";")]
         if len(named) == 1:

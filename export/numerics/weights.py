@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UnsupportedModelError
 from ..tflite.graph import Quantization, Tensor
 from ..tflite.ops import FLOAT, Builder
 
@@ -28,6 +29,11 @@ class Weights:
         """Return the weights in a constant tensor."""
         if tensor.data is None:
             raise ValueError(f"{tensor!r} is not a constant")
+        if tensor.data.shape != tensor.shape:  # packed, sparse, or of a type that numpy lacks
+            raise UnsupportedModelError(
+                f"constant {tensor!r} is stored in a form that is not unpacked here",
+                "convert the model with dense weights of at least 8 bits",
+            )
         return cls(tensor.data, tensor.quantization if tensor.is_quantized else None)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelFileError, UnsupportedModelError
-from .graph import Graph, Model
+from .graph import Graph, Model, Op
 from .schema import BUILTIN_CODE
 from .writer import write
 
@@ -26,19 +26,22 @@ _LINEAR = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 Shapes = Mapping[int, tuple[int, ...]]
 
 
-def try_out(graph: Graph, others: Sequence[Graph], name: str) -> Shapes:
+def try_out(
+    graph: Graph, others: Sequence[Graph], name: str, original: bytes = b"", signatures: Sequence[str] = ()
+) -> Shapes | None:
     """Run ``graph`` once, in a process of its own, and return the shapes of its tensors by position.
 
-    ``others`` are the subgraphs behind it, for control flow. What is written back is run, not the file itself, so that
-    the interpreter never meets a wild offset. Returns nothing for a graph with ops that only their author's
-    interpreter knows. Raises :class:`UnsupportedModelError` where the interpreter refuses the graph, dies of it or
-    does not come back, :class:`ModelFileError` where it would want more memory than there may be or declares another
-    type than comes out.
+    ``others`` are the subgraphs behind it, for control flow. What is written back is run first, so that the interpreter
+    never meets a wild offset, and then the ``original`` file, by its primary graph and each of ``signatures``. Returns
+    None for a graph that does not run for ops that only their author's interpreter knows: it must not be run here
+    either. Raises :class:`UnsupportedModelError` where the interpreter refuses the graph, dies of it or does not come
+    back, :class:`ModelFileError` where it would want more memory than there may be or declares another type than
+    comes out.
     """
-    if any(op.code not in BUILTIN_CODE or op.code == "CUSTOM" for g in (graph, *others) for op in g.ops):
-        return {}
     _check_size(graph, name)
-    answer = _trial(write(Model([graph, *others])))
+    answer = _trial(write(Model([graph, *others])), original, signatures)
+    if "refused" in answer and any(not is_builtin(op) for g in (graph, *others) for op in g.ops):
+        return None
     if "refused" in answer:
         raise UnsupportedModelError(f"it does not run: {answer['refused']}", _RUN_HINT)
     for position, tensor in enumerate(graph.tensors):
@@ -48,6 +51,11 @@ def try_out(graph: Graph, others: Sequence[Graph], name: str) -> Shapes:
                 f"{name}: tensor {tensor.name!r} is declared {tensor.dtype} and comes out {kind}", _HINT
             )
     return {int(position): tuple(shape) for position, shape in answer["shapes"].items()}
+
+
+def is_builtin(op: Op) -> bool:
+    """Whether the installed schema knows an op."""
+    return op.code in BUILTIN_CODE and op.code != "CUSTOM"
 
 
 def check_shapes(graph: Graph, found: Shapes, name: str) -> None:
@@ -83,8 +91,9 @@ def _check_size(graph: Graph, name: str) -> None:
         raise ModelFileError(f"{name} declares activations of {sum(sizes) / 2**30:.1f} GiB", _HINT)
 
 
-def _trial(file: bytes) -> dict[str, Any]:
+def _trial(written: bytes, original: bytes, signatures: Sequence[str]) -> dict[str, Any]:
     program = [sys.executable, str(Path(__file__).with_name("trial.py"))]
+    file = json.dumps([len(written), list(signatures)]).encode() + b"\n" + written + original
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # its threads' stacks count as memory
     try:
         done = subprocess.run(program, input=file, capture_output=True, timeout=_SECONDS, env=environment, check=False)

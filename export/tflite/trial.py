@@ -1,12 +1,15 @@
-"""Runs a model from standard input once, on zeros, and prints what came of it as JSON: a program, not to be imported.
+"""Runs models from standard input once, on zeros, and prints what came of it as JSON: a program, not to be imported.
 
-A process of its own because kernels stop the whole program where a file's numbers contradict what they count on.
+A line of JSON comes first: ``[size, [signature, ...]]``. The next ``size`` bytes are a graph as it is written back, whose
+shapes are told; the rest is the file it came from, entered by its primary graph and by each signature. A process of its
+own because kernels stop the whole program where a file's numbers contradict what they count on.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,15 @@ _MEMORY = 8 << 30
 def main() -> None:
     """Print the shapes as the kernels work them out, or why they refuse."""
     _limit_memory()
-    model = sys.stdin.buffer.read()
+    given = sys.stdin.buffer
+    size, signatures = json.loads(given.readline())
+    written, original = given.read(size), given.read()
     try:
-        # First the kernels that look at their operands, then the delegate that trusts them.
-        details = _run(model, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-        _run(model, OpResolverType.AUTO)
+        # First the kernels that look at their operands, then the delegate that trusts them, then the file itself.
+        details = _run(written, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        _run(written, OpResolverType.AUTO)
+        if original:
+            _run(original, OpResolverType.AUTO, signatures)
     except (ValueError, RuntimeError, MemoryError) as error:
         answer: dict[str, object] = {"refused": " ".join(str(error).split()) or type(error).__name__}
     else:
@@ -31,13 +38,17 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer))
 
 
-def _run(model: bytes, resolver: OpResolverType) -> list[dict[str, Any]]:
+def _run(model: bytes, resolver: OpResolverType, signatures: Sequence[str] = ()) -> list[dict[str, Any]]:
     interpreter = Interpreter(model_content=model, num_threads=1, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     for port in interpreter.get_input_details():
         interpreter.set_tensor(port["index"], np.zeros(port["shape"], port["dtype"]))
     interpreter.invoke()
-    return list(interpreter.get_tensor_details())
+    details = list(interpreter.get_tensor_details())
+    for signature in signatures:
+        runner = interpreter.get_signature_runner(signature)
+        runner(**{name: np.zeros(port["shape"], port["dtype"]) for name, port in runner.get_input_details().items()})
+    return details
 
 
 def _limit_memory() -> None:

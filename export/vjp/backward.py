@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import UnsupportedModelError
+from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Value
 from ..tflite.graph import Graph, Op, Tensor, between
@@ -62,9 +62,9 @@ def backward(
         # A logit at the end of its range is at no kink: only what the file declares counts there.
         activation = declared_activation(op) if op.output in seeds else fused_activation(op)
         if activation != Activation.NONE:
-            (contribution,) = lookup(rules, activation.name, op)(op, upstream, emit)
+            (contribution,) = _applied(lookup(rules, activation.name, op), op, upstream, emit)
             upstream = emit.sum([contribution] if contribution is not None else [])
-        gradients = lookup(rules, op.code, op)(op, upstream, emit)
+        gradients = _applied(lookup(rules, op.code, op), op, upstream, emit)
         for tensor, gradient in zip(op.inputs, gradients, strict=False):
             if tensor in wanted and gradient is not None:
                 pending.setdefault(tensor, []).append(gradient)
@@ -74,6 +74,16 @@ def backward(
                 f"the explained class does not depend on tensor {target!r}", "choose a layer between input and scores"
             )
     return [emit.sum(pending[target]) for target in targets]
+
+
+def _applied(rule: Rule, op: Op, upstream: Upstream, emit: Emitter) -> Sequence[Contribution | None]:
+    """Apply a rule; where operands or options are not what its op takes, say so of the op."""
+    try:
+        return rule(op, upstream, emit)
+    except UNFORESEEN as error:
+        raise unforeseen(
+            f"op {op.code} has operands or options that its gradient rule cannot take\n  at tensor {op.output!r}", error
+        ) from error
 
 
 def lookup(rules: Rules, code: str, op: Op) -> Rule:

@@ -19,7 +19,7 @@ from .backward import rule
 def _kept(op: Op, emit: Emitter) -> tuple[int, ...]:
     """Return the shape of a reduction's result with the reduced dimensions still there, as 1."""
     source = op.input(0).shape
-    axes = {int(axis) % len(source) for axis in np.atleast_1d(emit.integers(op.input(1)))}
+    axes = {int(axis) % len(source) for axis in np.ravel(emit.integers(op.input(1)))}
     return tuple(1 if position in axes else size for position, size in enumerate(source))
 
 

@@ -30,7 +30,9 @@ def case_of(target: str, seed: int, number: int) -> Case:
     return TARGETS[target](random.Random(f"{target} {seed} {number}"))
 
 
-def hunt(target: str, seed: int, numbers: Sequence[int], findings: Path | None = None) -> list[tuple[int, Case, Outcome]]:
+def hunt(
+    target: str, seed: int, numbers: Sequence[int], findings: Path | None = None
+) -> list[tuple[int, Case, Outcome]]:
     """Judge inputs one by one, each in its own process, and return them with what they did."""
     results = []
     for number in numbers:
@@ -73,15 +75,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="RUN", help="one run, with all that it said")
+    parser.add_argument("--list", metavar="KIND", help="also name the runs whose outcome contains this")
     parser.add_argument("--findings", type=Path, default=Path("out/fuzz"), help="default: %(default)s")
     options = parser.parse_args(argv)
     numbers = range(options.runs) if options.only is None else [options.only]
     begin = time.monotonic()
     results = hunt(options.target, options.seed, numbers, options.findings)
     print(table(results, time.monotonic() - begin))
+    for number, case, outcome in results:
+        if options.list and options.list in outcome.kind:
+            print(f"run {number}: {case.recipe}: {outcome.detail.splitlines()[0] if outcome.detail else outcome.kind}")
     found = [(number, case, outcome) for number, case, outcome in results if outcome.finding]
     for number, case, outcome in found:
-        print(f"\nrun {number}: {case.recipe}\n{outcome.kind}" + (f"\n{outcome.detail}" if options.only is not None else ""))
+        print(
+            f"\nrun {number}: {case.recipe}\n{outcome.kind}"
+            + (f"\n{outcome.detail}" if options.only is not None else "")
+        )
     return 1 if found else 0
 
 

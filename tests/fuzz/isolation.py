@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Judge = Callable[[Path], str]
-"""Runs one input in a folder of its own and returns what came of it; raises :class:`Broken` for what must not be."""
+Verdict = tuple[str, str]
+"""What came of an input, and in which words."""
+Judge = Callable[[Path], Verdict]
+"""Runs one input in a folder of its own; raises :class:`Broken` for what must not be."""
 
 
 class Broken(AssertionError):
@@ -105,7 +107,7 @@ def _judged(judge: Judge, folder: Path) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            kind, detail, finding = judge(folder), "", False
+            (kind, detail), finding = judge(folder), False
         except Broken as error:
             kind, detail, finding = f"broken promise: {error}".splitlines()[0][:100], str(error), True
         except BaseException as error:  # noqa: BLE001 - the very thing that is looked for

@@ -12,10 +12,60 @@ from ai_edge_litert import schema_py_generated as schema
 
 Mutation = Callable[[Any, random.Random], None]
 
-_INTEGERS = (-(2**31), -65537, -1000, -128, -5, -2, -1, 0, 1, 2, 3, 4, 5, 7, 8, 127, 128, 255, 256, 65535, 2**24, 2**31 - 1)
+_INTEGERS = (
+    -(2**31),
+    -65537,
+    -1000,
+    -128,
+    -5,
+    -2,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    127,
+    128,
+    255,
+    256,
+    65535,
+    2**24,
+    2**31 - 1,
+)
 _SIZES = (-(2**31), -2, -1, 0, 1, 2, 3, 5, 6, 7, 13, 64, 1000, 65535, 65536, 2**20, 2**30, 2**31 - 1)
-_FLOATS = (0.0, -0.0, 1e-45, 1e-38, 1e-20, -1.0, 1.0, 0.5, 6.0, 1e10, 1e30, 3.4e38, float("inf"), -float("inf"), float("nan"))
-_NAMES = (b"", b"\xff\xfe", b"nul\0inside", b"image", b"scores", "ünï".encode(), b"\xed\xa0\x80", b"n" * 5000, b"../../x", b"\n\x1b[31m")
+_FLOATS = (
+    0.0,
+    -0.0,
+    1e-45,
+    1e-38,
+    1e-20,
+    -1.0,
+    1.0,
+    0.5,
+    6.0,
+    1e10,
+    1e30,
+    3.4e38,
+    float("inf"),
+    -float("inf"),
+    float("nan"),
+)
+_NAMES = (
+    b"",
+    b"\xff\xfe",
+    b"nul\0inside",
+    b"image",
+    b"scores",
+    "ünï".encode(),
+    b"\xed\xa0\x80",
+    b"n" * 5000,
+    b"../../x",
+    b"\n\x1b[31m",
+)
 _OPTIONS = [name for name, code in vars(schema.BuiltinOptions).items() if isinstance(code, int) and code]
 _OPTIONS_2 = [name for name, code in vars(schema.BuiltinOptions2).items() if isinstance(code, int) and code]
 _CODES = [code for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)]
@@ -80,7 +130,13 @@ def open_dimensions(model: Any, rng: random.Random) -> None:
 def dangle_index(model: Any, rng: random.Random) -> None:
     """Point an operand, a result, an input or an output of a graph at something else, or at nothing."""
     graph = _graph(model, rng)
-    holder, name = rng.choice((*[(_op(model, rng), name) for name in ("inputs", "inputs", "outputs", "intermediates")], (graph, "inputs"), (graph, "outputs")))
+    holder, name = rng.choice(
+        (
+            *[(_op(model, rng), name) for name in ("inputs", "inputs", "outputs", "intermediates")],
+            (graph, "inputs"),
+            (graph, "outputs"),
+        )
+    )
     indices = _listed(getattr(holder, name))
     count = len(graph.tensors)
     new = rng.choice((-2, -1, 0, count - 1, count, 2**31 - 1, -(2**31), *[rng.randrange(count) for _ in range(8)]))
@@ -165,7 +221,10 @@ def bend_grid(model: Any, rng: random.Random) -> None:
     if kind == 0:
         grid.scale = np.asarray([rng.choice(_FLOATS) for _ in scales or (0,)], np.float32)
     elif kind == 1:
-        grid.zeroPoint = np.asarray([rng.choice((-(2**63), -129, -128, -1, 0, 1, 127, 128, 255, 256, 2**31, 2**63 - 1)) for _ in zeros or (0,)], np.int64)
+        grid.zeroPoint = np.asarray(
+            [rng.choice((-(2**63), -129, -128, -1, 0, 1, 127, 128, 255, 256, 2**31, 2**63 - 1)) for _ in zeros or (0,)],
+            np.int64,
+        )
     elif kind == 2:
         grid.scale = np.asarray(scales[:-1] if rng.random() < 0.5 else [*scales, 0.5], np.float32)
     elif kind == 3:
@@ -189,7 +248,9 @@ def bend_type(model: Any, rng: random.Random) -> None:
 def bend_weights(model: Any, rng: random.Random) -> None:
     """Put values into a constant that numbers of its kind should not have."""
     graph = _graph(model, rng)
-    constants = [t for t in graph.tensors if 0 <= t.buffer < len(model.buffers) and model.buffers[t.buffer].data is not None]
+    constants = [
+        t for t in graph.tensors if 0 <= t.buffer < len(model.buffers) and model.buffers[t.buffer].data is not None
+    ]
     if not constants:
         return
     tensor = rng.choice(constants)
@@ -211,9 +272,14 @@ def bend_buffer(model: Any, rng: random.Random) -> None:
     buffer = rng.choice(model.buffers)
     kind = rng.randrange(4)
     if kind == 0:
-        buffer.offset, buffer.size = rng.choice((0, 1, 2, 8, 100, 2**31, 2**63, 2**64 - 1)), rng.choice((0, 1, 4, 64, 2**31, 2**64 - 1))
+        buffer.offset, buffer.size = (
+            rng.choice((0, 1, 2, 8, 100, 2**31, 2**63, 2**64 - 1)),
+            rng.choice((0, 1, 4, 64, 2**31, 2**64 - 1)),
+        )
     elif kind == 1 and buffer.data is not None:
-        buffer.data = np.asarray(buffer.data, np.uint8)[: rng.choice((0, 1, len(buffer.data) // 2, len(buffer.data) - 1))]
+        buffer.data = np.asarray(buffer.data, np.uint8)[
+            : rng.choice((0, 1, len(buffer.data) // 2, len(buffer.data) - 1))
+        ]
     elif kind == 2 and buffer.data is not None:
         buffer.data = np.tile(np.asarray(buffer.data, np.uint8), rng.choice((2, 3)))
     else:
@@ -237,9 +303,13 @@ def bend_graph(model: Any, rng: random.Random) -> None:
     elif kind == 2:
         graph.outputs = np.asarray([*_listed(graph.outputs), *_listed(graph.outputs)], np.int32)
     elif kind == 3:
-        graph.inputs = np.asarray([rng.randrange(len(graph.tensors)) for _ in range(rng.choice((0, 1, 1, 2)))], np.int32)
+        graph.inputs = np.asarray(
+            [rng.randrange(len(graph.tensors)) for _ in range(rng.choice((0, 1, 1, 2)))], np.int32
+        )
     elif kind == 4:
-        graph.outputs = np.asarray([rng.randrange(len(graph.tensors)) for _ in range(rng.choice((0, 1, 1, 2)))], np.int32)
+        graph.outputs = np.asarray(
+            [rng.randrange(len(graph.tensors)) for _ in range(rng.choice((0, 1, 1, 2)))], np.int32
+        )
     elif kind == 5:
         rng.shuffle(model.subgraphs)
     else:
@@ -427,7 +497,14 @@ def liar(originals: Sequence[bytes], rng: random.Random) -> tuple[str, bytes]:
                 done.append(mutation.__name__)
             return "+".join(done), pack(model)
         # A lie that the schema's own types cannot tell, or that left nothing to lie about.
-        except (TypeError, ValueError, OverflowError, IndexError, AttributeError, flatbuffers.builder.BuilderNotFinishedError):
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            IndexError,
+            AttributeError,
+            flatbuffers.builder.BuilderNotFinishedError,
+        ):
             continue
 
 

@@ -63,7 +63,9 @@ def _with_numbers(code: str, options: tables.Options, shape: tuple[int, ...], *o
 def _chosen(comparison: str, options: tables.Options) -> Middle:
     def middle(builder: Builder, x: Tensor) -> Tensor:
         mask = builder.op(comparison, [x, builder.number(0.3)], x.shape, options, dtype=_BOOL)
-        return builder.op("SELECT_V2", [mask, x, builder.scaled(x, 0.1)], x.shape, tables.SelectV2Options(), dtype=FLOAT)
+        return builder.op(
+            "SELECT_V2", [mask, x, builder.scaled(x, 0.1)], x.shape, tables.SelectV2Options(), dtype=FLOAT
+        )
 
     return middle
 
@@ -263,9 +265,7 @@ def branching() -> Model:
     builder = Builder(graph, "if/")
     softmax = graph.ops.pop()
     mean = builder.reshape(builder.sum(softmax.input(0), (1,)), (1,))
-    condition = builder.op(
-        "GREATER", [mean, builder.number(0.0)], (1,), tables.GreaterOptions(), dtype=_BOOL
-    )
+    condition = builder.op("GREATER", [mean, builder.number(0.0)], (1,), tables.GreaterOptions(), dtype=_BOOL)
     result = builder.tensor("result", (1, 3))
     choice = schema.IfOptionsT()
     choice.thenSubgraphIndex, choice.elseSubgraphIndex = 1, 2
@@ -308,5 +308,3 @@ def models() -> dict[str, bytes]:
         "two outputs": write(two_outputs()),
     }
     return built
-
-

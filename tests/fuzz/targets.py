@@ -20,7 +20,7 @@ from edge.explainer import Explainer
 from tests.references.mutate import mutant
 
 from . import seeds
-from .isolation import Broken, Judge
+from .isolation import Broken, Judge, Verdict
 from .schema_mutations import liar
 
 NAME = "victim.tflite"
@@ -36,8 +36,8 @@ class Case:
     judge: Judge
 
 
-def hold_error(error: WhyLiteError, *names: str) -> str:
-    """Return an error's class; raises :class:`Broken` where it does not say the cause, the place and what to do."""
+def hold_error(error: WhyLiteError, *names: str) -> Verdict:
+    """Return an error's class and words; raises :class:`Broken` where it does not say the cause, the place and what to do."""
     kind = type(error).__name__
     if not error.cause.strip() or not error.hint.strip():
         raise Broken(f"{kind} without cause or hint: {error.cause!r}, {error.hint!r}") from error
@@ -45,10 +45,13 @@ def hold_error(error: WhyLiteError, *names: str) -> str:
         raise Broken(f"{kind} names none of {names}: {error.cause}") from error
     if len(error.cause) > 4000:
         raise Broken(f"{kind} says {len(error.cause)} characters") from error
-    return kind
+    for sign in ("cannot take", "cannot be compiled for it", "what was compiled as"):
+        if sign in error.cause:  # typed, and worth a look all the same
+            return f"{kind}: {sign}", error.cause
+    return kind, error.cause
 
 
-def hold_bundle(data: bytes) -> str:
+def hold_bundle(data: bytes) -> Verdict:
     """Return what kind of bundle it is; it must open, hold its checks, and explain with finite maps."""
     bundle = Bundle.from_bytes(data, "result.why")
     explainer = Explainer(bundle)
@@ -63,7 +66,7 @@ def hold_bundle(data: bytes) -> str:
             raise Broken(f"{method} gives a map that is not finite")
         if explanation.map.shape != manifest.head(method).map_shape:
             raise Broken(f"{method} gives a map of another shape than the manifest says")
-    return "bundle"
+    return "bundle", ""
 
 
 def model_case(rng: random.Random) -> tuple[str, bytes]:
@@ -78,12 +81,12 @@ def export_case(rng: random.Random) -> Case:
     methods = rng.choice(_METHODS)
     calibrated = rng.random() < 0.2
 
-    def judge(folder: Path) -> str:
+    def judge(folder: Path) -> Verdict:
         x = np.random.default_rng(1).normal(size=(5, 6, 6, 4)) if calibrated else None
         try:
             bundle = export.explain(data, methods=methods, name=NAME, calibration=x)
         except WhyLiteError as error:
-            return hold_error(error, NAME) if not calibrated else type(error).__name__
+            return hold_error(error, NAME, "calibration", "input", "labels")
         return hold_bundle(bundle.to_bytes())
 
     return Case(f"{recipe} by {'+'.join(methods)}", {NAME: data}, judge)
@@ -94,13 +97,13 @@ def cli_case(rng: random.Random) -> Case:
     recipe, data = model_case(rng)
     options = rng.choice(([], ["--json"], ["--method", "saliency"], ["-o", "other.why"], ["--numerics", "f32"]))
 
-    def judge(folder: Path) -> str:
+    def judge(folder: Path) -> Verdict:
         return hold_command(folder, {NAME: data}, [NAME, *options])
 
     return Case(f"{recipe} with {' '.join(options) or 'no options'}", {NAME: data}, judge)
 
 
-def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) -> str:
+def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) -> Verdict:
     """Run ``whylite export`` in ``folder``; hold its exit code to what it says and to what it leaves behind."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -118,7 +121,8 @@ def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) ->
             raise Broken(f"other files than the bundle changed: {sorted(after)}")
         if "--json" in arguments:
             json.loads(out.getvalue())
-        return f"exit 0, {hold_bundle(bundle)}"
+        hold_bundle(bundle)
+        return "exit 0", ""
     if code not in (1, 2):
         raise Broken(f"exit code {code}")
     if after != before:
@@ -127,7 +131,7 @@ def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) ->
         raise Broken(f"exit code {code} and says {err.getvalue()!r}, {out.getvalue()!r}")
     if code == 1 and "does not hold" not in said[0]:
         raise Broken(f"exit code 1 for {said[0]}")
-    return f"exit {code}"
+    return f"exit {code}", said[0]
 
 
 TARGETS: dict[str, Callable[[random.Random], Case]] = {"export": export_case, "cli": cli_case}
