@@ -33,7 +33,11 @@ def has_known_options(op: Op) -> bool:
 
 def stays_real(op: Op) -> bool:
     """Has integers for a result, through which there is no gradient."""
-    return all(t.dtype.kind in "fb" or (t.is_quantized and t.dtype.itemsize <= 2) for t in op.outputs)
+    return all(t.dtype.kind == "b" or _is_real(t) for t in op.outputs)
+
+
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.dtype.kind == "f" or (tensor.is_quantized and tensor.dtype.itemsize <= 2)
 
 
 Constraint = Callable[[Op], bool]
@@ -58,6 +62,8 @@ def takes_real(op: Op, moving: Container[Tensor]) -> bool:
 
 def check(graph: Graph, head: Head, targets: list[Tensor]) -> None:
     """Raise :class:`UnsupportedModelError` for the first op between ``targets`` and the logits that bars the way."""
+    if not _is_real(head.scores):
+        raise UnsupportedModelError(f"output {head.scores!r} holds no real numbers", "choose another with --output")
     for target in targets:
         for op, why in barring(graph, head, target):
             raise UnsupportedModelError(

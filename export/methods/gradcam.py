@@ -11,7 +11,7 @@ from ..heads import Head
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Graph, Tensor
-from ..tflite.ops import Builder, elements, prune, skip_flattening
+from ..tflite.ops import Builder, prune, skip_flattening
 from ..tflite.options import Activation
 from ..vjp import backward
 from .base import Compiled, Entry, Method, Role, Source, class_input

@@ -1,8 +1,8 @@
 """Runs models from standard input once, on zeros, and prints what came of it as JSON: a program, not to be imported.
 
-A line of JSON comes first: ``[size, [signature, ...]]``. The next ``size`` bytes are a graph as it is written back, whose
-shapes are told; the rest is the file it came from, entered by its primary graph and by each signature. A process of its
-own because kernels stop the whole program where a file's numbers contradict what they count on.
+A line of JSON comes first: ``[size, [signature, ...]]``. The next ``size`` bytes are a graph as it is written back,
+whose shapes are told; the rest is the file it came from, entered by its primary graph and by each signature. A process
+of its own because kernels stop the whole program where a file's numbers contradict what they count on.
 """
 
 from __future__ import annotations

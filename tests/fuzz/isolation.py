@@ -1,4 +1,4 @@
-"""One input, one process: whatever it does to the process is seen, belongs to it, and costs no more than was allowed."""
+"""One input, one process: whatever it does to the process is seen, is its own doing, and costs what was allowed."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from .isolation import Broken, Judge, Verdict
 from .schema_mutations import liar
 
 NAME = "victim.tflite"
+_PROGRESS = re.compile(r" *\d+\.\d s  ")
 _METHODS = (["gradcam"], ["saliency"], ["integrated_gradients"], ["gradcam", "integrated_gradients", "saliency"])
 
 
@@ -37,7 +39,7 @@ class Case:
 
 
 def hold_error(error: WhyLiteError, *names: str) -> Verdict:
-    """Return an error's class and words; raises :class:`Broken` where it does not say the cause, the place and what to do."""
+    """Return an error's class and words; raises :class:`Broken` where it lacks the cause, the place or the hint."""
     kind = type(error).__name__
     if not error.cause.strip() or not error.hint.strip():
         raise Broken(f"{kind} without cause or hint: {error.cause!r}, {error.hint!r}") from error
@@ -114,7 +116,7 @@ def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) ->
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = whylite.main(["export", *arguments])
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".stderr"}
-    said = [line for line in err.getvalue().splitlines() if not line.endswith(" ...")]
+    said = [line for line in err.getvalue().splitlines() if not _PROGRESS.match(line)]
     if code == 0:
         bundle = after[target.name]
         if after | {target.name: b""} != before | {target.name: b""}:
