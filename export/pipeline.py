@@ -21,9 +21,9 @@ from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
 from .numerics import Numerics, store_float
 from .pack import Label, pack
 from .shipped import Shipped
-from .tflite.admission import check_shapes, check_weights, try_out
+from .tflite.admission import Shapes, check_shapes, check_weights, try_out
 from .tflite.fold import fold
-from .tflite.graph import Graph, Tensor
+from .tflite.graph import Graph, Model, Tensor
 
 Progress = Callable[[str], None]
 
@@ -78,17 +78,13 @@ def explain(
     wanted = _methods(methods, layer, batch)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
-        others = source.graphs[1:] if entered is source.graphs[0] else []
-        entrances = [entrance.key for entrance in source.signatures if entrance.graph is entered]
-        shapes = try_out(entered, others, file_name, original, entrances)
+        shapes = _tried_out(entered, source, original, file_name)
         graph = entered if shapes is None else fold(entered)
         check_shapes(graph, shapes or {}, file_name)
         check_weights(graph, file_name)
         head = heads.find(graph, output)
         targets_of = {method.name: method.target(graph, head) for method in wanted}
-        support.check(graph, head, list(targets_of.values()))
-        if shapes is None:
-            raise support.unknown(graph)
+        support.check(graph, head, list(targets_of.values()), runs=shapes is not None)
         wanted = _fitted(wanted, Source(graph, head, store_float), batch)
         legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
     x, real_data = _inputs(calibration, graph, head)
@@ -150,6 +146,12 @@ def _read(model: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
         return Path(model).read_bytes(), Path(model).name
     except OSError as error:
         raise ModelFileError(f"cannot read {model}: {error.strerror}", "give the path of a .tflite file") from error
+
+
+def _tried_out(entered: Graph, source: Model, original: bytes, file_name: str) -> Shapes | None:
+    others = source.graphs[1:] if entered is source.graphs[0] else []
+    entrances = [entrance.key for entrance in source.signatures if entrance.graph is entered]
+    return try_out(entered, others, file_name, original, entrances)
 
 
 def _choose(table: Mapping[str, targets.Target], key: str, what: str) -> targets.Target:

@@ -60,8 +60,11 @@ def takes_real(op: Op, moving: Container[Tensor]) -> bool:
     return all(t is None or t not in moving or t.dtype.kind == "b" or _is_real(t) for t in op.inputs)
 
 
-def check(graph: Graph, head: Head, targets: list[Tensor]) -> None:
-    """Raise :class:`UnsupportedModelError` for the first op between ``targets`` and the logits that bars the way."""
+def check(graph: Graph, head: Head, targets: list[Tensor], *, runs: bool = True) -> None:
+    """Raise :class:`UnsupportedModelError` for the first op between ``targets`` and the logits that bars the way.
+
+    ``runs`` says whether an interpreter here runs the graph, or knows not all of its ops.
+    """
     if not _is_real(head.scores):
         raise UnsupportedModelError(f"output {head.scores!r} holds no real numbers", "choose another with --output")
     for target in targets:
@@ -71,6 +74,12 @@ def check(graph: Graph, head: Head, targets: list[Tensor]) -> None:
                 f"  at tensor {op.output!r}; its result reaches output {head.scores.name!r} from {target.name!r}",
                 NO_WAY_HINT,
             )
+    if not runs:
+        op = next(op for op in graph.ops if not is_builtin(op))
+        raise UnsupportedModelError(
+            f"op {graph.ops.index(op)} {op.custom_code or op.code} is known to no interpreter here",
+            "explanations are checked on the whole model: convert it without the op",
+        )
 
 
 def first_reachable(graph: Graph, head: Head) -> Tensor:
@@ -120,18 +129,5 @@ def _described(graph: Graph, op: Op, why: str) -> str:
     return f"op {graph.ops.index(op)} {what} {why}"
 
 
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.dtype.kind == "f" or (tensor.is_quantized and tensor.dtype.itemsize <= 2)
-
-
 def _can_be_explained(tensor: Tensor) -> bool:
     return _is_real(tensor) and len(tensor.shape) > 1 and tensor.shape[0] == 1
-
-
-def unknown(graph: Graph) -> UnsupportedModelError:
-    """Return the error for a graph that holds, off the way of the gradient, an op that no interpreter here runs."""
-    op = next(op for op in graph.ops if not is_builtin(op))
-    return UnsupportedModelError(
-        f"op {graph.ops.index(op)} {op.custom_code or op.code} is known to no interpreter here",
-        "explanations are checked on the whole model: convert it without the op",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -95,6 +96,7 @@ def _child(judge: Judge, folder: Path, writer: int, memory: int) -> None:
         os.setpgid(0, 0)  # so that a hang is ended together with the processes it has started
         with (folder / ".stderr").open("wb") as file:
             os.dup2(file.fileno(), 2)
+        faulthandler.enable(2)  # where Python was when a kernel dies
         resource.setrlimit(resource.RLIMIT_AS, (memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.write(writer, json.dumps(_judged(judge, folder)).encode())
