@@ -14,6 +14,7 @@ from .numerics import Numerics
 from .shipped import Runtime, Shipped
 from .tflite.fold import fold, unfold
 from .tflite.graph import Graph, Model, Signature
+from .tflite.order import pick_class_first
 from .tflite.writer import require_runtime
 
 MARK = "whylite"
@@ -58,6 +59,7 @@ def compile_methods(
     for entry in entries:
         if entry.role in _GRADIENTS:
             numerics.finish(entry.graph)
+            pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)
     return Shipped(original, file, source, compiled, predict, Runtime(file), front)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnsupportedModelError
 from ..tflite.graph import Quantization, Tensor
-from ..tflite.ops import FLOAT, Builder
+from ..tflite.ops import FLOAT, INT8, Builder
 
 Arrange = Callable[[NDArray[Any]], NDArray[Any]]
 """Moves entries about (transposes, flips, splits into phases) and fills gaps with 0; never computes with them."""
@@ -82,9 +82,10 @@ def store_quantized(builder: Builder, weights: Weights, arrange: Arrange, channe
     if grid is None or stored.dtype.itemsize > 1 or (grid.per_channel and any(grid.zero_point)):
         return store_float(builder, weights, arrange, channel_axis, factor)
     zero = grid.zero_point[0] if grid.zero_point else 0
-    arranged = (arrange(stored.astype(np.int32) - zero) + zero).astype(stored.dtype)
+    signed = zero - 128 if stored.dtype == np.uint8 else zero
+    arranged = (arrange(stored.astype(np.int32) - zero) + signed).astype(np.int8)
     scale = np.asarray(grid.scale, np.float32) * np.float32(factor)
     if grid.per_channel:
         scale = np.tile(scale, arranged.shape[channel_axis] // len(scale))
-    moved = Quantization(tuple(scale.tolist()), (zero,) * len(scale), channel_axis if grid.per_channel else 0)
-    return builder.dequantize(builder.constant(arranged, stored.dtype, moved))
+    moved = Quantization(tuple(scale.tolist()), (signed,) * len(scale), channel_axis if grid.per_channel else 0)
+    return builder.dequantize(builder.constant(arranged, INT8, moved))
