@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export import heads, tflite
+from export import calibration, heads, tflite
 from export.errors import UnsupportedModelError
 from export.methods import GradCAM, IntegratedGradients, Method, Saliency, Source
-from export.numerics import NUMERICS, Numerics
+from export.numerics import NUMERICS, Calibration, Numerics
 
 from .timing import Ratio, Setting, ratios
 
@@ -120,7 +120,7 @@ def watch_model() -> bytes:
 def candidates(file: bytes) -> Iterator[Candidate]:
     """Yield what WhyLite compiles for a model, one file each; an op without a rule leaves a method out."""
     quantised = any(tensor.is_quantized for tensor in tflite.read(file).graphs[0].tensors)
-    numerics = [NUMERICS[name] for name in (("deq", "hybrid", "mixed") if quantised else ("f32",))]
+    numerics = [NUMERICS[name] for name in (("deq", "hybrid", "mixed", "int8") if quantised else ("f32",))]
     exact = numerics[0]
     yield from _compiled(file, GradCAM(), exact, {"gradcam": GRADCAM, "gradcam_class": "gradcam, any class"})
     for kind in numerics:
@@ -136,14 +136,18 @@ def _compiled(
     model = tflite.read(file)
     graph = model.graphs[0]
     try:
-        entries = method.build(Source(graph, heads.find(graph), numerics.store, numerics.integer_forward)).entries
+        head = heads.find(graph)
+        source = Source(graph, head, numerics.store, numerics.integer_forward, numerics.integer_backward)
+        entries = method.build(source).entries
     except UnsupportedModelError as error:
         print(f"{method.name}: {error.cause.splitlines()[0]}")
         return
     for entry in entries:
         if entry.key in names:
             if not isinstance(method, GradCAM):
-                numerics.finish(entry.graph)
+                x = calibration.synthetic(graph, head, 4)
+                seen = Calibration([{"x": one[None]} for one in x], np.zeros(x.shape[1:], np.float32), head.classes)
+                numerics.finish(entry.graph, entry.inputs, entry.outputs, seen)
             alone = tflite.write(tflite.Model([entry.graph], origin=model.origin))
             yield Candidate(names[entry.key], numerics.name, alone, steps)
 

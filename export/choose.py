@@ -27,6 +27,7 @@ TAIL_BOUND = 0.7
 
 _SAMPLES, _FIDELITY_SECONDS = 16, 4.0
 _ROUNDS, _COST_SECONDS = 15, 4.0
+_NOISE = 1.03  # of two cost ratios measured side by side
 
 
 def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: Array) -> tuple[Candidate, ...]:
@@ -73,13 +74,31 @@ def is_faithful(row: Candidate) -> bool:
 
 
 def ranking(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candidate]) -> list[int]:
-    """Return the candidates all of whose methods are faithful, cheapest first; exact ones always are."""
-    costs = {}
+    """Return the candidates all of whose methods are faithful, cheapest first; exact ones always are.
+
+    Where several cost as little as the cheapest but for noise, the most faithful of them comes first.
+    """
+    costs, fidelities = {}, {}
     for index, (numerics, _) in enumerate(candidates):
         own = [row for row in rows if row.numerics == numerics.name]
         if numerics.exact or all(is_faithful(row) for row in own):
             costs[index] = sum(row.cost_ratio for row in own)
-    return sorted(costs, key=lambda index: costs[index])
+            fidelities[index] = min((row.fidelity for row in own), default=1.0)
+    ranked = sorted(costs, key=lambda index: costs[index])
+    level = [index for index in ranked if costs[index] <= costs[ranked[0]] * _NOISE]
+    best = max(level, key=lambda index: fidelities[index])
+    return [best, *(index for index in ranked if index != best)]
+
+
+def refusal(candidate: Shipped, x: Array, baseline: Array) -> str | None:
+    """Return why an interpreter will not run a candidate's gradients, None where it does."""
+    for name, method in candidate.compiled.items():
+        if method.entry(Role.GRADIENT, Role.STEPS) is not None:
+            try:
+                _explain(candidate, name, baseline)(x[0])
+            except (RuntimeError, ValueError) as error:
+                return f"{candidate.runtime.info.name} does not run it: {str(error).strip().splitlines()[-1]}"
+    return None
 
 
 def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[Check]:
@@ -96,6 +115,26 @@ def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[
         for row in rows
         if row.numerics == numerics.name and not numerics.exact
     ]
+
+
+def notes(numerics: Numerics, rows: Sequence[Candidate]) -> list[str]:
+    """Return what an integer forward pass costs the maps, where it ships: small activations round to 0 and mute theirs.
+
+    Integer gradients on top of it are told apart from it where float gradients along the same pass were measured too.
+    """
+    if not numerics.integer_forward:
+        return []
+    forward_only = {row.method: row for row in rows if row.numerics == "mixed"}
+    found = []
+    for row in rows:
+        if row.numerics == numerics.name:
+            forward = forward_only.get(row.method, row)
+            found.append(
+                f"{row.method}: the integer forward pass rounds small activations to 0, where no gradient passes: "
+                f"rank correlation with exact arithmetic {forward.fidelity:.3f}"
+                + ("" if forward is row else f", with integer gradients {row.fidelity:.3f}")
+            )
+    return found
 
 
 def _explain(shipped: Shipped, name: str, baseline: Array, steps: int | None = None) -> Explain:

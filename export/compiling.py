@@ -10,7 +10,7 @@ from . import heads, tflite
 from .errors import UNFORESEEN, unforeseen
 from .heads import Head
 from .methods import Compiled, Entry, Method, Role, Source
-from .numerics import Numerics
+from .numerics import Calibration, Numerics
 from .shipped import Runtime, Shipped
 from .tflite.fold import fold, unfold
 from .tflite.graph import Graph, Model, Signature
@@ -31,15 +31,19 @@ def compile_methods(
     original: bytes,
     methods: Sequence[Method],
     numerics: Numerics,
+    calibration: Calibration | None = None,
     output: str | None = None,
     signature: str | None = None,
 ) -> Shipped:
-    """Return the model with an explanation per method attached, in an interpreter."""
+    """Return the model with an explanation per method attached, in an interpreter.
+
+    ``calibration`` decides the grids that integer gradients are stored on; other numerics need none.
+    """
     model = tflite.read(original)
     entered = heads.graph_of(model, signature)
     graph = fold(entered)
     head = heads.find(graph, output)
-    source = Source(graph, head, numerics.store, numerics.integer_forward)
+    source = Source(graph, head, numerics.store, numerics.integer_forward, numerics.integer_backward)
     taken = {signature.key for signature in model.signatures}
 
     def settled(entry: Entry) -> Entry:
@@ -58,7 +62,7 @@ def compile_methods(
         entries.append(front)
     for entry in entries:
         if entry.role in _GRADIENTS:
-            numerics.finish(entry.graph)
+            numerics.finish(entry.graph, entry.inputs, entry.outputs, calibration)
             pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)

@@ -42,7 +42,7 @@ class Label:
     """What the caller says of the model: its name, classes, target, and where integration starts.
 
     ``real_data`` says whether the inputs it was checked on came from the caller, ``limits`` what an input of ids may
-    hold.
+    hold, ``notes`` what else there is to say of how it was compiled.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Label:
     baseline: str
     real_data: bool
     limits: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def pack(
@@ -82,7 +83,7 @@ def pack(
         runtime=f"{shipped.runtime.info.name} {shipped.runtime.info.version}",
         checks=tuple(checks),
         candidates=candidates,
-        notes=_notes(shipped, label.real_data, heads, checks),
+        notes=(*_notes(shipped, label.real_data, heads, checks), *label.notes),
         created_by=f"whylite {metadata.version('whylite')}",
     )
     members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from . import choose, fitting, heads, support, targets, tflite, trust
 from .compiling import MARK, compile_methods
 from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
 from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
-from .numerics import Numerics, store_float
+from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
 from .shipped import Shipped
 from .tflite.admission import Shapes, check_shapes, check_weights, try_out
@@ -31,6 +32,7 @@ MOST_STEPS = 64
 """The most steps of Integrated Gradients that a call may have: the longest schedule's."""
 
 _SYNTHETIC_SAMPLES = 16
+_CALIBRATION_SAMPLES = 16  # of integer gradients
 
 
 def explain(
@@ -93,27 +95,28 @@ def explain(
 
     with _about(file_name):
 
-        def compiled(kind: Numerics, steps: int | None = None) -> Shipped:
+        def compiled(kind: Numerics, steps: int | None = None, seen: Calibration | None = None) -> Shipped:
             using = wanted if steps is None else _at(wanted, steps)
-            return compile_methods(original, using, kind, output, signature)
+            return compile_methods(original, using, kind, seen, output, signature)
 
-        candidates = []
-        for kind in legal:
-            progress(f"deriving gradients, numerics {kind.name}")
-            candidates.append((kind, compiled(kind)))
-
-        start = given if given is not None else _mean(candidates[0][1], x)
-        if len(candidates) > 1:
-            progress(f"comparing numerics {', '.join(kind.name for kind in legal)}")
+        progress(f"deriving gradients, numerics {legal[0].name}")
+        exact = compiled(legal[0])
+        start = given if given is not None else _mean(exact, x)
+        seen = Calibration([exact.entered(sample) for sample in x[:_CALIBRATION_SAMPLES]], start, head.classes)
+        compile_at = partial(compiled, seen=seen)
+        others, notes = _others(legal[1:], compile_at, x, start, progress, must=numerics != "auto")
+        candidates = [(legal[0], exact), *others]
+        progress(f"measuring numerics {', '.join(kind.name for kind, _ in candidates)}")
         rows = choose.measure(candidates, x, start)
-        ranking = choose.ranking(candidates, rows) if numerics == "auto" else [len(candidates) - 1]
-        ranked = [candidates[index] for index in ranking]
-        fitted = fitting.fit(ranked, compiled, x, start, batch=batch, limit=memory, progress=progress)
-        chosen, shipped, exact = fitted.numerics, fitted.shipped, candidates[0][1]
+        ranked = (
+            [candidates[index] for index in choose.ranking(candidates, rows)] if numerics == "auto" else candidates[-1:]
+        )
+        fitted = fitting.fit(ranked, compile_at, x, start, batch=batch, limit=memory, progress=progress)
+        chosen, shipped = fitted.numerics, fitted.shipped
         if all(shipped is not candidate for _, candidate in candidates):  # it was compiled again, for another batch
             rows = choose.with_fidelity_of(shipped, chosen, exact, rows, x, start)
             exact = shipped if chosen is candidates[0][0] else exact
-        del candidates, ranked  # each holds an interpreter
+        del candidates, others, ranked  # each holds an interpreter
 
         progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
         checks = [*trust.run(shipped, exact, x), *choose.checks(chosen, rows, len(x))]
@@ -122,7 +125,8 @@ def explain(
         progress("measuring schedules and cost")
         origin = baseline if isinstance(baseline, str) else "given"
         limits = calibrations.legal_ids(graph, head)
-        label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits)
+        said = (*notes, *choose.notes(chosen, rows))
+        label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits, said)
         return pack(fitted, label, checks, rows, x, start)
 
 
@@ -193,6 +197,33 @@ def _mean(shipped: Shipped, x: NDArray[np.float32]) -> NDArray[np.float32]:
     for sample in x:
         total += shipped.entered(sample)["x"][0]
     return np.asarray(total / len(x), np.float32)
+
+
+def _others(
+    legal: Sequence[Numerics],
+    compiled: Callable[[Numerics], Shipped],
+    x: NDArray[np.float32],
+    baseline: NDArray[np.float32],
+    progress: Progress,
+    *,
+    must: bool,
+) -> tuple[list[tuple[Numerics, Shipped]], list[str]]:
+    """Return what was compiled in numerics that are not exact, and what is to be said of those left out.
+
+    A runtime that does not run one of them leaves it out, or raises :class:`UnsupportedModelError` where it ``must``.
+    """
+    candidates, notes = [], []
+    for kind in legal:
+        progress(f"deriving gradients, numerics {kind.name}")
+        candidate = compiled(kind)
+        refusal = choose.refusal(candidate, x, baseline)
+        if refusal is None:
+            candidates.append((kind, candidate))
+        elif must:
+            raise UnsupportedModelError(f"numerics {kind.name} cannot be used: {refusal}", "choose auto, or other ones")
+        else:
+            notes.append(f"numerics {kind.name} left out: {refusal}")
+    return candidates, notes
 
 
 def _labels(labels: Sequence[str] | None, classes: int, attached: Mapping[str, bytes]) -> tuple[str, ...]:

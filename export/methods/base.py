@@ -21,13 +21,15 @@ from ..tflite.ops import INT32, Builder, prune
 class Source:
     """The model to explain: its graph, its head, and how constants of the gradient are stored.
 
-    ``integer_forward`` says that gradients are taken along the model's own integer forward pass, not its float twin's.
+    ``integer_forward`` says that gradients are taken along the model's own integer forward pass, not its float twin's,
+    ``integer_backward`` that they will be stored as integers too.
     """
 
     graph: Graph
     head: Head
     store: Store
     integer_forward: bool = False
+    integer_backward: bool = False
 
     @cached_property
     def start(self) -> Tensor:

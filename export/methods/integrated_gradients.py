@@ -72,10 +72,12 @@ class IntegratedGradients(Method):
             points[tensor], given[tensor] = _interpolate(builder, prefix[tensor], alphas, activation)
         logits = forward(source, builder, twin, split.rest, given, steps)
         # Back to the frontier for every step, then once through the affine part with the sum over steps.
-        seed = OneHot(index, logits.shape, weights)
+        # Integers keep their range for the gradients: there the weights come last.
+        last = weights if source.integer_backward else None
+        seed = OneHot(index, logits.shape, None if last else weights)
         gradients = backward(builder.graph, {logits: seed}, list(points.values()), emit)
         sums = {
-            prefix[tensor]: _sum_of_steps(emit, emit.dense(gradient))
+            prefix[tensor]: _sum_of_steps(emit, emit.dense(gradient), steps, last)
             for tensor, gradient in zip(points, gradients, strict=True)
         }
         (value,) = backward(builder.graph, sums, [ends], emit)
@@ -158,6 +160,9 @@ def _interpolate(builder: Builder, ends: Tensor, alphas: Tensor, activation: Act
     return offset, builder.add(offset, start, activation)
 
 
-def _sum_of_steps(emit: Emitter, gradient: Gradient) -> Gradient:
-    """Return the sum over the batch, which the steps' weights have gone into already."""
-    return Gradient(emit.builder.sum(gradient.tensor, [0]), gradient.factor)
+def _sum_of_steps(emit: Emitter, gradient: Gradient, steps: int, weights: Tensor | None) -> Gradient:
+    """Return the sum over the batch, weighted where the weights have not gone into it already."""
+    tensor, rank = gradient.tensor, len(gradient.tensor.shape)
+    if weights is not None:
+        tensor = emit.builder.mul(tensor, emit.builder.reshape(weights, (steps, *(1,) * (rank - 1))))
+    return Gradient(emit.builder.sum(tensor, [0]), gradient.factor)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import UnsupportedModelError
 from ..tflite.graph import Quantization, Tensor
 from ..tflite.ops import FLOAT, INT8, INT32, Builder, elements, starts_at_zero
-from ..tflite.options import Activation, OneHotOptions
+from ..tflite.options import Activation, MulOptions, OneHotOptions, SubOptions
 from .gradient import Contribution, Deferred, Gradient, OneHot, Value
 from .weights import Store, Weights
 
@@ -285,12 +285,8 @@ class Emitter:
 
     def _build_mask(self, activation: Tensor, floor: float, ceiling: float | None) -> Gradient:
         builder = self.builder
-        quantization = activation.quantization
-        if floor == 0 and ceiling is None and activation.dtype == np.int8 and quantization is not None:
-            # Requantising at 1/128 of the scale saturates every positive value at 127: a mask in one op.
-            step = float(np.float32(quantization.scale[0] / 128))
-            mask = builder.dequantize(builder.quantize(activation, Quantization((step,), (0,)), INT8))
-            return Gradient(mask if _never_negative(activation, builder) else builder.relu(mask), 127 * step)
+        if floor == 0 and activation.dtype == np.int8 and activation.is_quantized:
+            return self._integer_mask(activation, ceiling)
         real = self.real(activation)
         above = builder.sub(real, builder.constant(np.full(1, floor))) if floor else real
         if ceiling is not None:
@@ -298,6 +294,23 @@ class Emitter:
             above = builder.minimum(above, builder.sub(top, real))
         tiny = builder.minimum(above, builder.constant(np.full(1, _TINY)))
         return Gradient(tiny if floor == 0 and _never_negative(activation, builder) else builder.relu(tiny), _TINY)
+
+    def _integer_mask(self, activation: Tensor, ceiling: float | None) -> Gradient:
+        """Return the mask of an int8 activation: one op for each end, at 1/128 of its scale, where all saturates."""
+        builder, grid = self.builder, activation.quantization
+        assert grid is not None
+        step = float(np.float32(grid.scale[0] / 128))
+        mask = builder.quantize(activation, Quantization((step,), (0,)), INT8)
+        never_negative = _never_negative(activation, builder)
+        if ceiling is None:
+            real = builder.dequantize(mask)
+            return Gradient(real if never_negative else builder.relu(real), 127 * step)
+        top = builder.constant([_largest_stored(activation, grid, ceiling)], INT8, grid)
+        shape, saturating = activation.shape, Quantization((step,), (0,))
+        below = builder.op("SUB", [top, activation], shape, SubOptions(), dtype=INT8, quantization=saturating)
+        product = Quantization((float(np.float32(127 * step**2)),), (0,))
+        real = builder.dequantize(builder.op("MUL", [mask, below], shape, MulOptions(), quantization=product))
+        return Gradient(real if never_negative else builder.relu(real), 127 * product.scale[0])
 
 
 def _never_negative(activation: Tensor, builder: Builder) -> bool:
@@ -312,12 +325,17 @@ def _never_negative(activation: Tensor, builder: Builder) -> bool:
 
 def _stored_ceiling(activation: Tensor, ceiling: float) -> np.float32:
     """Return the largest value a clipped activation can take: the ceiling itself, or its nearest stored value."""
-    quantization = activation.quantization
-    if not activation.is_quantized or quantization is None:
+    grid = activation.quantization
+    if not activation.is_quantized or grid is None:
         return np.float32(ceiling)
-    scale, zero = np.float32(quantization.scale[0]), quantization.zero_point[0]
-    steps = min(round(ceiling / float(scale)), int(np.iinfo(activation.dtype).max) - zero)
-    return np.float32(scale * np.float32(steps))
+    return np.float32(grid.scale[0]) * np.float32(_largest_stored(activation, grid, ceiling) - grid.zero_point[0])
+
+
+def _largest_stored(activation: Tensor, grid: Quantization, ceiling: float) -> int:
+    """Return the integer that the largest value of a clipped activation is stored as."""
+    return min(
+        round(ceiling / float(np.float32(grid.scale[0]))) + grid.zero_point[0], int(np.iinfo(activation.dtype).max)
+    )
 
 
 def _reshape_broadcast(stored: Sequence[int], source: Sequence[int], target: Sequence[int]) -> tuple[int, ...] | None:

@@ -18,7 +18,7 @@ from ..tflite.ops import FLOAT, INT8, Builder, elements, prune
 _FEWEST_WEIGHTS = 2304
 _HYBRID_VERSION = 5  # of CONV_2D: float32 input, int8 weights with a scale per output channel
 # Channels whose weights are all but zero get a scale no smaller than this part of the largest.
-_SMALLEST_SCALE = 1e-5
+SMALLEST_SCALE = 1e-5
 
 
 def use_hybrid_convolutions(graph: Graph) -> None:
@@ -56,7 +56,7 @@ def _per_output_channel(weights: Tensor) -> tuple[NDArray[np.int8], np.dtype[np.
         return data, INT8, grid
     real = weights.real()
     largest = np.abs(real).max(axis=(1, 2, 3))
-    smallest = max(float(largest.max()) * _SMALLEST_SCALE, float(np.finfo(np.float32).tiny))
+    smallest = max(float(largest.max()) * SMALLEST_SCALE, float(np.finfo(np.float32).tiny))
     scale = np.maximum(largest, smallest) / 127
     stored = np.clip(np.rint(real / scale[:, None, None, None]), -127, 127).astype(np.int8)
     return stored, INT8, Quantization(tuple(scale.astype(np.float32).tolist()), (0,) * len(scale), 0)

@@ -20,7 +20,7 @@ class Target:
     float: tuple[str, ...]
 
     def candidates(self, wanted: str, *, quantized: bool) -> list[Numerics]:
-        """Return the numerics to consider: all that are legal for "auto", else the one asked for behind an exact one.
+        """Return the numerics to consider: all legal ones for "auto", else the one asked for and what to judge it by.
 
         Raises :class:`UnsupportedModelError` where ``wanted`` is not legal here.
         """
@@ -31,13 +31,20 @@ class Target:
                 f"on target {self.name!r}",
                 f"choose auto or one of: {', '.join(legal)}",
             )
-        names = legal if wanted == "auto" else (wanted,) if NUMERICS[wanted].exact else (legal[0], wanted)
+        if wanted == "auto":
+            names = legal
+        elif NUMERICS[wanted].exact:
+            names = (wanted,)
+        else:
+            # Beside integer gradients also float ones along the same pass, to tell what loses the map.
+            beside = ("mixed",) if NUMERICS[wanted].integer_backward else ()
+            names = (legal[0], *beside, wanted)
         chosen = [NUMERICS[name] for name in names]
         # Several exact candidates differ in size only; "auto" keeps the first.
         return [numerics for index, numerics in enumerate(chosen) if index == 0 or not numerics.exact]
 
 
-PI = Target("pi", quantized=("deq", "f32", "hybrid", "mixed"), float=("f32",))
+PI = Target("pi", quantized=("deq", "f32", "hybrid", "mixed", "int8"), float=("f32",))
 """Linux on Cortex-A with LiteRT or tflite-runtime and XNNPACK: float arithmetic is fast, so faithful numerics win."""
 
 TARGETS = {target.name: target for target in (PI,)}

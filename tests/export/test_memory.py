@@ -81,7 +81,7 @@ def test_what_cannot_fit_is_refused_with_the_least_that_can(model, by_batch, tmp
 
 def test_other_numerics_are_tried_where_the_cheapest_do_not_fit(monkeypatch):
     """Peaks are made up: numerics whose weights are unpacked take more."""
-    made_up = {"deq": 3000, "hybrid": 2000, "mixed": 1000}
+    made_up = {"deq": 3000, "hybrid": 2000, "mixed": 1000, "int8": 1000}
     named = {}
     compile_methods = export.pipeline.compile_methods
 
@@ -94,7 +94,7 @@ def test_other_numerics_are_tried_where_the_cheapest_do_not_fit(monkeypatch):
     monkeypatch.setattr(memory, "measured", lambda shipped: {"saliency": made_up[named[id(shipped)]]})
     monkeypatch.setattr("export.choose.is_faithful", lambda row: True)
     model = small_models.quantized_classifier()
-    for limit, fitting in ((1500, {"mixed"}), (2500, {"mixed", "hybrid"})):
+    for limit, fitting in ((1500, {"mixed", "int8"}), (2500, {"mixed", "int8", "hybrid"})):
         bundle = export.explain(model, methods="saliency", memory=limit)
         assert bundle.manifest.numerics in fitting
         assert peak(bundle, "saliency") <= limit

@@ -8,9 +8,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks.partitions import DELEGATE, executed
+from export import calibration, heads
 from export.compiling import compile_methods
 from export.methods import GradCAM, IntegratedGradients, Saliency
-from export.numerics import NUMERICS
+from export.numerics import NUMERICS, Calibration
 from export.tflite import Graph, Model, Signature, read, write
 from export.tflite.graph import Quantization
 from export.tflite.ops import FLOAT, Builder
@@ -30,7 +31,11 @@ def run_by(file: bytes):
 
 def parts(file: bytes, method, numerics: str):
     """What is executed of each entry of a method that gives a map, by key."""
-    compiled = compile_methods(file, [method], NUMERICS[numerics]).compiled[method.name]
+    graph = read(file).graphs[0]
+    head = heads.find(graph)
+    x = calibration.synthetic(graph, head, 2)
+    seen = Calibration([{"x": sample[None]} for sample in x], np.zeros_like(x[0]), head.classes)
+    compiled = compile_methods(file, [method], NUMERICS[numerics], seen).compiled[method.name]
     origin = read(file).origin
     return {e.key: run_by(write(Model([e.graph], origin=origin))) for e in compiled.entries if "map" in e.outputs}
 
@@ -47,7 +52,7 @@ def test_gradients_of_a_float_model_are_one_part(method):
     assert set(run) <= EDGES
 
 
-@pytest.mark.parametrize("numerics", ["f32", "deq", "hybrid"])
+@pytest.mark.parametrize("numerics", ["f32", "deq", "hybrid", "mixed", "int8"])
 @pytest.mark.parametrize("method", [Saliency(), IntegratedGradients(8)])
 def test_gradients_of_a_quantised_model_are_one_part(quantized, method, numerics):
     (run,) = parts(quantized, method, numerics).values()

@@ -1,0 +1,71 @@
+"""What calibration inputs show of a graph of gradients: the largest absolute value of each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import interpreter
+
+from ..clock import within
+from ..tflite.graph import Graph, Model, Signature, Tensor
+from ..tflite.ops import INT32, Builder
+from ..tflite.options import ReducerOptions
+from ..tflite.writer import write
+
+_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What entries of gradients are given for real inputs, the baseline of integration, and how many classes there are.
+
+    Each of ``given`` holds ``x`` with its batch dimension, and whatever else belongs to that input.
+    """
+
+    given: Sequence[Mapping[str, NDArray[Any]]]
+    baseline: NDArray[np.float32]
+    classes: int
+
+
+def find(
+    graph: Graph, inputs: Mapping[str, Tensor], wanted: Sequence[Tensor], calibration: Calibration
+) -> dict[Tensor, NDArray[np.float64]]:
+    """Return the peaks of the ``wanted`` float tensors, ``[channels]`` each, over calibration inputs and classes.
+
+    They are reduced in the graph, so that activations need no more memory than they do when it runs.
+    """
+    watched = graph.copy("peaks")
+    builder = Builder(watched, "peak/")
+    outputs = {}
+    for number, tensor in enumerate(wanted):
+        size = builder.op("ABS", [tensor], tensor.shape)
+        axes = builder.constant(np.arange(len(tensor.shape) - 1), INT32)
+        outputs[f"p{number}"] = builder.op("REDUCE_MAX", [size, axes], tensor.shape[-1:], ReducerOptions())
+    watched.outputs = list(outputs.values())
+    instance, _ = interpreter.load(write(Model([watched], [Signature("peaks", watched, dict(inputs), outputs)])))
+    run = instance.get_signature_runner("peaks")
+    peaks = {tensor: np.zeros(tensor.shape[-1]) for tensor in wanted}
+    for given in within(_SECONDS, _calls(inputs, calibration)):
+        found = run(**given)
+        for number, tensor in enumerate(wanted):
+            np.maximum(peaks[tensor], found[f"p{number}"], out=peaks[tensor])
+    return peaks
+
+
+def _calls(inputs: Mapping[str, Tensor], calibration: Calibration) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield what to call a saliency or integration entry with: every input, with classes as they come."""
+    random = np.random.default_rng(0)
+    for own in calibration.given:
+        given = dict(own)
+        given["class_index"] = random.integers(calibration.classes, size=1).astype(np.int32)
+        if "alphas" in inputs:
+            steps = inputs["alphas"].shape[0]
+            given["alphas"] = ((np.arange(steps) + random.uniform(size=steps)) / steps).astype(np.float32)
+            given["weights"] = np.full(steps, 1 / steps, np.float32)
+            given["baseline"] = calibration.baseline[None]
+        yield given
