@@ -163,7 +163,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle holds. ``model_digest`` is the SHA-256 of the model file that was exported."""
+    """What a bundle holds. ``model_digest`` is the SHA-256 of the model file that was exported.
+
+    ``recurrent`` models keep state from run to run; each input is predicted and explained from zero state.
+    """
 
     name: str
     model_digest: str
@@ -182,6 +185,7 @@ class Manifest:
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
     created_by: str = ""
+    recurrent: bool = False
     format: int = FORMAT
     members: dict[str, str] = field(default_factory=dict)
 

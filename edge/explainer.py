@@ -34,6 +34,7 @@ class Explainer:
         self._interpreter, self.runtime = interpreters.load(bundle.model, threads=threads, interpreter=interpreter)
         self._runners: dict[str, Callable[..., dict[str, NDArray[Any]]]] = {}
         self._integrators: dict[str, Integrator] = {}
+        self._reset: Callable[[], None] | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int = 1, interpreter: str = "auto") -> Explainer:
@@ -225,6 +226,7 @@ class Explainer:
 
         def call(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
             try:
+                self._forget()
                 return run(**inputs)
             except (RuntimeError, ValueError) as error:
                 raise InterpreterError(
@@ -233,6 +235,12 @@ class Explainer:
                 ) from error
 
         return call
+
+    def _forget(self) -> None:
+        """Let a recurrent model begin from zero state, so that no answer depends on the input before."""
+        if self.manifest.recurrent:
+            self._reset = self._reset or interpreters.resetter(self._interpreter)
+            self._reset()
 
     def _scores(self, outputs: dict[str, NDArray[Any]], name: str | None = None) -> NDArray[np.float32]:
         return self.manifest.output.dequantize(outputs[name or self.manifest.output.name].reshape(-1))

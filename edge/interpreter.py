@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
+import numpy as np
+
 from .errors import InterpreterError
 
 
@@ -48,6 +50,18 @@ def load(model: bytes, *, threads: int = 1, interpreter: str = "auto") -> tuple[
             "export the model again for this runtime, or choose another with --interpreter",
         ) from error
     return instance, Runtime(name, version_of(name), threads)
+
+
+def resetter(interpreter: Any) -> Callable[[], None]:
+    """Return a function that sets what the recurrent layers of a model keep from run to run back to zero.
+
+    Every signature is run once, on zeros: before each has its memory, an interpreter resets only some.
+    """
+    for key in interpreter.get_signature_list():
+        run = interpreter.get_signature_runner(key)
+        run(**{name: np.zeros(port["shape"], port["dtype"]) for name, port in run.get_input_details().items()})
+    reset: Callable[[], None] = interpreter.reset_all_variables
+    return reset
 
 
 def version_of(name: str) -> str:

@@ -11,7 +11,7 @@ from .errors import UNFORESEEN, unforeseen
 from .heads import Head
 from .methods import Compiled, Entry, Method, Role, Source
 from .numerics import Calibration, Numerics
-from .shipped import Runtime, Shipped
+from .shipped import Runtime, Shipped, is_recurrent
 from .tflite.fold import fold, unfold
 from .tflite.graph import Graph, Model, Signature
 from .tflite.order import pick_class_first
@@ -66,7 +66,7 @@ def compile_methods(
             pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)
-    return Shipped(original, file, source, compiled, predict, Runtime(file), front)
+    return Shipped(original, file, source, compiled, predict, Runtime(file, recurrent=is_recurrent(graph)), front)
 
 
 def _built(method: Method, source: Source) -> Compiled:

@@ -9,6 +9,9 @@ from .tflite.graph import Graph, Model, Tensor
 from .tflite.ops import elements
 
 _PASS_THROUGH = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
+# Ops that may read one position of many, and ops that read all of them for each.
+_PICKS = {"GATHER", "SLICE", "STRIDED_SLICE"}
+_MIX = {"BATCH_MATMUL", "CONV_2D", "MEAN", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 _ENDINGS = {"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX"}
 
 
@@ -93,7 +96,8 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     """Return the layer GradCAM looks at unless told otherwise: the last one that still knows *where*.
 
     That is the last rank-4 (or rank-3) tensor with more than one position on the way to the logits, activation
-    included, as Selvaraju et al. 2017 choose it.
+    included, as Selvaraju et al. 2017 choose it. Where only one of its positions is read on, as the last step of a
+    recurrent layer, one before positions mix is preferred: the others have no gradient.
     """
     producers = graph.producers()
     tensor = head.logits
@@ -101,20 +105,32 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     for op in graph.ops:
         if any(operand in reached for operand in op.inputs if operand is not None):
             reached.update(op.outputs)
+    one_read, last = False, None
     while tensor in producers:
         op = producers[tensor]
+        one_read = (one_read or op.code in _PICKS) and op.code not in _MIX
         tensor = next((t for t in op.inputs if t is not None and t in reached), head.input)
-        if (
-            has_positions(tensor)
-            and producers.get(tensor) is not None
-            and producers[tensor].code not in {"QUANTIZE", "DEQUANTIZE"}
-        ):
+        if not has_positions(tensor) or tensor not in producers or producers[tensor].code in _passed_by(tensor):
+            continue
+        if not one_read:
             return tensor
+        last = last or tensor
+    if last is not None:
+        return last
     raise UnsupportedModelError(
         "no layer of the model has spatial positions left", "GradCAM needs a convolutional layer: use another method"
     )
 
 
+def _passed_by(tensor: Tensor) -> set[str]:
+    """Return the ops that only store or arrange a map otherwise, which one that computes it is preferred to."""
+    return _PASS_THROUGH | {"EXPAND_DIMS"} if len(tensor.shape) == 3 else {"QUANTIZE", "DEQUANTIZE"}
+
+
 def has_positions(tensor: Tensor) -> bool:
-    """Whether a tensor is a map over positions; where they are in the batch, as in SPACE_TO_BATCH_ND, it is none."""
-    return len(tensor.shape) == 4 and tensor.shape[0] == 1 and elements(tensor.shape[1:3]) > 1
+    """Whether a tensor is a map over positions, of an image or a sequence.
+
+    Where they are in the batch, as in SPACE_TO_BATCH_ND, it is none.
+    """
+    shape = tensor.shape
+    return len(shape) in (3, 4) and shape[0] == 1 and elements(shape[1:-1]) > 1

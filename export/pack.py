@@ -29,7 +29,7 @@ from edge.integrate import default_schedule
 from . import measure, support
 from .fitting import Fitted
 from .methods import METHODS, Role
-from .shipped import Shipped
+from .shipped import Shipped, is_recurrent
 from .tflite.graph import Graph, Tensor
 
 Array = NDArray[np.float32]
@@ -85,6 +85,7 @@ def pack(
         candidates=candidates,
         notes=(*_notes(shipped, label.real_data, heads, checks), *label.notes),
         created_by=f"whylite {metadata.version('whylite')}",
+        recurrent=is_recurrent(graph),
     )
     members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
     if label.baseline != "zero":
@@ -146,7 +147,8 @@ def _port(name: str, tensor: Tensor, seen: Array | None = None, limits: tuple[in
 
 def kind_of(graph: Graph) -> str:
     """Return how a model computes: "float32", "int8", "uint8", "int16x8", "dynamic-range", "float16 weights", ..."""
-    activations = {str(tensor.dtype) for tensor in graph.tensors if not tensor.is_constant and tensor.is_quantized}
+    written = {tensor for op in graph.ops for tensor in op.outputs} | set(graph.inputs)
+    activations = {str(tensor.dtype) for tensor in graph.tensors if tensor in written and tensor.is_quantized}
     weights = {str(t.dtype) for t in graph.tensors if t.is_constant and (t.is_quantized or t.dtype == np.float16)}
     if activations == {"int16"}:
         return "int16x8"  # 16-bit activations, 8-bit weights: the only weights there are kernels for
@@ -170,6 +172,8 @@ def _notes(
         )
     if not real_data:
         notes.append("no calibration data was given: checks ran on random inputs")
+    if is_recurrent(graph):
+        notes.append("its recurrent layers start from zero state at every input: nothing is carried over")
     if kind_of(graph) == "dynamic-range":
         notes.append("weights are stored as int8 and computed with in float (dynamic-range quantisation)")
     for head in heads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +13,24 @@ from edge import interpreter
 from edge.errors import InterpreterError
 
 from .methods import Compiled, Entry, Source
-from .tflite.graph import Signature, Tensor
+from .tflite.graph import Graph, Signature, Tensor
 
 
 class Runtime:
-    """One interpreter of a file, its signatures called by name."""
+    """One interpreter of a file, its signatures called by name; ``recurrent`` ones each time from zero state."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, *, recurrent: bool = False) -> None:
         self._interpreter, self.info = interpreter.load(model)
         self._runners: dict[str, Any] = {}
+        self._recurrent = recurrent
+        self._reset: Callable[[], None] | None = None
 
     def call(self, key: str, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run one signature; :class:`InterpreterError` where the interpreter refuses it."""
         try:
+            if self._recurrent:
+                self._reset = self._reset or interpreter.resetter(self._interpreter)
+                self._reset()
             if key not in self._runners:
                 self._runners[key] = self._interpreter.get_signature_runner(key)
             outputs: dict[str, NDArray[Any]] = self._runners[key](**inputs)
@@ -75,6 +81,11 @@ class Shipped:
     def scores(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Return the scores as the model stores them."""
         return self.runtime.call(self.predict.key, **{self.input_name: stored})[self.score_name]
+
+
+def is_recurrent(graph: Graph) -> bool:
+    """Whether a graph keeps state in tensors from run to run, which is to be zero before each."""
+    return any(tensor.is_variable for tensor in graph.tensors)
 
 
 def store_input(tensor: Tensor, sample: NDArray[np.float32]) -> NDArray[Any]:

@@ -7,12 +7,39 @@ from typing import Any
 
 from .errors import UnsupportedModelError
 from .heads import Head
+from .numerics.recurrent import LSTM_BIASES, LSTM_KERNELS, LSTM_RECURRENT_KERNELS, LSTM_STATES
 from .tflite.admission import is_builtin
 from .tflite.graph import Graph, Op, Tensor, between
 from .tflite.ops import fused_activation
-from .tflite.options import Activation, UnreadOptions
+from .tflite.options import Activation, UnidirectionalSequenceLSTMOptions, UnreadOptions
 from .vjp import GRADIENT
 from .vjp.backward import NO_WAY_HINT
+
+
+def is_no_loop(op: Op) -> bool:
+    """Is a loop, which is not unrolled here: build the recurrent layer with unroll=True and convert it again."""
+    return op.code != "WHILE"
+
+
+def has_no_memory_of_inputs(op: Op) -> bool:
+    """Has a memory of earlier inputs, which no other graph of the file can read."""
+    return op.code != "SVDF"
+
+
+def has_a_plain_cell(op: Op) -> bool:
+    """Is an LSTM with other than four full gates, biases and tanh: peepholes, a projection, a normalisation."""
+    if op.code != "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return True
+    options = op.options
+    given = {index for index, tensor in enumerate(op.inputs) if tensor is not None}
+    plain = {0, *LSTM_KERNELS, *LSTM_RECURRENT_KERNELS, *LSTM_BIASES, *LSTM_STATES}
+    return (
+        isinstance(options, UnidirectionalSequenceLSTMOptions)
+        and given == plain
+        and options.fused_activation_function == Activation.TANH
+        and not options.diagonal_recurrent_tensors
+        and all(op.input(index).is_variable for index in LSTM_STATES)
+    )
 
 
 def has_a_rule(op: Op) -> bool:
@@ -41,7 +68,15 @@ def _is_real(tensor: Tensor) -> bool:
 
 
 Constraint = Callable[[Op], bool]
-CONSTRAINTS: tuple[Constraint, ...] = (has_a_rule, activation_has_a_rule, has_known_options, stays_real)
+CONSTRAINTS: tuple[Constraint, ...] = (
+    is_no_loop,
+    has_no_memory_of_inputs,
+    has_a_plain_cell,
+    has_a_rule,
+    activation_has_a_rule,
+    has_known_options,
+    stays_real,
+)
 
 
 def message(constraint: Callable[..., bool]) -> str:
@@ -67,6 +102,12 @@ def check(graph: Graph, head: Head, targets: list[Tensor], *, runs: bool = True)
     """
     if not _is_real(head.scores):
         raise UnsupportedModelError(f"output {head.scores!r} holds no real numbers", "choose another with --output")
+    for op in graph.ops:
+        if not has_no_memory_of_inputs(op):  # wherever it is: a prediction and its explanation would remember apart
+            raise UnsupportedModelError(
+                _described(graph, op, message(has_no_memory_of_inputs)),
+                "a model that reads its whole window at once can be explained",
+            )
     for target in targets:
         for op, why in barring(graph, head, target):
             raise UnsupportedModelError(

@@ -15,7 +15,8 @@ _HEADER = """# Supported ops
 What stands between a layer to look at (for gradients at the input: the input) and the explained output must have a
 rule here. Everything before that layer may be any op that the interpreter runs. Each rule covers all options of its
 op: strides, dilation, padding, groups, broadcasting, negative axes, masks. An activation fused into an op goes by the
-rule of its own name, and so does one that a quantised model leaves to the range of the result.
+rule of its own name, and so does one that a quantised model leaves to the range of the result. Recurrent layers are
+written out step by step, from zero state.
 
 | ops | what they compute, and the gradient |
 | --- | --- |"""

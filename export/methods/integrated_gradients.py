@@ -54,7 +54,9 @@ class IntegratedGradients(Method):
     def _steps(self, source: Source, steps: int) -> Entry:
         twin = source.twin()
         head = twin.head
-        split = _Split(twin.graph, head.input, head.logits, hoist=steps > 1)
+        # An integer forward pass starts at tensors of the model, which not all of its twin's are.
+        known = twin.tensors.values() if source.integer_forward else twin.graph.tensors
+        split = _Split(twin.graph, head.input, head.logits, hoist=set(known) if steps > 1 else set())
         builder = Builder(Graph(self.name))
         x = builder.tensor("x", head.input.shape)
         baseline = builder.tensor("baseline", head.input.shape)
@@ -97,10 +99,11 @@ class _Split:
 
     ``prefix`` are the affine ops, without activations; ``frontier`` the results that the rest reads, with the
     activation to apply after interpolating; ``rest`` everything else on the way to the logits.
-    Without ``hoist`` everything is in the rest, for a graph that cannot take both ends of the path as a batch.
+    Only tensors among ``hoist`` may be results of the prefix: none of a graph that cannot take both ends of the path as
+    a batch.
     """
 
-    def __init__(self, graph: Graph, source: Tensor, logits: Tensor, *, hoist: bool) -> None:
+    def __init__(self, graph: Graph, source: Tensor, logits: Tensor, *, hoist: set[Tensor]) -> None:
         affine = {source}
         path = between(graph, {source}, logits)
         on_path = set(path)
@@ -115,11 +118,11 @@ class _Split:
                 self.rest.append(op)
                 continue
             operands = {tensor for tensor in op.inputs if tensor in dependent}
-            if hoist and operands <= affine and len(operands) <= AFFINE.get(op.code, 0):
+            if hoist.issuperset(op.outputs) and operands <= affine and len(operands) <= AFFINE.get(op.code, 0):
                 activation = fused_activation(op)
                 self.prefix.append(_without_activation(op))
                 if activation == Activation.NONE:
-                    affine.add(op.output)
+                    affine.update(op.outputs)
                 else:
                     self.frontier[op.output] = activation
                 continue

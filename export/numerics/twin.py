@@ -22,6 +22,8 @@ from ..tflite.options import (
     ReshapeOptions,
 )
 from ..tflite.writer import write
+from .emitter import Emitter
+from .recurrent import unrolled_lstm
 from .weights import Store, Weights
 
 _GRID_CHANGES = {"QUANTIZE", "DEQUANTIZE"}
@@ -62,7 +64,13 @@ def float_twin(source: Graph, target: Tensor, store: Store) -> tuple[Graph, dict
             twins[tensor] = builder.adopt(tensor)
         return twins[tensor]
 
+    weights = Emitter(Builder(source), store).weights
     for op in _ancestors(source, target):
+        if op.code == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            sequence = twin(op.input(0))
+            assert sequence is not None
+            twins[op.output] = unrolled_lstm(builder, op, sequence, weights, store)
+            continue
         if op.code in _GRID_CHANGES:
             first = op.input(0)
             if first.is_constant and not first.is_quantized:  # float16 weights
@@ -100,6 +108,10 @@ def instantiate(
     batched = set(given)
     for op in ops:
         grows = batch > 1 and any(tensor in batched for tensor in op.inputs if tensor is not None)
+        for tensor in op.inputs:
+            if tensor is not None and tensor.is_variable and grows:  # state, of each entry its own
+                copies[tensor] = replace(tensor, shape=(tensor.shape[0] * batch, *tensor.shape[1:]))
+                builder.graph.tensors.append(copies[tensor])
         inputs = [None if tensor is None else copies.get(tensor) or builder.adopt(tensor) for tensor in op.inputs]
         for tensor in op.outputs:
             shape = (tensor.shape[0] * batch, *tensor.shape[1:]) if grows and tensor.shape else tensor.shape
@@ -109,7 +121,10 @@ def instantiate(
             batched.update(op.outputs)
             inputs, options = _resized(builder, op, inputs, copies[op.output].shape)
         outputs = [copies[tensor] for tensor in op.outputs]
-        builder.graph.ops.append(Op(op.code, inputs, outputs, options, op.version, op.custom_code, extras=op.extras))
+        intermediates = [builder.adopt(tensor) for tensor in op.intermediates]
+        builder.graph.ops.append(
+            Op(op.code, inputs, outputs, options, op.version, op.custom_code, intermediates, op.extras)
+        )
     return copies
 
 

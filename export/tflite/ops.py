@@ -48,6 +48,8 @@ _INT8_VERSION = {
 _PER_CHANNEL_DEQUANTIZE = 5
 # Ops whose results are spread over a range of their own, unlike those of poolings and concatenations.
 _MAY_GO_BELOW_ZERO = {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB", "TRANSPOSE_CONV"}
+_RECURRENT = {"LSTM", "RNN", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"}
+_RECURRENT |= {"BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN"}
 _CONV, _DEPTHWISE = tables.Conv2DOptions(), tables.DepthwiseConv2DOptions()
 
 
@@ -58,6 +60,7 @@ class Builder:
         self.graph = graph
         self.prefix = prefix
         self._constants: dict[tuple[Any, ...], Tensor] = {}
+        self._unpacked: dict[Tensor, Tensor] = {}
 
     def tensor(
         self, name: str, shape: Sequence[int], dtype: np.dtype[Any] = FLOAT, quantization: Quantization | None = None
@@ -294,14 +297,19 @@ class Builder:
         return self.op("QUANTIZE", [x], x.shape, tables.QuantizeOptions(), dtype=dtype, quantization=quantization)
 
     def dequantize(self, x: Tensor) -> Tensor:
-        """Return the real values of a quantised tensor, float32."""
+        """Return the real values of a quantised tensor, float32; a constant is unpacked once."""
+        if x in self._unpacked:
+            return self._unpacked[x]
         per_channel = x.quantization is not None and x.quantization.per_channel
         version = (
             _PER_CHANNEL_DEQUANTIZE
             if per_channel
             else {"u": 1, "f": 3}.get(x.dtype.kind, 3 if x.dtype == np.int16 else 2)
         )
-        return self.op("DEQUANTIZE", [x], x.shape, tables.DequantizeOptions(), dtype=FLOAT, version=version)
+        real = self.op("DEQUANTIZE", [x], x.shape, tables.DequantizeOptions(), dtype=FLOAT, version=version)
+        if x.is_constant:
+            self._unpacked[x] = real
+        return real
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -365,7 +373,9 @@ def with_options(op: Op, **changes: Any) -> Options:
 
 
 def declared_activation(op: Op) -> Activation:
-    """Return the activation in an op's options."""
+    """Return the activation in an op's options; that of a recurrent layer is inside it, not on its result."""
+    if op.code in _RECURRENT:
+        return Activation.NONE
     return Activation(getattr(op.options, "fused_activation_function", Activation.NONE))
 
 

@@ -460,3 +460,13 @@ class CosOptions(Options):  # noqa: D101
 @dataclass(frozen=True)
 class ZerosLikeOptions(Options):  # noqa: D101
     pass
+
+
+@dataclass(frozen=True)
+class UnidirectionalSequenceLSTMOptions(Options):  # noqa: D101
+    fused_activation_function: Activation = Activation.NONE
+    cell_clip: float = 0.0
+    proj_clip: float = 0.0
+    time_major: bool = False
+    asymmetric_quantize_inputs: bool = False
+    diagonal_recurrent_tensors: bool = False

@@ -18,7 +18,7 @@ from ..methods.base import Compiled, Entry, Role, Source, class_input
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
 from ..numerics.twin import float_twin
-from ..shipped import Runtime, Shipped, store_input
+from ..shipped import Runtime, Shipped, is_recurrent, store_input
 from ..tflite import Model, write
 from ..tflite.graph import Graph, Signature, Tensor, between, reachable_from
 from ..tflite.ops import Builder, fused_activation, prune
@@ -79,13 +79,21 @@ def _original_scores(shipped: Shipped) -> Callable[[NDArray[Any]], NDArray[Any]]
     plain, _ = interpreter.load(shipped.original)
     if shipped.predict.key in plain.get_signature_list():
         runner = plain.get_signature_runner(shipped.predict.key)
-        return lambda stored: np.array(runner(**{shipped.input_name: stored})[shipped.score_name])
+        reset = interpreter.resetter(plain) if is_recurrent(shipped.source.graph) else lambda: None
+
+        def answer(stored: NDArray[Any]) -> NDArray[Any]:
+            reset()
+            return np.array(runner(**{shipped.input_name: stored})[shipped.score_name])
+
+        return answer
     plain.allocate_tensors()
     port = plain.get_input_details()[0]
     output = next(d for d in plain.get_output_details() if d["name"] == shipped.source.head.scores.name)
 
     def scores(stored: NDArray[Any]) -> NDArray[Any]:
         plain.set_tensor(port["index"], stored)
+        if is_recurrent(shipped.source.graph):
+            plain.reset_all_variables()
         plain.invoke()
         return np.array(plain.get_tensor(output["index"]))
 
@@ -280,7 +288,8 @@ def _runtime_for(graph: Graph, inputs: list[Tensor], outputs: list[Tensor], key:
     part.outputs = outputs
     prune(part)
     named = {f"output{index}": tensor for index, tensor in enumerate(outputs)}
-    return Runtime(write(Model([part], [Signature(key, part, {"x": inputs[0]}, named)])))
+    file = write(Model([part], [Signature(key, part, {"x": inputs[0]}, named)]))
+    return Runtime(file, recurrent=is_recurrent(part))
 
 
 def _real(tensor: Tensor, values: NDArray[Any]) -> Array:

@@ -1,6 +1,6 @@
 """Vector-Jacobian products: one short rule per op, and the walk that strings them together."""
 
-from . import activation, arithmetic, convolution, dense, normalization, pooling, resize, shape
+from . import activation, arithmetic, convolution, dense, normalization, pooling, recurrent, resize, shape
 from .backward import GRADIENT, Rules, backward, rule
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "dense",
     "normalization",
     "pooling",
+    "recurrent",
     "resize",
     "rule",
     "shape",

@@ -138,3 +138,54 @@ def test_an_input_of_open_size_is_refused():
     with pytest.raises(UnsupportedModelError, match="open dimensions") as caught:
         heads.find(main)
     assert "fixed input shape" in caught.value.hint
+
+
+# The layer GradCAM looks at
+
+
+def tokens(ending: str) -> tuple[Graph, dict[str, Tensor]]:
+    """Two dense layers over a sequence, its steps mixed in between; its mean or its last step is classified."""
+    rng = np.random.default_rng(0)
+    builder = Builder(Graph("main"))
+    x = builder.tensor("x", (1, 7, 5))
+    builder.graph.inputs = [x]
+    options = tables.FullyConnectedOptions(keep_num_dims=True)
+    named = {}
+    y = x
+    for name in ("first", "second"):
+        weights = builder.constant(rng.normal(size=(4, y.shape[-1])))
+        y = builder.op("FULLY_CONNECTED", [y, weights, None], (1, 7, 4), options, version=5, name=name)
+        y = named[name] = builder.op("LOGISTIC", [y], y.shape, name=f"{name} activated")
+        if name == "first":
+            y = builder.batch_matmul(builder.constant(rng.normal(size=(1, 7, 7))), y)
+    if ending == "mean":
+        y = builder.mean(y, (1,))
+    else:
+        last = builder.slice(y, (0, 6, 0), (1, 1, 4))
+        y = builder.reshape(last, (1, 4))
+    builder.graph.outputs = [
+        builder.fully_connected(builder.reshape(y, (1, 4)), builder.constant(rng.normal(size=(3, 4))))
+    ]
+    return builder.graph, named
+
+
+def test_a_sequence_has_positions():
+    main, named = tokens("mean")
+    assert heads.default_layer(main, heads.find(main)) is named["second"]
+    bundle = export.explain(tflite.write(Model([main])), methods=["gradcam"], layer="first activated")
+    assert bundle.manifest.head("gradcam").layer == "first activated"
+    assert bundle.manifest.head("gradcam").map_shape == (7,)
+
+
+def test_a_layer_of_which_one_position_is_read_is_passed_by():
+    """Nothing before it helps either until the steps were mixed."""
+    main, named = tokens("last")
+    assert heads.default_layer(main, heads.find(main)) is named["first"]
+
+
+def test_a_layer_of_which_one_position_is_read_is_better_than_none():
+    main, named = tokens("last")
+    main.ops = [op for op in main.ops if op.code != "BATCH_MATMUL"]
+    second = next(op for op in main.ops if op.output.name == "second")
+    second.inputs[0] = named["first"]
+    assert heads.default_layer(main, heads.find(main)) is named["second"]

@@ -89,6 +89,24 @@ def test_the_manifest_says_what_kind_it_is_and_gradcam_keeps_its_formula(kind, s
         np.testing.assert_array_equal(explanation.scores, explainer.predict(sample).scores)
 
 
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize("network", [networks.attention, networks.sequence])
+def test_gradcam_of_tokens_and_sequences(network, kind):
+    """Maps of rank 3: a value per token or time step."""
+    data = inputs()
+    file = convert(networks.build(network)[0], kind, data)
+    bundle = export.explain(file, calibration=data[:8], methods=["gradcam"])
+    explainer, graph = Explainer(bundle), fold(tflite.read(file).graphs[0])
+    layer = next(tensor for tensor in graph.tensors if tensor.name == bundle.manifest.head("gradcam").layer)
+    logits = heads.find(graph).logits
+    for sample in data[:3]:
+        explanation = explainer.explain(sample, "gradcam")
+        before = tensorflow_twin.gradcam(graph, layer, logits, sample[None], explanation.class_index)
+        assert explanation.map.shape == before.shape
+        error = np.abs(explanation.map - np.maximum(before, 0)).max() / np.abs(before).max()
+        assert error < (0.1 if kind == "int8" else 1e-5)
+
+
 def test_biases_of_64_bits_are_read_on_the_grid_of_the_products():
     """Beside 16-bit activations biases have 64 bits; with one wrong by a factor nothing else would be right."""
     file = convert(networks.build(networks.max_pools)[0], "int16x8", inputs())

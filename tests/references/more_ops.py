@@ -53,6 +53,25 @@ def _transpose_conv(op: Op, value: Value) -> tf.Tensor:
     return tf.nn.conv2d_transpose(x, tf.transpose(kernel, (1, 2, 0, 3)), shape, strides, o.padding.name) + bias
 
 
+def lstm(op: Op, value: Value) -> tf.Tensor:
+    """Return every state of an LSTM from zero state: gates are input, forget, cell, output."""
+    x, o = value(op.inputs[0]), op.options
+    kernels, recurrent, biases = (tf.concat([value(op.inputs[i]) for i in part], 0) for part in _LSTM)
+    sequence = x if o.time_major else tf.transpose(x, (1, 0, 2))
+    h = c = tf.zeros((sequence.shape[1], op.output.shape[-1]), x.dtype)
+    states = []
+    for step in tf.unstack(sequence):
+        gates = tf.matmul(step, kernels, transpose_b=True) + tf.matmul(h, recurrent, transpose_b=True) + biases
+        i, f, g, out = tf.split(gates, 4, 1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        c = tf.clip_by_value(c, -o.cell_clip, o.cell_clip) if o.cell_clip else c
+        h = tf.sigmoid(out) * tf.tanh(c)
+        states.append(h)
+    return tf.stack(states, 0 if o.time_major else 1)
+
+
+_LSTM = (range(1, 5), range(5, 9), range(12, 16))
+
 MORE: dict[str, Callable[[Op, Value], tf.Tensor]] = {
     "SUB": _of_two(tf.subtract),
     "MUL": _of_two(tf.multiply),
@@ -86,6 +105,13 @@ MORE: dict[str, Callable[[Op, Value], tf.Tensor]] = {
     "RESIZE_BILINEAR": _resize(tf.raw_ops.ResizeBilinear),
     "RESIZE_NEAREST_NEIGHBOR": _resize(tf.raw_ops.ResizeNearestNeighbor),
     "TRANSPOSE_CONV": _transpose_conv,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
+    "REVERSE_V2": lambda op, value: tf.reverse(value(op.inputs[0]), _numbers(op, 1)),
+    "STRIDED_SLICE": lambda op, value: tf.strided_slice(
+        value(op.inputs[0]),
+        *(_numbers(op, index) for index in (1, 2, 3)),
+        **{name: bits for name, bits in vars(op.options).items() if name.endswith("_mask")},
+    ),
     "BATCH_MATMUL": lambda op, value: tf.matmul(
         value(op.inputs[0]), value(op.inputs[1]), op.options.adj_x, op.options.adj_y
     ),

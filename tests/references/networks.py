@@ -130,10 +130,13 @@ def convert(
 
     ``data`` (``[N, ...]``) calibrates quantised activations; ``stored`` asks for inputs and outputs as they are stored.
     """
-    return _convert(tf.lite.TFLiteConverter.from_keras_model(model), kind, data, stored)
+    return run_converter(tf.lite.TFLiteConverter.from_keras_model(model), kind, data, stored)
 
 
-def _convert(converter: tf.lite.TFLiteConverter, kind: str, data: np.ndarray | None, stored: bool) -> bytes:
+def run_converter(
+    converter: tf.lite.TFLiteConverter, kind: str, data: np.ndarray | None = None, stored: bool = False
+) -> bytes:
+    """Run a converter for a model of one of :data:`KINDS`, as :func:`convert` says."""
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":

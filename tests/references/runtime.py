@@ -25,6 +25,7 @@ class Session:
         """Return the outputs for inputs in the order of the subgraph."""
         for detail, value in zip(self.interpreter.get_input_details(), inputs, strict=True):
             self.interpreter.set_tensor(detail["index"], value)
+        self.interpreter.reset_all_variables()  # recurrent layers keep state from run to run
         self.interpreter.invoke()
         return [self.interpreter.get_tensor(detail["index"]) for detail in self.interpreter.get_output_details()]
 

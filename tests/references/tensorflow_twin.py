@@ -45,7 +45,10 @@ def forward(
     for op in graph.ops:
         if op.output not in given:
             result = _OPS[op.code](op, value)
-            activation = getattr(op.options, "fused_activation_function", Activation.NONE)
+            inside = op.code == "UNIDIRECTIONAL_SEQUENCE_LSTM"
+            activation = (
+                Activation.NONE if inside else getattr(op.options, "fused_activation_function", Activation.NONE)
+            )
             values[op.output] = _activate(activation, result, shift)
     return values
 
