@@ -181,9 +181,12 @@ def synthetic(graph: Graph, head: Head, count: int) -> NDArray[np.float32]:
     source = head.input
     random = np.random.default_rng(0)
     shape = (count, *source.shape[1:])
-    grid = source.quantization
-    if source.is_quantized and grid is not None:
-        limits = np.iinfo(source.dtype)
+    # Float inputs of a quantised model are put on a grid at once.
+    first = (op.output for op in graph.ops if op.code == "QUANTIZE" and op.input(0) is source)
+    stored = source if source.is_quantized else next(first, source)
+    grid = stored.quantization
+    if stored.is_quantized and grid is not None:
+        limits = np.iinfo(stored.dtype)
         return grid.dequantize(random.integers(limits.min, limits.max + 1, shape)).astype(np.float32)
     if not _holds_integers(source) and legal_ids(graph, head) is None:
         x = random.normal(size=shape).astype(np.float32)

@@ -90,15 +90,11 @@ def ranking(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candi
     return [best, *(index for index in ranked if index != best)]
 
 
-def refusal(candidate: Shipped, x: Array, baseline: Array) -> str | None:
-    """Return why an interpreter will not run a candidate's gradients, None where it does."""
+def check_runs(candidate: Shipped, x: Array, baseline: Array) -> None:
+    """Raise :class:`InterpreterError` where the interpreter will not run a candidate's gradients."""
     for name, method in candidate.compiled.items():
         if method.entry(Role.GRADIENT, Role.STEPS) is not None:
-            try:
-                _explain(candidate, name, baseline)(x[0])
-            except (RuntimeError, ValueError) as error:
-                return f"{candidate.runtime.info.name} does not run it: {str(error).strip().splitlines()[-1]}"
-    return None
+            _explain(candidate, name, baseline)(x[0])
 
 
 def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[Check]:

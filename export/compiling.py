@@ -62,7 +62,7 @@ def compile_methods(
         entries.append(front)
     for entry in entries:
         if entry.role in _GRADIENTS:
-            numerics.finish(entry.graph, entry.inputs, entry.outputs, calibration)
+            _finish(entry, numerics, calibration)
             pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)
@@ -75,6 +75,14 @@ def _built(method: Method, source: Source) -> Compiled:
         return method.build(source)
     except UNFORESEEN as error:
         raise unforeseen(f"{method.name} cannot be compiled for it", error) from error
+
+
+def _finish(entry: Entry, numerics: Numerics, calibration: Calibration | None) -> None:
+    """Apply numerics to a graph of gradients, which they trust as methods do the model."""
+    try:
+        numerics.finish(entry.graph, entry.inputs, entry.outputs, calibration)
+    except (*UNFORESEEN, RuntimeError) as error:
+        raise unforeseen(f"numerics {numerics.name} cannot be applied to {entry.key}", error) from error
 
 
 def _on_original(entry: Entry, entered: Graph, folded: Graph) -> Entry:

@@ -210,19 +210,20 @@ def _others(
 ) -> tuple[list[tuple[Numerics, Shipped]], list[str]]:
     """Return what was compiled in numerics that are not exact, and what is to be said of those left out.
 
-    A runtime that does not run one of them leaves it out, or raises :class:`UnsupportedModelError` where it ``must``.
+    What does not run here is left out, or raises its error where it ``must``.
     """
     candidates, notes = [], []
     for kind in legal:
         progress(f"deriving gradients, numerics {kind.name}")
-        candidate = compiled(kind)
-        refusal = choose.refusal(candidate, x, baseline)
-        if refusal is None:
-            candidates.append((kind, candidate))
-        elif must:
-            raise UnsupportedModelError(f"numerics {kind.name} cannot be used: {refusal}", "choose auto, or other ones")
+        try:
+            candidate = compiled(kind)
+            choose.check_runs(candidate, x, baseline)
+        except (UnsupportedModelError, InterpreterError) as error:
+            if must:
+                raise
+            notes.append(f"numerics {kind.name} left out: {error.cause}")
         else:
-            notes.append(f"numerics {kind.name} left out: {refusal}")
+            candidates.append((kind, candidate))
     return candidates, notes
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 import edge
 import export
-from export import choose, heads, tflite
+from export import heads, tflite
 from export.methods import IntegratedGradients, Saliency, Source
 from export.numerics import Calibration, integers, store_float, store_quantized
 from export.numerics.emitter import Emitter
@@ -178,16 +180,30 @@ def test_the_weights_of_a_schedule_do_not_eat_the_range_of_integers(model):
     assert np.corrcoef(*maps)[0, 1] > 0.99
 
 
-def test_numerics_that_the_runtime_does_not_run_are_left_out_and_said_so(model, monkeypatch):
-    refuse = choose.refusal
+def test_numerics_that_do_not_run_here_are_left_out_and_said_so(model, monkeypatch):
+    def broken(graph, region, peaks, undone):
+        raise ZeroDivisionError("no grid")
 
-    def refusing(candidate, x, baseline):
-        return "litert does not run it: no" if candidate.source.integer_backward else refuse(candidate, x, baseline)
+    monkeypatch.setattr(integers, "equalizing_scales", broken)
+    manifest = export.explain(model, methods=["saliency"], calibration=small_models.inputs(8)).manifest
+    assert {row.numerics for row in manifest.candidates} == {"deq", "hybrid", "mixed"}
+    assert any(note.startswith("numerics int8 left out: numerics int8 cannot be applied") for note in manifest.notes)
+    with pytest.raises(export.UnsupportedModelError, match="numerics int8 cannot be applied to saliency"):
+        export.explain(model, methods=["saliency"], numerics="int8")
 
-    monkeypatch.setattr(choose, "refusal", refusing)
+
+def test_what_the_interpreter_will_not_run_is_left_out_too(model, monkeypatch):
+    """Weights on grids a billion times as coarse as they should be: XNNPACK refuses the whole graph."""
+    rounded = integers._rounded
+
+    def coarse(*arguments):
+        stored, dtype, grid = rounded(*arguments)
+        return stored, dtype, dataclasses.replace(grid, scale=tuple(scale * 1e9 for scale in grid.scale))
+
+    monkeypatch.setattr(integers, "_rounded", coarse)
     manifest = export.explain(model, methods=["saliency"], calibration=small_models.inputs(8)).manifest
     assert "int8" not in {row.numerics for row in manifest.candidates}
-    assert any("numerics int8 left out: litert does not run it" in note for note in manifest.notes)
-    with pytest.raises(export.UnsupportedModelError, match="numerics int8 cannot be used") as caught:
-        export.explain(model, methods=["saliency"], numerics="int8")
-    assert "auto" in caught.value.hint
+    assert any(
+        "numerics int8 left out: what was compiled as 'saliency' does not run in litert" in note
+        for note in manifest.notes
+    )
