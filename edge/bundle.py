@@ -84,6 +84,10 @@ class Port:
             return np.asarray(real, self.dtype)[None]
         return quantize(real, self.scale, self.zero_point, np.dtype(self.dtype))[None]
 
+    def real(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return stored numbers as float32 where they stand for such, and else as they are."""
+        return stored if self.scale is None else self.dequantize(stored)
+
     def dequantize(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Return stored numbers as float32."""
         if self.scale is None:
@@ -165,7 +169,9 @@ class Candidate:
 class Manifest:
     """What a bundle holds. ``model_digest`` is the SHA-256 of the model file that was exported.
 
-    ``recurrent`` models keep state from run to run; each input is predicted and explained from zero state.
+    ``recurrent`` models keep state from run to run; each input is predicted and explained from zero state. Where the
+    model streams, from one step to the next, ``states`` are its variables (of full shape), ``state`` is the signature
+    that reads them, and ``scores`` the one that predicts in a given state and leaves none behind.
     """
 
     name: str
@@ -184,6 +190,9 @@ class Manifest:
     checks: tuple[Check, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
+    states: tuple[Port, ...] = ()
+    state: str | None = None
+    scores: str | None = None
     created_by: str = ""
     recurrent: bool = False
     format: int = FORMAT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from .integrate import Integrator
 _SMALL_MARGIN = 0.1
 # A raw residual above this part of f(x) - f(baseline) marks the map.
 RESIDUAL_BOUND = 0.05
+
+
+State = Mapping[str, NDArray[Any]]
+Given = dict[str, NDArray[Any]]
 
 
 class Explainer:
@@ -60,15 +64,25 @@ class Explainer:
         nothing = np.zeros(())
         x, recorded = golden.get("x", nothing), golden.get("scores", nothing)
         fits = x.dtype == np.float32 and x.shape[1:] == self.manifest.input_shape and x.shape[:1] == recorded.shape[:1]
+        fits &= all(golden.get(port.name, nothing).shape[:1] == x.shape[:1] for port in self.manifest.states)
         if not fits:
             raise BundleError(f"bundle {self.manifest.name!r} holds no {GOLDEN} of its model", "export it again")
-        predict, given, asked = self._runner(self.manifest.predict), self.manifest.input, self.manifest.output.name
-        found = (predict(**{given.name: given.quantize(sample)})[asked][0] for sample in x)
-        return sum(here.tobytes() != there.tobytes() for here, there in zip(found, recorded, strict=True))
+        states = [{port.name: golden[port.name][k] for port in self.manifest.states} for k in range(len(x))]
+        found = (self._answer(sample, state) for sample, state in zip(x, states, strict=True))
+        return sum(here[0].tobytes() != there.tobytes() for here, there in zip(found, recorded, strict=True))
+
+    def _answer(self, real: NDArray[np.float32], state: State) -> NDArray[Any]:
+        """Return the raw scores of an input in a certain state, which stays what it is."""
+        stored = self.manifest.input.quantize(real)
+        if self.manifest.scores is None:
+            return self._runner(self.manifest.predict)(**{self.manifest.input.name: stored})[self.manifest.output.name]
+        given = self._with_state(self.manifest.scores, {"input": stored}, state)
+        return self._runner(self.manifest.scores)(**given)["scores"]
 
     def predict(self, x: ArrayLike) -> Prediction:
         """Return the scores of ``x``, float of the model's input shape without the batch.
 
+        A streaming model's state goes on to the next step; the prediction keeps what it was before this one.
         Raises :class:`InputError` for an input of another shape or with values that are not finite.
         """
         return self._predict(self._window(x))
@@ -76,9 +90,32 @@ class Explainer:
     def _predict(self, window: _Window) -> Prediction:
         latency: dict[str, int] = {}
         stored = self._stored(window, latency)
+        state = self._state(latency)
+        reading = latency.get("predict", 0)
         outputs = self._timed(latency, "predict", self.manifest.predict, {self.manifest.input.name: stored})
+        latency["predict"] += reading
         scores = self._scores(outputs)
-        return Prediction(scores, int(scores.argmax()), latency)
+        return Prediction(scores, int(scores.argmax()), latency, state=state)
+
+    def _foreseen(self, window: _Window) -> Prediction:
+        """Return what a prediction would be now; a streaming model's state stays what it is."""
+        if self.manifest.scores is None:
+            return self._predict(window)
+        latency: dict[str, int] = {}
+        given = {"input": self._stored(window, latency)}
+        state = self._state(latency)
+        given = self._with_state(self.manifest.scores, given, state)
+        scores = self._scores(self._timed(latency, "predict", self.manifest.scores, given), "scores")
+        return Prediction(scores, int(scores.argmax()), latency, state=state)
+
+    def _state(self, latency: dict[str, int]) -> State:
+        """Return what the variables of a streaming model hold."""
+        return {} if self.manifest.state is None else self._timed(latency, "predict", self.manifest.state, {})
+
+    def _with_state(self, signature: str, given: Given, state: State) -> Given:
+        """Return inputs of a signature with those states that it takes."""
+        taken = self._interpreter.get_signature_list()[signature]["inputs"] if state else ()
+        return given | {name: values for name, values in state.items() if name in taken}
 
     def explain(
         self,
@@ -92,11 +129,12 @@ class Explainer:
         """Return the attribution of one class for ``x``, float of the model's input shape without the batch.
 
         ``method`` defaults to the bundle's first, ``class_index`` to the predicted class; ``prediction`` is what
-        :meth:`predict` said of this very input, to spare asking again. ``steps`` picks a schedule of Integrated
-        Gradients (by default the one that left the least unexplained in calibration); ``deadline_ms`` is the time the
-        whole call may take, and picks the longest schedule that fits it by the times measured so far, marking the
-        result ``Flag.DEADLINE`` where that is not the one asked for. Raises :class:`InputError` for a bad input or
-        class, or for steps of a method that takes none.
+        :meth:`predict` said of this very input, to spare asking again. A streaming model is explained in the state in
+        which that prediction was made, or in its present state where there is none; it stays in the state it is in.
+        ``steps`` picks a schedule of Integrated Gradients (by default the one that left the least unexplained in
+        calibration); ``deadline_ms`` is the time the whole call may take, and picks the longest schedule that fits it
+        by the times measured so far, marking the result ``Flag.DEADLINE`` where that is not the one asked for. Raises
+        :class:`InputError` for a bad input or class, or for steps of a method that takes none.
         """
         begin = time.monotonic_ns()
         head = self.manifest.head(method or self.manifest.heads[0].method)
@@ -107,17 +145,18 @@ class Explainer:
         window = self._window(x)
         if class_index is None and prediction is None and head.predicted is not None:
             return self._explain_predicted(window, head)
-        prediction = prediction or self._predict(window)
+        prediction = prediction or self._foreseen(window)
         chosen = prediction.class_index if class_index is None else class_index
         latency = dict(prediction.latency)
         flags, residual, count = Flag.NONE, None, 1
         if head.schedules:
             left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
             start = time.monotonic_ns()
-            entered = self._entered(window, head, latency)[0]
+            given = self._entered(window, head, prediction.state, latency)
+            entered = given.pop("x")[0]
             if left is not None:
                 left -= time.monotonic_ns() - start
-            result = self._integrator(head).integrate(entered, chosen, steps=steps, time_left_ns=left)
+            result = self._integrator(head).integrate(entered, chosen, steps=steps, time_left_ns=left, held=given)
             latency["explain"] = time.monotonic_ns() - start
             attribution, residual, count = result.attribution, result.residual, result.steps
             flags |= Flag.DEADLINE if result.shortened else Flag.NONE
@@ -125,21 +164,27 @@ class Explainer:
         else:
             classes = np.asarray([chosen], np.int32)
             start = time.monotonic_ns()
-            given = self._entered(window, head, latency)
-            outputs = self._timed(latency, "explain", head.chosen, {"x": given, "class_index": classes})
+            given = self._entered(window, head, prediction.state, latency)
+            outputs = self._timed(latency, "explain", head.chosen, {**given, "class_index": classes})
             latency["explain"] = time.monotonic_ns() - start
             attribution = outputs["map"] * np.float32(head.unit)
         flags |= self._flags(window, prediction.scores, attribution, head)
         shaped = attribution.reshape(head.map_shape)
-        scores = prediction.scores
-        return Explanation(scores, chosen, latency, head.method, shaped, residual, count, flags, head.layer)
+        scores, state = prediction.scores, prediction.state
+        return Explanation(
+            scores, chosen, latency, head.method, shaped, residual, count, flags, head.layer, state=state
+        )
 
-    def _entered(self, window: _Window, head: ExplanationHead, latency: dict[str, int]) -> NDArray[Any]:
-        """Return what the signatures of a head are given for an input."""
-        if head.front is not None:
-            stored = self.manifest.input.quantize(window.real)
-            return self._timed(latency, "explain", head.front, {"input": stored})["x"]
-        return self.manifest.input.quantize(window.real) if head.stored_input else window.real[None]
+    def _entered(self, window: _Window, head: ExplanationHead, state: State, latency: dict[str, int]) -> Given:
+        """Return what the signatures of a head are given for an input and a state."""
+        if head.stored_input:
+            return self._with_state(head.chosen, {"x": self.manifest.input.quantize(window.real)}, state)
+        held = {port.name: port.real(state[port.name]) for port in self.manifest.states if port.name in state}
+        if head.front is None:
+            return self._with_state(head.chosen, {"x": window.real[None]}, held)
+        stored = self.manifest.input.quantize(window.real)
+        front = self._timed(latency, "explain", head.front, self._with_state(head.front, {"input": stored}, state))
+        return self._with_state(head.chosen, dict(front), held)
 
     def _explain_predicted(self, window: _Window, head: ExplanationHead) -> Explanation:
         """One pass through the signature that picks the class in the graph; its whole time is phase "predict"."""

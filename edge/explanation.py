@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,14 @@ class Prediction:
     """Scores of one input.
 
     ``scores`` is float32 ``[classes]``, dequantised model output (probabilities where the model ends in a softmax);
-    ``latency`` maps a phase ("quantize", "predict", "explain") to nanoseconds of the monotonic clock.
+    ``latency`` maps a phase ("quantize", "predict", "explain") to nanoseconds of the monotonic clock. ``state`` is what
+    the variables of a streaming model held before this step, by which it is explained; empty for other models.
     """
 
     scores: NDArray[np.float32]
     class_index: int
     latency: Mapping[str, int] = field(default_factory=dict)
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from .bundle import ExplanationHead, Schedule
 from .errors import InputError
 
 Runner = Callable[..., dict[str, NDArray[Any]]]
+Given = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,35 +46,43 @@ class Integrator:
         self._call_ns = 0.0  # exponential mean of the time of one call
 
     def integrate(
-        self, x: NDArray[np.float32], class_index: int, *, steps: int | None = None, time_left_ns: float | None = None
+        self,
+        x: NDArray[np.float32],
+        class_index: int,
+        *,
+        steps: int | None = None,
+        time_left_ns: float | None = None,
+        held: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     ) -> Integral:
         """Integrate from the baseline to ``x`` (float32, input shape) for one class.
 
-        ``steps`` asks for a schedule of the bundle by its length; ``time_left_ns`` shortens it to one that fits.
+        ``steps`` asks for a schedule of the bundle by its length; ``time_left_ns`` shortens it to one that fits;
+        ``held`` are further inputs, the same all along the path, such as the state of a streaming model.
         Raises :class:`InputError` where the bundle has no schedule of that length.
         """
         wanted = self._schedule(steps)
         start = time.monotonic_ns()
-        change = self._change(x[None], class_index)
+        given = {"x": x[None], **held}
+        change = self._change(given, class_index)
         if time_left_ns is not None:
-            self._learn_cost(x[None], class_index)
+            self._learn_cost(given, class_index)
             time_left_ns -= time.monotonic_ns() - start
         schedule = self._fitting(wanted, time_left_ns)
         total = np.zeros_like(self._baseline)
         size = self._head.steps_per_call
         for first in range(0, schedule.steps, size):
             nodes, weights = (_filled(part[first : first + size], size) for part in (schedule.nodes, schedule.weights))
-            total += self._call(x[None], nodes, weights, class_index)
+            total += self._call(given, nodes, weights, class_index)
         attribution = (total * np.float32(self._head.unit) * (x[None] - self._baseline))[0]
         residual = change - float(attribution.sum(dtype=np.float64))
         return Integral(attribution, residual, change, schedule.steps, schedule.steps < wanted.steps)
 
     def _call(
-        self, x: NDArray[np.float32], nodes: NDArray[np.float32], weights: NDArray[np.float32], class_index: int
+        self, given: Given, nodes: NDArray[np.float32], weights: NDArray[np.float32], class_index: int
     ) -> NDArray[np.float32]:
         start = time.monotonic_ns()
         outputs = self._run_steps(
-            x=x,
+            **given,
             baseline=self._baseline,
             alphas=nodes,
             weights=weights,
@@ -82,19 +92,21 @@ class Integrator:
         self._call_ns = elapsed if not self._call_ns else 0.8 * self._call_ns + 0.2 * elapsed
         return outputs["map"]
 
-    def _learn_cost(self, x: NDArray[np.float32], class_index: int) -> None:
+    def _learn_cost(self, given: Given, class_index: int) -> None:
         """Time one call where none has been timed, after one that prepares the graph."""
         if not self._call_ns:
             nothing = np.zeros(self._head.steps_per_call, np.float32)
-            self._call(x, nothing, nothing, class_index)
+            self._call(given, nothing, nothing, class_index)
             self._call_ns = 0.0
-            self._call(x, nothing, nothing, class_index)
+            self._call(given, nothing, nothing, class_index)
 
-    def _change(self, x: NDArray[np.float32], class_index: int) -> float:
-        """Return f(x) - f(baseline); the baseline's logits are computed once."""
-        if self._baseline_logits is None:
-            self._baseline_logits = self._run_logits(x=self._baseline)["logits"].reshape(-1)
-        return float(self._run_logits(x=x)["logits"].reshape(-1)[class_index] - self._baseline_logits[class_index])
+    def _change(self, given: Given, class_index: int) -> float:
+        """Return f(x) - f(baseline); the baseline's logits are computed once where they depend on nothing else."""
+        start = self._baseline_logits
+        if start is None or len(given) > 1:
+            start = self._run_logits(**{**given, "x": self._baseline})["logits"].reshape(-1)
+            self._baseline_logits = start
+        return float(self._run_logits(**given)["logits"].reshape(-1)[class_index] - start[class_index])
 
     def _schedule(self, steps: int | None) -> Schedule:
         if steps is None:

@@ -126,7 +126,8 @@ class _Lookup:
 
 
 def _lookups(graph: Graph, head: Head) -> list[_Lookup]:
-    dependent = reachable_from(graph, {head.input})
+    # What depends on a state too is not known before it runs.
+    dependent = reachable_from(graph, {head.input}) - reachable_from(graph, set(head.states))
     found = []
     for op in graph.ops:
         match op.code, op.options:
@@ -148,6 +149,7 @@ def _index_runner(
 ) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
     """Return a function from an input to what it makes the look-ups read."""
     part = graph.copy("ids")
+    part.inputs = [head.input]
     part.outputs = list(dict.fromkeys(lookup.index for lookup in lookups))
     prune(part)
     names = {tensor: f"index{number}" for number, tensor in enumerate(part.outputs)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 
-from . import heads, tflite
+from . import heads, state, tflite
 from .errors import UNFORESEEN, unforeseen
 from .heads import Head
 from .methods import Compiled, Entry, Method, Role, Source
@@ -24,7 +24,7 @@ MARK = "whylite"
 _OLDEST_RUNTIME = "2.14.0"
 
 _GRADIENTS = (Role.GRADIENT, Role.STEPS)
-_OF_THE_MODEL = (Role.PREDICTED, Role.CHOSEN, Role.FRONT)
+_OF_THE_MODEL = (Role.PREDICTED, Role.CHOSEN, Role.FRONT, Role.SCORES)
 
 
 def compile_methods(
@@ -41,32 +41,50 @@ def compile_methods(
     """
     model = tflite.read(original)
     entered = heads.graph_of(model, signature)
-    graph = fold(entered)
-    head = heads.find(graph, output)
+    step, graph, head = enter(model, entered, output)
     source = Source(graph, head, numerics.store, numerics.integer_forward, numerics.integer_backward)
     taken = {signature.key for signature in model.signatures}
 
     def settled(entry: Entry) -> Entry:
         """Under a key that the model does not use itself, and on its own ops where it does what the model does."""
         entry = replace(entry, key=f"{MARK}_{entry.key}") if entry.key in taken else entry
-        return _on_original(entry, entered, graph) if graph is not entered and entry.role in _OF_THE_MODEL else entry
+        return _on_original(entry, step, graph) if graph is not step and entry.role in _OF_THE_MODEL else entry
 
     compiled = {}
     for method in methods:
         built = _built(method, source)
         compiled[method.name] = replace(built, entries=[settled(entry) for entry in built.entries])
     entries = [entry for method in compiled.values() for entry in method.entries]
-    front = None
+    aids: dict[Role, Entry] = {}
     if any(entry.role in _GRADIENTS for entry in entries) and source.start is not head.input:
-        front = settled(source.front("front"))
-        entries.append(front)
+        aids[Role.FRONT] = settled(source.front("front"))
+    if source.streams:
+        aids[Role.SCORES] = settled(source.scores("scores"))
+    if head.states:
+        reader, states = state.reader(entered, "state")
+        aids[Role.STATE] = settled(Entry("state", Role.STATE, reader, {}, states))
+    entries += aids.values()
     for entry in entries:
         if entry.role in _GRADIENTS:
             _finish(entry, numerics, calibration)
             pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)
-    return Shipped(original, file, source, compiled, predict, Runtime(file, recurrent=is_recurrent(graph)), front)
+    runtime = Runtime(file, recurrent=is_recurrent(graph))
+    return Shipped(original, file, source, compiled, predict, runtime, aids)
+
+
+def enter(
+    model: Model, entered: Graph, output: str | None = None, *, runs: bool = True
+) -> tuple[Graph, Graph, Head]:
+    """Return a graph of the model as a function of its input and state, the same with sizes folded, and its head.
+
+    ``runs`` says whether an interpreter here runs it, without which nothing can be folded.
+    """
+    state.check_calls(entered, model)
+    step = state.detach(entered)
+    graph = fold(step) if runs else step
+    return step, graph, heads.find(graph, output, len(graph.inputs) - len(entered.inputs))
 
 
 def _built(method: Method, source: Source) -> Compiled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import UnsupportedModelError
-from .tflite.graph import Graph, Model, Tensor
+from .tflite.graph import Graph, Model, Tensor, reachable_from
 from .tflite.ops import elements
 
 _PASS_THROUGH = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
@@ -19,12 +19,14 @@ _ENDINGS = {"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX"}
 class Head:
     """``scores`` is the model's output, ``logits`` what its softmax or sigmoid is taken of (the same without one).
 
-    A regression's one value and a sigmoid's one probability are the score of class 0.
+    A regression's one value and a sigmoid's one probability are the score of class 0. ``states`` are further inputs
+    that the scores depend on: what the variables of a streaming model hold before the step.
     """
 
     input: Tensor
     scores: Tensor
     logits: Tensor
+    states: tuple[Tensor, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -45,18 +47,17 @@ def graph_of(model: Model, signature: str | None = None) -> Graph:
     )
 
 
-def find(graph: Graph, output: str | None = None) -> Head:
-    """Return the head of ``graph``.
+def find(graph: Graph, output: str | None = None, states: int = 0) -> Head:
+    """Return the head of ``graph``, the last so many inputs of which are states.
 
     ``output`` names the output to explain where there are several. Raises :class:`UnsupportedModelError` where the
     model has several inputs, an input of open size, or an output that is no vector of class scores.
     """
-    if len(graph.inputs) != 1:
-        names = ", ".join(repr(tensor.name) for tensor in graph.inputs)
-        raise UnsupportedModelError(
-            f"the model has {len(graph.inputs)} inputs ({names})", "only one can be explained yet"
-        )
-    (source,) = graph.inputs
+    given, held = graph.inputs[: len(graph.inputs) - states], graph.inputs[len(graph.inputs) - states :]
+    if len(given) != 1:
+        names = ", ".join(repr(tensor.name) for tensor in given)
+        raise UnsupportedModelError(f"the model has {len(given)} inputs ({names})", "only one can be explained yet")
+    (source,) = given
     if -1 in (source.shape_signature or ())[1:]:
         raise UnsupportedModelError(
             f"input {source!r} has open dimensions: {list(source.shape_signature or ())}",
@@ -75,7 +76,8 @@ def find(graph: Graph, output: str | None = None) -> Head:
     logits = producers[tensor].input(0) if ends else scores
     while logits in producers and producers[logits].code in {"QUANTIZE", "DEQUANTIZE"}:
         logits = producers[logits].input(0)
-    return Head(graph.inputs[0], scores, logits)
+    moving = [state for state in held if scores in reachable_from(graph, {state})]
+    return Head(source, scores, logits, tuple(moving))
 
 
 def _choose_output(graph: Graph, output: str | None) -> Tensor:

@@ -40,8 +40,9 @@ def schedules(
     for sample in within(_SCHEDULE_SECONDS, x[:_SCHEDULE_SAMPLES]):
         at = shipped.entered(sample)
         class_index = int(logits(**at)["logits"].argmax())
+        held = {key: value for key, value in at.items() if key != "x"}
         for candidate, row in zip(candidates, relative, strict=True):
-            result = integrator.integrate(at["x"][0], class_index, steps=candidate.steps)
+            result = integrator.integrate(at["x"][0], class_index, steps=candidate.steps, held=held)
             row.append(abs(result.residual) / max(abs(result.change), 1e-9))
     quantiles = np.quantile(relative, (0.5, 0.9), axis=1)
     return tuple(

@@ -69,5 +69,4 @@ def measured(shipped: Shipped) -> dict[str, int]:
 
 
 def _signatures(shipped: Shipped, method: Compiled) -> list[str]:
-    front = [] if shipped.front is None else [shipped.front.key]
-    return [shipped.predict.key, *front, *(entry.key for entry in method.entries)]
+    return [shipped.predict.key, *(entry.key for entry in (*shipped.aids.values(), *method.entries))]

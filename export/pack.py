@@ -84,6 +84,9 @@ def pack(
         checks=tuple(checks),
         candidates=candidates,
         notes=(*_notes(shipped, label.real_data, heads, checks), *label.notes),
+        states=tuple(_state(state) for state in head.states),
+        state=shipped.aids[Role.STATE].key if Role.STATE in shipped.aids else None,
+        scores=shipped.aids[Role.SCORES].key if Role.SCORES in shipped.aids else None,
         created_by=f"whylite {metadata.version('whylite')}",
         recurrent=is_recurrent(graph),
     )
@@ -115,7 +118,7 @@ def _head(name: str, fitted: Fitted, x: Array, baseline: Array) -> ExplanationHe
         signed=METHODS[name].signed,
         stored_input=stored_input,
         steps_per_call=compiled.steps_per_call,
-        front=None if stored_input or shipped.front is None else shipped.front.key,
+        front=None if stored_input or Role.FRONT not in shipped.aids else shipped.aids[Role.FRONT].key,
         peak_memory=fitted.peaks.get(name),
     )
     if chosen.role is not Role.STEPS:
@@ -145,6 +148,11 @@ def _port(name: str, tensor: Tensor, seen: Array | None = None, limits: tuple[in
     )
 
 
+def _state(tensor: Tensor) -> Port:
+    port = _port(tensor.name, tensor)
+    return dataclasses.replace(port, shape=tensor.shape)
+
+
 def kind_of(graph: Graph) -> str:
     """Return how a model computes: "float32", "int8", "uint8", "int16x8", "dynamic-range", "float16 weights", ..."""
     written = {tensor for op in graph.ops for tensor in op.outputs} | set(graph.inputs)
@@ -170,6 +178,9 @@ def _notes(
             f"{', '.join(moved)}: not at the input {model.input!r}, but at {shipped.source.start!r}, the first tensor "
             f"that can be reached ({support.obstacle(graph, model)})"
         )
+    if shipped.source.streams:
+        names = ", ".join(state.name for state in model.states) or "none that the answer depends on"
+        notes.append(f"a streaming model: explained with its state ({names}) as a constant of the step")
     if not real_data:
         notes.append("no calibration data was given: checks ran on random inputs")
     if is_recurrent(graph):
@@ -192,4 +203,5 @@ def _golden(shipped: Shipped, x: Array) -> bytes:
     samples = x[: max(1, min(_GOLDEN_SAMPLES, _GOLDEN_BYTES // x[0].nbytes))]
     stored = [shipped.stored(sample) for sample in samples]
     scores = [shipped.scores(value) for value in stored]
-    return npz_bytes(x=samples, stored=np.concatenate(stored), scores=np.concatenate(scores))
+    states = {name: np.stack([value] * len(samples)) for name, value in shipped.state.items()}
+    return npz_bytes(x=samples, stored=np.concatenate(stored), scores=np.concatenate(scores), **states)

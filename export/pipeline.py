@@ -16,14 +16,13 @@ from edge.errors import InterpreterError
 
 from . import calibration as calibrations
 from . import choose, fitting, heads, support, targets, tflite, trust
-from .compiling import MARK, compile_methods
+from .compiling import MARK, compile_methods, enter
 from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
 from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
 from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
 from .shipped import Shipped
 from .tflite.admission import Shapes, check_shapes, check_weights, try_out
-from .tflite.fold import fold
 from .tflite.graph import Graph, Model, Tensor
 
 Progress = Callable[[str], None]
@@ -81,10 +80,9 @@ def explain(
     with _about(file_name):
         entered = heads.graph_of(source, signature)
         shapes = _tried_out(entered, source, original, file_name)
-        graph = entered if shapes is None else fold(entered)
+        _, graph, head = enter(source, entered, output, runs=shapes is not None)
         check_shapes(graph, shapes or {}, file_name)
         check_weights(graph, file_name)
-        head = heads.find(graph, output)
         targets_of = {method.name: method.target(graph, head) for method in wanted}
         support.check(graph, head, list(targets_of.values()), runs=shapes is not None)
         wanted = _fitted(wanted, Source(graph, head, store_float), batch)
@@ -97,7 +95,7 @@ def explain(
 
         def compiled(kind: Numerics, steps: int | None = None, seen: Calibration | None = None) -> Shipped:
             using = wanted if steps is None else _at(wanted, steps)
-            return compile_methods(original, using, kind, seen, output, signature)
+            return compile_methods(original, using, kind, seen, output, signature).after(x[:_SYNTHETIC_SAMPLES])
 
         progress(f"deriving gradients, numerics {legal[0].name}")
         exact = compiled(legal[0])
@@ -153,7 +151,7 @@ def _read(model: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
 
 
 def _tried_out(entered: Graph, source: Model, original: bytes, file_name: str) -> Shapes | None:
-    others = source.graphs[1:] if entered is source.graphs[0] else []
+    others = source.graphs[1:]  # where ops that call subgraphs by their place find them
     entrances = [entrance.key for entrance in source.signatures if entrance.graph is entered]
     return try_out(entered, others, file_name, original, entrances)
 

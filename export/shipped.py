@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge import interpreter
 from edge.errors import InterpreterError
 
-from .methods import Compiled, Entry, Source
+from .methods import Compiled, Entry, Role, Source
 from .tflite.graph import Graph, Signature, Tensor
 
 
@@ -46,8 +46,8 @@ class Runtime:
 class Shipped:
     """The model as it came, what was made of it, and the runtime that holds the result.
 
-    ``predict`` is the signature that only predicts, ``compiled`` what each method made, ``front`` the way from the
-    input to where gradients are taken, where that is not the input.
+    ``predict`` is the signature that only predicts, ``compiled`` what each method made, ``aids`` what they need beside
+    it, by role. ``state`` is what the variables of a streaming model hold where it is explained (see :meth:`after`).
     """
 
     original: bytes
@@ -56,7 +56,20 @@ class Shipped:
     compiled: dict[str, Compiled]
     predict: Signature
     runtime: Runtime
-    front: Entry | None = None
+    aids: Mapping[Role, Entry] = field(default_factory=dict)
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def after(self, samples: NDArray[np.float32]) -> Shipped:
+        """Return the same in the state that predicting ``samples`` one after the other leaves behind.
+
+        What is measured and checked does not move it: an empty memory would show little of what explanations are of.
+        """
+        if Role.STATE not in self.aids:
+            return self
+        runtime = Runtime(self.file, recurrent=is_recurrent(self.source.graph))
+        for sample in samples:
+            runtime.call(self.predict.key, **{self.input_name: self.stored(sample)})
+        return replace(self, state=runtime.call(self.aids[Role.STATE].key))
 
     @property
     def input_name(self) -> str:
@@ -74,12 +87,23 @@ class Shipped:
 
     def entered(self, sample: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Return what entries of gradients are given for one float input, ``x`` with its batch dimension."""
-        if self.front is None:
-            return {"x": sample[None]}
-        return self.runtime.call(self.front.key, input=self.stored(sample))
+        given = {state.name: real(state, self.state[state.name]) for state in self.source.held}
+        if (front := self.aids.get(Role.FRONT)) is None:
+            return {"x": sample[None], **given}
+        return self.runtime.call(front.key, **self.step(front, self.stored(sample))) | given
+
+    def step(
+        self, entry: Entry, stored: NDArray[Any], state: Mapping[str, NDArray[Any]] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Return what an entry on the model's own input is given, in a certain state or in ``self.state``."""
+        state = self.state if state is None else state
+        name = name_in(entry.inputs, self.source.head.input)
+        return {name: stored, **{key: value for key, value in state.items() if key in entry.inputs}}
 
     def scores(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Return the scores as the model stores them."""
+        """Return the scores as the model stores them; a state stays what it is."""
+        if (scores := self.aids.get(Role.SCORES)) is not None:
+            return self.runtime.call(scores.key, **self.step(scores, stored))["scores"]
         return self.runtime.call(self.predict.key, **{self.input_name: stored})[self.score_name]
 
 
@@ -93,6 +117,13 @@ def store_input(tensor: Tensor, sample: NDArray[np.float32]) -> NDArray[Any]:
     if tensor.is_quantized and tensor.quantization is not None:
         return tensor.quantization.quantize(sample[None], tensor.dtype)
     return sample[None].astype(tensor.dtype)
+
+
+def real(tensor: Tensor, values: NDArray[Any]) -> NDArray[Any]:
+    """Return what ``tensor`` holds in float32; ids and decisions as they are."""
+    if tensor.is_quantized and tensor.quantization is not None:
+        return tensor.quantization.dequantize(values).astype(np.float32)
+    return values.astype(np.float32) if tensor.dtype.kind == "f" else values
 
 
 def name_in(tensors: dict[str, Tensor], wanted: Tensor) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -36,14 +36,27 @@ class Source:
         """The tensor that input gradients are taken at: the input, or the first one that can be reached."""
         return first_reachable(self.graph, self.head)
 
+    @property
+    def streams(self) -> bool:
+        """Whether a step of the model leaves a state to the next."""
+        return len(self.graph.inputs) > 1
+
+    @cached_property
+    def held(self) -> tuple[Tensor, ...]:
+        """What the logits depend on beside ``start``: states that are constants of the step."""
+        behind = self.graph.copy(self.graph.name)
+        behind.ops = [op for op in behind.ops if self.start not in op.outputs]
+        return tuple(state for state in self.head.states if self.head.logits in reachable_from(behind, {state}))
+
     def twin(self) -> Twin:
         """Return the float twin from where gradients are taken up to the logits."""
         behind = self.graph.copy(self.graph.name)
-        behind.inputs = [self.start]
+        behind.inputs = [self.start, *self.held]
         behind.ops = [op for op in behind.ops if self.start not in op.outputs]
         graph, twins = float_twin(behind, self.head.logits, self.store)
         logits = graph.outputs[0]
-        return Twin(graph, Head(twins[self.start], logits, logits), twins)
+        states = tuple(twins[state] for state in self.held)
+        return Twin(graph, Head(twins[self.start], logits, logits, states), twins)
 
     def front(self, key: str) -> Entry:
         """Return the model's own way from its input to where gradients are taken, whose real values it gives."""
@@ -51,8 +64,20 @@ class Source:
         builder = Builder(graph, "why/")
         x = builder.dequantize(self.start) if self.start.is_quantized else self.start
         graph.outputs = [x]
+        return Entry(key, Role.FRONT, graph, self.step_inputs(graph, "input"), {"x": x})
+
+    def scores(self, key: str) -> Entry:
+        """Return the prediction as a function of the input and the state: the step without what it leaves behind."""
+        graph = self.graph.copy(key)
+        graph.outputs = [self.head.scores]
+        return Entry(key, Role.SCORES, graph, self.step_inputs(graph, "input"), {"scores": self.head.scores})
+
+    def step_inputs(self, graph: Graph, name: str) -> dict[str, Tensor]:
+        """Make the input, called ``name``, and the states that its outputs need the inputs of a copy of the graph."""
+        needed = [state for state in self.head.states if reachable_from(graph, {state}).intersection(graph.outputs)]
+        graph.inputs = [self.head.input, *needed]
         prune(graph)
-        return Entry(key, Role.FRONT, graph, {"input": self.head.input}, {"x": x})
+        return {name: self.head.input} | {state.name: state for state in needed}
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,8 @@ class Role(enum.Enum):
     STEPS = "gradients at several interpolation steps, summed with weights"
     LOGITS = "the logits, from a float input"
     FRONT = "where gradients are taken, from the model's input"
+    SCORES = "the scores, from the model's input and its state"
+    STATE = "the state"
 
 
 @dataclass(frozen=True)
@@ -152,6 +179,16 @@ def forward(
     # With weights on their way to an op; pruning drops what nothing needs.
     own = [op for op in source.graph.ops if op in path or not dependent.intersection(op.outputs)]
     return instantiate(builder, own, stored, batch)[source.head.logits]
+
+
+def held_inputs(builder: Builder, twin: Twin) -> dict[Tensor, Tensor]:
+    """Add inputs for what is held fixed; return them by the tensors of the twin they stand for."""
+    return {state: builder.tensor(state.name, state.shape, state.dtype) for state in twin.head.states}
+
+
+def named(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return tensors by their names."""
+    return {tensor.name: tensor for tensor in tensors}
 
 
 def class_input(builder: Builder) -> Tensor:

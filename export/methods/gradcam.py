@@ -11,7 +11,7 @@ from ..heads import Head
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Graph, Tensor
-from ..tflite.ops import Builder, prune, skip_flattening
+from ..tflite.ops import Builder, skip_flattening
 from ..tflite.options import Activation
 from ..vjp import backward
 from .base import Compiled, Entry, Method, Role, Source, class_input
@@ -31,9 +31,15 @@ class GradCAM(Method):
     layer: str | None = None
 
     def build(self, source: Source) -> Compiled:
-        """Return two entries: for the class predicted in the graph, and for a class asked for."""
+        """Return two entries: for the class predicted in the graph, and for a class asked for.
+
+        The former stands in for a prediction. In a streaming model it would have to leave the state to the next step
+        as a prediction does, and could not be asked a second time; there it is left out.
+        """
         layer = self.target(source.graph, source.head)
-        entries = [self._entry(source, layer, chosen=False), self._entry(source, layer, chosen=True)]
+        entries = [self._entry(source, layer, chosen=True)]
+        if not source.streams:
+            entries.insert(0, self._entry(source, layer, chosen=False))
         # A 1-D model has one dimension of positions only.
         return Compiled(entries, layer, tuple(size for size in layer.shape[1:-1] if size > 1) or (1,))
 
@@ -66,15 +72,15 @@ class GradCAM(Method):
         (gradient,) = backward(graph, {head.logits: OneHot(index, head.logits.shape)}, [layer], emit)
         heatmap = weighted_sum(emit, layer, spatial_mean(emit, emit.dense(gradient), layer))
         outputs = {"map": heatmap.tensor}
-        if chosen:
-            graph.inputs.append(index)
-        else:
+        if not chosen:
             outputs["class_index"] = index
         outputs["scores"] = head.scores
         graph.outputs = list(outputs.values())
         skip_flattening(graph)
-        prune(graph)
-        inputs = {"x": head.input} | ({"class_index": index} if chosen else {})
+        inputs = source.step_inputs(graph, "x")
+        if chosen:
+            inputs["class_index"] = index
+            graph.inputs.append(index)
         return Entry(key, Role.CHOSEN if chosen else Role.PREDICTED, graph, inputs, outputs, 1 / heatmap.factor)
 
 

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
-from ..numerics.twin import batches, instantiate
+from ..numerics.twin import batches, instantiate, repeated
 from ..tflite.graph import Graph, Op, Tensor, between
 from ..tflite.ops import Builder, fused_activation, prune, skip_flattening, with_options
 from ..tflite.options import Activation
 from ..vjp import backward
 from ..vjp.backward import AFFINE
-from .base import Compiled, Entry, Method, Role, Source, class_input, copy_of, forward
+from .base import Compiled, Entry, Method, Role, Source, class_input, copy_of, forward, held_inputs, named
 
 # A batch that tells whether a model computes its entries apart: none that a shape is likely to have by itself.
 _PROBE = 3
@@ -49,7 +49,8 @@ class IntegratedGradients(Method):
         builder, copies = copy_of(twin.graph)
         x, logits = copies[twin.head.input], copies[twin.head.logits]
         builder.graph.name, builder.graph.outputs = "logits", [logits]
-        return Entry("logits", Role.LOGITS, builder.graph, {"x": x}, {"logits": logits})
+        inputs = {"x": x} | named(copies[state] for state in twin.head.states)
+        return Entry("logits", Role.LOGITS, builder.graph, inputs, {"logits": logits})
 
     def _steps(self, source: Source, steps: int) -> Entry:
         twin = source.twin()
@@ -66,10 +67,11 @@ class IntegratedGradients(Method):
 
         # Both ends of the path through the affine part, as a batch of two.
         ends = builder.concatenate([x, baseline], 0)
-        prefix = instantiate(builder, split.prefix, {head.input: ends}, 2)
+        held = held_inputs(builder, twin)
+        prefix = instantiate(builder, split.prefix, {head.input: ends, **repeated(builder, held, 2)}, 2)
         # Interpolation of what comes out of it, then the rest of the network at every step.
         points: dict[Tensor, Tensor] = {}
-        given = {}
+        given = repeated(builder, held, steps)
         for tensor, activation in split.frontier.items():
             points[tensor], given[tensor] = _interpolate(builder, prefix[tensor], alphas, activation)
         logits = forward(source, builder, twin, split.rest, given, steps)
@@ -83,9 +85,10 @@ class IntegratedGradients(Method):
             for tensor, gradient in zip(points, gradients, strict=True)
         }
         (value,) = backward(builder.graph, sums, [ends], emit)
-        total = emit.expand(emit.dense(value), x.shape)
+        total = emit.expand(_one_of_equals(emit, emit.dense(value)), x.shape)
         at_steps = builder.gather(emit.real(logits), index, axis=len(logits.shape) - 1)
         inputs = {"x": x, "baseline": baseline, "alphas": alphas, "weights": weights, "class_index": index}
+        inputs |= named(held.values())
         outputs = {"map": total.tensor, "logit": at_steps}
         graph = builder.graph
         graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
@@ -161,6 +164,12 @@ def _interpolate(builder: Builder, ends: Tensor, alphas: Tensor, activation: Act
     along = builder.reshape(alphas, (alphas.shape[0], *(1,) * (rank - 1)))
     offset = builder.mul(builder.sub(end, start), along)
     return offset, builder.add(offset, start, activation)
+
+
+def _one_of_equals(emit: Emitter, gradient: Gradient) -> Gradient:
+    """Return one entry of a batch of two: a factor that depends on the state made it two, equal ones."""
+    shape = gradient.tensor.shape
+    return Gradient(emit.builder.slice(gradient.tensor, (0,) * len(shape), (1, *shape[1:])), gradient.factor)
 
 
 def _sum_of_steps(emit: Emitter, gradient: Gradient, steps: int, weights: Tensor | None) -> Gradient:

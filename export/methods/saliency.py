@@ -10,7 +10,7 @@ from ..numerics.gradient import OneHot
 from ..tflite.graph import Graph
 from ..tflite.ops import Builder, prune, skip_flattening
 from ..vjp import backward
-from .base import Compiled, Entry, Method, Role, Source, class_input, forward
+from .base import Compiled, Entry, Method, Role, Source, class_input, forward, held_inputs, named
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,17 @@ class Saliency(Method):
         builder = Builder(Graph(self.name))
         graph = builder.graph
         x = builder.tensor("x", twin.head.input.shape)
-        logits = forward(source, builder, twin, twin.graph.ops, {twin.head.input: x})
+        held = held_inputs(builder, twin)
+        logits = forward(source, builder, twin, twin.graph.ops, {twin.head.input: x, **held})
         index = class_input(builder)
         emit = Emitter(builder, source.store)
         (value,) = backward(graph, {logits: OneHot(index, logits.shape)}, [x], emit)
         gradient = emit.expand(emit.dense(value), x.shape)
-        graph.inputs = [x, index]
+        inputs = {"x": x, "class_index": index, **named(held.values())}
+        graph.inputs = list(inputs.values())
         outputs = {"map": gradient.tensor}
         graph.outputs = [gradient.tensor]
         skip_flattening(graph)
         prune(graph)
-        entry = Entry(self.name, Role.GRADIENT, graph, {"x": x, "class_index": index}, outputs, 1 / gradient.factor)
+        entry = Entry(self.name, Role.GRADIENT, graph, inputs, outputs, 1 / gradient.factor)
         return Compiled([entry], source.start, source.start.shape[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,11 +179,14 @@ def batches(graph: Graph, target: Tensor, batch: int) -> bool:
     if any(_moves_batch(op) for op in graph.ops if op.code == "TRANSPOSE" and op.input(0) in dependent):
         return False
     random = np.random.default_rng(0)
-    (source,) = graph.inputs
+    source, *held = graph.inputs
+    if any(state.shape[:1] != (1,) for state in held):
+        return False  # without a dimension to repeat it along
     x = random.normal(size=(batch * source.shape[0], *source.shape[1:])).astype(np.float32)
+    states = [random.normal(size=state.shape).astype(state.dtype) for state in held]
     try:
-        together = _runner(graph, target, batch)(x)
-        run = _runner(graph, target, 1)
+        together = _runner(graph, target, batch, states)(x)
+        run = _runner(graph, target, 1, states)
         alone = [run(part) for part in np.split(x, batch)]
     except (RuntimeError, ValueError, InterpreterError):
         return False
@@ -196,11 +200,21 @@ def _moves_batch(transpose: Op) -> bool:
     return order is None or order[0] != 0
 
 
-def _runner(graph: Graph, target: Tensor, batch: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def repeated(builder: Builder, tensors: Mapping[Tensor, Tensor], times: int) -> dict[Tensor, Tensor]:
+    """Return tensors that have one batch entry with so many equal ones, under the same keys."""
+    shapes = {key: (times * tensor.shape[0], *tensor.shape[1:]) for key, tensor in tensors.items() if tensor.shape}
+    return {key: builder.broadcast_to(tensor, shapes.get(key, ())) for key, tensor in tensors.items()}
+
+
+def _runner(
+    graph: Graph, target: Tensor, batch: int, states: Sequence[NDArray[Any]]
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return a function from ``batch`` inputs to the target, the states being the same for all of them."""
     builder = Builder(Graph("batched"))
-    (source,) = graph.inputs
+    source, *held = graph.inputs
     given = builder.tensor("x", (batch * source.shape[0], *source.shape[1:]))
-    copies = instantiate(builder, graph.ops, {source: given}, batch)
+    constants = {state: builder.constant(value, state.dtype) for state, value in zip(held, states, strict=True)}
+    copies = instantiate(builder, graph.ops, {source: given, **repeated(builder, constants, batch)}, batch)
     builder.graph.inputs, builder.graph.outputs = [given], [copies[target]]
     signature = Signature("batched", builder.graph, {"x": given}, {"y": copies[target]})
     interpreter, _ = load(write(Model([builder.graph], [signature])))

@@ -50,7 +50,9 @@ def try_out(
             raise ModelFileError(
                 f"{name}: tensor {tensor.name!r} is declared {tensor.dtype} and comes out {kind}", _HINT
             )
-    return {int(position): tuple(shape) for position, shape in answer["shapes"].items()}
+    shapes = {int(position): tuple(shape) for position, shape in answer["shapes"].items()}
+    # Behind the graph's own tensors stand those that the interpreter adds.
+    return {position: shape for position, shape in shapes.items() if position < len(graph.tensors)}
 
 
 def is_builtin(op: Op) -> bool:

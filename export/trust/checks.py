@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,11 +14,11 @@ from edge import interpreter
 from edge.bundle import Check
 
 from ..clock import within
-from ..methods.base import Compiled, Entry, Role, Source, class_input
+from ..methods.base import Compiled, Entry, Role, Source, class_input, named
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
 from ..numerics.twin import float_twin
-from ..shipped import Runtime, Shipped, is_recurrent, store_input
+from ..shipped import Runtime, Shipped, is_recurrent, real, store_input
 from ..tflite import Model, write
 from ..tflite.graph import Graph, Signature, Tensor, between, reachable_from
 from ..tflite.ops import Builder, fused_activation, prune
@@ -49,26 +49,36 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
     samples = x[:_GRADIENT_SAMPLES]
     for name, method in shipped.compiled.items():
         own = exact.compiled[name]
-        if (entry := method.entry(Role.PREDICTED)) is not None:
+        if (entry := method.entry(Role.PREDICTED, Role.CHOSEN)) is not None:
             checks += _layer_gradient(name, shipped, entry, method, samples)
         if (entry := own.entry(Role.GRADIENT)) is not None:
-            checks += _input_gradient(name, _mean_of_gradients(exact.runtime, entry), exact, samples)
+            checks += _input_gradient(name, partial(_mean_of_gradients, exact.runtime, entry), exact, samples)
         if (entry := own.entry(Role.STEPS)) is not None:
-            checks += _input_gradient(name, _mean_of_steps(exact.runtime, entry), exact, samples)
+            checks += _input_gradient(name, partial(_mean_of_steps, exact.runtime, entry), exact, samples)
     return checks
 
 
 def parity(shipped: Shipped, x: Array) -> Check:
-    """Scores of the shipped file, by every signature that returns them, against the original file's, bit for bit."""
+    """Scores of the shipped file, by every signature that returns them, against the original file's, bit for bit.
+
+    A streaming model takes all inputs one after the other, as the original does, with explanations in between.
+    """
     original = _original_scores(shipped)
-    answering = [e for method in shipped.compiled.values() for e in method.entries if "scores" in e.outputs]
+    entries = [*(e for method in shipped.compiled.values() for e in method.entries), *shipped.aids.values()]
+    answering = [entry for entry in entries if "scores" in entry.outputs]
+    reader = shipped.aids.get(Role.STATE)
+    recurrent = is_recurrent(shipped.source.graph)
+    runtime = shipped.runtime if reader is None else Runtime(shipped.file, recurrent=recurrent)
     different = compared = 0
     for sample in within(_SECONDS, x, at_least=16):
         compared += 1
         stored = shipped.stored(sample)
+        state = {} if reader is None else runtime.call(reader.key)
         expected = original(stored)
-        answers = [shipped.scores(stored)]
-        answers += [shipped.runtime.call(e.key, x=stored, **_class_argument(e, 0))["scores"] for e in answering]
+        answers = [runtime.call(shipped.predict.key, **{shipped.input_name: stored})[shipped.score_name]]
+        for entry in answering:
+            given = shipped.step(entry, stored, state)
+            answers.append(runtime.call(entry.key, **given, **_class_argument(entry, 0))["scores"])
         different += any(answer.tobytes() != expected.tobytes() for answer in answers)
     detail = "inputs whose scores differ in any bit"
     return Check("prediction parity", different, 0, different == 0, compared, detail)
@@ -118,25 +128,26 @@ def _points(low: Array, high: Array, at_once: int = 1) -> Array:
     return ((np.arange(count) + 0.5) / count).astype(np.float32)
 
 
-def _mean_of_gradients(runtime: Runtime, entry: Entry) -> MeanGradient:
+def _mean_of_gradients(runtime: Runtime, entry: Entry, held: Mapping[str, Array]) -> MeanGradient:
     def mean(low: Array, high: Array, class_index: int) -> Array:
         points = (low + fraction * (high - low) for fraction in _points(low, high))
-        maps = [runtime.call(entry.key, x=x, **_class_argument(entry, class_index))["map"] for x in points]
+        chosen = _class_argument(entry, class_index)
+        maps = [runtime.call(entry.key, x=x, **held, **chosen)["map"] for x in points]
         return np.asarray(np.mean(maps, 0) * entry.unit, np.float32)
 
     return mean
 
 
-def _mean_of_steps(runtime: Runtime, entry: Entry) -> MeanGradient:
+def _mean_of_steps(runtime: Runtime, entry: Entry, held: Mapping[str, Array]) -> MeanGradient:
     """Ask an entry that integrates for the integral over the segment itself."""
     size = entry.inputs["alphas"].shape[0]
 
     def mean(low: Array, high: Array, class_index: int) -> Array:
-        chosen = _class_argument(entry, class_index)
+        fixed = {**held, **_class_argument(entry, class_index)}
         points = _points(low, high, size)
         weights = np.full(size, 1 / len(points), np.float32)
         maps = [
-            runtime.call(entry.key, x=high, baseline=low, alphas=alphas, weights=weights, **chosen)["map"]
+            runtime.call(entry.key, x=high, baseline=low, alphas=alphas, weights=weights, **fixed)["map"]
             for alphas in points.reshape(-1, size)
         ]
         return np.asarray(np.sum(maps, 0) * entry.unit, np.float32)
@@ -144,22 +155,26 @@ def _mean_of_steps(runtime: Runtime, entry: Entry) -> MeanGradient:
     return mean
 
 
-def _input_gradient(name: str, gradient: MeanGradient, exact: Shipped, samples: Array) -> list[Check]:
-    """Held against the float twin's logits, where gradients are taken."""
+def _input_gradient(
+    name: str, gradient_with: Callable[[Mapping[str, Array]], MeanGradient], exact: Shipped, samples: Array
+) -> list[Check]:
+    """Hold an entry (``gradient_with`` what stays fixed) against the float twin's logits, where gradients are taken."""
     twin = exact.source.twin()
     graph, head = twin.graph, twin.head
-    forward = Runtime(write(Model([graph], [Signature("logits", graph, {"x": head.input}, {"logits": head.logits})])))
+    inputs = {"x": head.input} | named(head.states)
+    forward = Runtime(write(Model([graph], [Signature("logits", graph, inputs, {"logits": head.logits})])))
 
-    def logits(x: Array) -> Array:
-        return forward.call("logits", x=x)["logits"].reshape(-1)
+    def logits(x: Array, held: Mapping[str, Array]) -> Array:
+        return forward.call("logits", x=x, **held)["logits"].reshape(-1)
 
     errors = []
-    points = [exact.entered(sample)["x"] for sample in samples]
-    random, scale = np.random.default_rng(0), _scale(np.concatenate(points))
-    for x in within(_SECONDS, points):
-        chosen = int(logits(x).argmax())
-        function, mean = _entry_of(logits, chosen), partial(gradient, class_index=chosen)
-        errors.append(GradientErrors.of(function, mean, x, scale, random))
+    points = [exact.entered(sample) for sample in samples]
+    random, scale = np.random.default_rng(0), _scale(np.concatenate([point["x"] for point in points]))
+    for point in within(_SECONDS, points):
+        held = {key: value for key, value in point.items() if key != "x"}
+        chosen = int(logits(point["x"], held).argmax())
+        function, mean = _entry_of(partial(logits, held=held), chosen), gradient_with(held)
+        errors.append(GradientErrors.of(function, partial(mean, class_index=chosen), point["x"], scale, random))
     return _gradient_checks(name, errors)
 
 
@@ -198,9 +213,10 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
     gradients, map_errors = [], []
     for sample in within(_SECONDS, samples):
         stored = store_input(shipped.source.head.input, sample)
-        outputs = runtime.call(entry.key, x=stored)
-        chosen = outputs["class_index"]
-        at = tail.enter(stored, int(chosen[0]))
+        given = shipped.step(entry, stored)
+        chosen = np.asarray([shipped.scores(stored).argmax()], np.int32)
+        outputs = runtime.call(entry.key, **given, **_class_argument(entry, int(chosen[0])))
+        at = tail.enter(given, int(chosen[0]))
         scale = float(np.linalg.norm(at)) or 1.0  # a layer may be dead all over, and has a slope all the same
         gradients.append(GradientErrors.of(tail.logit, tail.mean_gradient, at, scale, random))
         alpha = tail.gradient(at).reshape(-1, at.shape[-1]).mean(0)
@@ -209,7 +225,7 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
         size = max(float(np.linalg.norm(expected)), float(np.abs(at).max() * np.abs(alpha).max()), 1e-12)
         maps = [outputs["map"] * entry.unit]
         if chosen_entry is not None:
-            maps.append(runtime.call(chosen_entry.key, x=stored, class_index=chosen)["map"] * chosen_entry.unit)
+            maps.append(runtime.call(chosen_entry.key, **given, class_index=chosen)["map"] * chosen_entry.unit)
         map_errors.append(max(float(np.linalg.norm(expected - measured.reshape(-1))) for measured in maps) / size)
     rounded = tail.rounds and tail.has_kinks
     bound = ROUNDED_MASK_BOUND if rounded else GRADIENT_BOUND
@@ -228,14 +244,15 @@ class _Tail:
         graph, head = source.graph, source.head
         path = between(graph, {layer}, head.logits)
         on_path = {tensor for op in path for tensor in op.outputs}
-        dependent = reachable_from(graph, {head.input})
+        given = [head.input, *head.states]
+        dependent = reachable_from(graph, set(given))
         crossing = {t: None for op in path for t in op.inputs if t in dependent and t not in on_path}
         # Quantised activations, or float ones that an op with quantised weights rounds by itself.
         self.rounds = any(tensor.is_quantized for op in path for tensor in op.inputs if tensor is not None)
         self.has_kinks = any(fused_activation(op) or not AFFINE.get(op.code) for op in path)
         self._layer = layer
         self._names = {tensor: f"t{index}" for index, tensor in enumerate(crossing)}
-        self._before = _runtime_for(graph, [head.input], [head.scores, *crossing], "before")
+        self._before = _runtime_for(graph, given, [head.scores, *crossing], "before")
         ops = [op for op in graph.ops if op in set(path) or not dependent & set(op.outputs)]
         part = Graph("tail", list(graph.tensors), list(crossing), [head.logits], ops)
         self._after = self._compile(*float_twin(part, head.logits, source.store), source, crossing)
@@ -258,10 +275,10 @@ class _Tail:
         ]
         return Runtime(write(Model([twin, slopes], signatures)))
 
-    def enter(self, stored: NDArray[Any], class_index: int) -> Array:
+    def enter(self, given: Mapping[str, NDArray[Any]], class_index: int) -> Array:
         """Run the model up to the layer, hold what by-passes it, and return the layer's activations."""
-        outputs = self._before.call("before", x=stored)
-        self._fixed = {name: _real(t, outputs[f"output{k}"]) for k, (t, name) in enumerate(self._names.items(), 1)}
+        outputs = self._before.call("before", **given)
+        self._fixed = {name: real(t, outputs[f"output{k}"]) for k, (t, name) in enumerate(self._names.items(), 1)}
         self._class = np.asarray([class_index], np.int32)
         return self._fixed[self._names[self._layer]]
 
@@ -285,17 +302,11 @@ class _Tail:
 def _runtime_for(graph: Graph, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
     """Return the forward pass with more outputs; the scores stay one, so that nothing is fused differently."""
     part = graph.copy(key)
-    part.outputs = outputs
+    part.inputs, part.outputs = inputs, outputs
     prune(part)
-    named = {f"output{index}": tensor for index, tensor in enumerate(outputs)}
-    file = write(Model([part], [Signature(key, part, {"x": inputs[0]}, named)]))
+    found = {f"output{index}": tensor for index, tensor in enumerate(outputs)}
+    file = write(Model([part], [Signature(key, part, {"x": inputs[0], **named(inputs[1:])}, found)]))
     return Runtime(file, recurrent=is_recurrent(part))
-
-
-def _real(tensor: Tensor, values: NDArray[Any]) -> Array:
-    if tensor.is_quantized and tensor.quantization is not None:
-        return tensor.quantization.dequantize(values).astype(np.float32)
-    return values.astype(np.float32)
 
 
 def _gradient_checks(name: str, gradients: Sequence[GradientErrors]) -> list[Check]:
