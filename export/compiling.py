@@ -74,9 +74,7 @@ def compile_methods(
     return Shipped(original, file, source, compiled, predict, runtime, aids)
 
 
-def enter(
-    model: Model, entered: Graph, output: str | None = None, *, runs: bool = True
-) -> tuple[Graph, Graph, Head]:
+def enter(model: Model, entered: Graph, output: str | None = None, *, runs: bool = True) -> tuple[Graph, Graph, Head]:
     """Return a graph of the model as a function of its input and state, the same with sizes folded, and its head.
 
     ``runs`` says whether an interpreter here runs it, without which nothing can be folded.
