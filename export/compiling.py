@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import metadata
 
 from . import heads, state, tflite
-from .errors import UNFORESEEN, unforeseen
+from .errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from .heads import Head
 from .methods import Compiled, Entry, Method, Role, Source
 from .numerics import Calibration, Numerics
@@ -81,6 +81,11 @@ def enter(model: Model, entered: Graph, output: str | None = None, *, runs: bool
     """
     state.check_calls(entered, model)
     step = state.detach(entered)
+    if step is not entered and is_recurrent(step):
+        raise UnsupportedModelError(
+            "it keeps state both in variables and in recurrent layers",
+            "unroll the recurrent layers (unroll=True) and convert it again",
+        )
     graph = fold(step) if runs else step
     return step, graph, heads.find(graph, output, len(graph.inputs) - len(entered.inputs))
 
