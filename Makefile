@@ -20,7 +20,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/mypy
 
 bench: $(READY)  ## what explaining costs, as ratios measured side by side
-	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks
 
 train: $(READY)  ## train the demo's model again, reproducibly
 	$(BIN)/python -m examples.watch.train

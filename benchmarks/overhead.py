@@ -1,180 +1,114 @@
-"""What explaining costs: ``python -m benchmarks.overhead [MODEL.tflite ...] [--json FILE]``.
+"""What explaining costs in time: every entry that WhyLite compiles, against one plain inference of the same model.
 
-Every entry that WhyLite compiles against one plain inference of the same model, in LiteRT on one thread: how that is
-timed and how far to trust it is told in ``benchmarks.timing``. Only ``invoke`` is timed, on a file whose primary
-subgraph is the entry, without the Python around signatures.
-
-Without arguments it takes the int8 models of MLPerf Tiny where they lie next to the checkout, and the watch example.
+In LiteRT on one thread; how that is timed and how far to trust it is told in ``benchmarks.timing``. Only ``invoke`` is
+timed, on a file whose primary subgraph is the entry, without the Python around signatures.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import re
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from export import calibration, heads, tflite
+from export.compiling import compile_methods
 from export.errors import UnsupportedModelError
-from export.methods import GradCAM, IntegratedGradients, Method, Saliency, Source
-from export.numerics import NUMERICS, Calibration, Numerics
+from export.methods import GradCAM, IntegratedGradients, Method, Saliency
+from export.numerics import Calibration, Numerics
+from export.targets import PI
+from export.tflite.fold import fold
 
+from .figures import Figure, Goal
+from .models import KWS, MOBILENET, RESNET, VWW
+from .partitions import DELEGATE, executed
 from .timing import Ratio, Setting, ratios
 
-ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("WHYLITE_SHARED", ROOT.parent / "shared"))
-MLPERF_TINY = {
-    "ResNet-8": "pretrainedResnet_quant.tflite",
-    "VWW": "vww_96_int8.tflite",
-    "KWS": "kws_ref_model.tflite",
-}
-WATCH = "watch"
 AGAIN = "plain model again (A/A)"
-GRADCAM, STEP_OF_8 = "gradcam, predicted class", "IG step, batch 8"
-GOALS = {
-    ("ResNet-8", GRADCAM): 1.015,
-    ("VWW", GRADCAM): 1.015,
-    ("VWW", STEP_OF_8): 2.2,
-    ("KWS", STEP_OF_8): 2.2,
-}
+PREDICT = "predict beside explanations"
+GRADCAM, GRADCAM_CLASS = "gradcam, predicted class", "gradcam, any class"
+STEP, GRADIENT = "IG step, best batch", "input gradient, batch 1"
+GRADCAM_GOALS = {RESNET: 1.005, VWW: 1.005, KWS: 1.02, MOBILENET: 1.002}
+STEP_GOAL, GRADIENT_GOAL = 2.0, 2.3
+BATCHES = (1, 2, 4, 8, 16)
+_SLOW_US = 2000.0
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A compiled entry as a file of its own; ``steps`` interpolation steps share one run of it."""
 
-    name: str
+    what: str
     numerics: str
     file: bytes
     steps: int = 1
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a candidate's time per step over one plain inference."""
+def measure(model: str, file: bytes, effort: int, shipped: str | None) -> list[Figure]:
+    """Return a figure for each candidate of a model, and first one for the model itself.
 
-    model: str
-    entry: str
-    numerics: str
-    ratio: Ratio
-    partitions: int
-    operators: int
-    goal: float | None
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table and write the JSON; 2 where a model cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL.tflite")
-    parser.add_argument("--json", type=Path, default=ROOT / "out/overhead.json", help="default: %(default)s")
-    parser.add_argument("--effort", type=int, default=4, help="more takes longer and is surer (default: %(default)s)")
-    options = parser.parse_args(argv)
-    machine = describe_machine()
-    for key, value in machine.items():
-        print(f"{key + ':':<10} {value}")
-    rows: list[Row] = []
-    for name, file in models(options.models):
-        found = measure(name, file, options.effort)
-        print("\n" + table(name, found), flush=True)
-        rows += found
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1))
-    print(f"\nwritten to {options.json}")
-    return 0
-
-
-def models(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield the models to measure by name, and say which of the usual ones are absent."""
-    if paths:
-        yield from ((path.stem, path.read_bytes()) for path in paths)
-        return
-    for name, file in MLPERF_TINY.items():
-        path = SHARED / "models/mlperf_tiny" / file
-        if path.is_file():
-            yield name, path.read_bytes()
-        else:
-            print(f"\n{name}: absent, {path} is not there (set WHYLITE_SHARED)")
-    yield WATCH, watch_model()
-
-
-def watch_model() -> bytes:
-    """Return the watch example's model in int8, converted if it was not yet."""
-    path = ROOT / "out/watch_int8.tflite"
-    if not path.is_file():
-        from examples.watch import convert
-
-        convert.main(["-o", str(path.parent)])
-    return path.read_bytes()
-
-
-def candidates(file: bytes) -> Iterator[Candidate]:
-    """Yield what WhyLite compiles for a model, one file each; an op without a rule leaves a method out."""
-    quantised = any(tensor.is_quantized for tensor in tflite.read(file).graphs[0].tensors)
-    numerics = [NUMERICS[name] for name in (("deq", "hybrid", "mixed", "int8") if quantised else ("f32",))]
-    exact = numerics[0]
-    yield from _compiled(file, GradCAM(), exact, {"gradcam": GRADCAM, "gradcam_class": "gradcam, any class"})
-    for kind in numerics:
-        yield from _compiled(file, Saliency(), kind, {"saliency": "saliency"})
-        for batch in (1, 4, 8):
-            names = {"integrated_gradients": f"IG step, batch {batch}"}
-            yield from _compiled(file, IntegratedGradients(batch), kind, names, batch)
-
-
-def _compiled(
-    file: bytes, method: Method, numerics: Numerics, names: dict[str, str], steps: int = 1
-) -> Iterator[Candidate]:
-    model = tflite.read(file)
-    graph = model.graphs[0]
-    try:
-        head = heads.find(graph)
-        source = Source(graph, head, numerics.store, numerics.integer_forward, numerics.integer_backward)
-        entries = method.build(source).entries
-    except UnsupportedModelError as error:
-        print(f"{method.name}: {error.cause.splitlines()[0]}")
-        return
-    for entry in entries:
-        if entry.key in names:
-            if not isinstance(method, GradCAM):
-                x = calibration.synthetic(graph, head, 4)
-                seen = Calibration([{"x": one[None]} for one in x], np.zeros(x.shape[1:], np.float32), head.classes)
-                numerics.finish(entry.graph, entry.inputs, entry.outputs, seen)
-            alone = tflite.write(tflite.Model([entry.graph], origin=model.origin))
-            yield Candidate(names[entry.key], numerics.name, alone, steps)
-
-
-def measure(name: str, file: bytes, effort: int) -> list[Row]:
-    """Return a row for each candidate of a model, and first one for the model itself.
-
-    What adds a per cent is told from noise by many fresh instances, what multiplies by a few.
+    ``shipped`` is the numerics that ``export`` chose: what goals are about. What adds a per cent is told from noise by
+    many fresh instances, what multiplies by a few.
     """
-    found = [Candidate(AGAIN, "", file), *candidates(file)]
-    close = [candidate for candidate in found if candidate.name == AGAIN or candidate.name.startswith("gradcam")]
-    far = [candidate for candidate in found if candidate not in close]
-    timed = _time(file, close, instances=8 * effort, rounds=10) | _time(file, far, instances=1 + effort, rounds=20)
-    return [
-        Row(
-            name,
-            candidate.name,
-            candidate.numerics,
-            timed[candidate].per(candidate.steps),
-            *operators(ready(candidate.file)),
-            _goal(name, candidate, timed),
-        )
-        for candidate in found
-    ]
+    quantised = any(tensor.is_quantized for tensor in tflite.read(file).graphs[0].tensors)
+    numerics = PI.candidates("auto", quantized=quantised)
+    close = [Candidate(AGAIN, "", file), *_gradcam(file, numerics[0])]
+    far = [candidate for kind in numerics for candidate in _gradients(file, kind)]
+    slow = _time(file, close[:1], instances=1, rounds=1)[close[0]].reference_us > _SLOW_US
+    timed = _time(file, close, instances=(3 if slow else 8) * effort, rounds=10)
+    rounds = 5 if slow else 15
+    timed |= _time(file, far, instances=1 + effort // 2, rounds=rounds)
+    return [_figure(model, candidate, timed, close[0], shipped) for candidate in (*close, *far)]
 
 
-def _time(file: bytes, found: Sequence[Candidate], *, instances: int, rounds: int) -> dict[Candidate, Ratio]:
+def _gradcam(file: bytes, numerics: Numerics) -> Iterator[Candidate]:
+    methods: list[Method] = [GradCAM(), IntegratedGradients()]
+    try:
+        compiled = compile_methods(file, methods, numerics)
+    except UnsupportedModelError as error:
+        print(f"gradcam: {error.cause.splitlines()[0]}")
+        return
+    yield Candidate(PREDICT, numerics.name, compiled.file)
+    for entry, what in zip(compiled.compiled[GradCAM.name].entries, (GRADCAM, GRADCAM_CLASS), strict=True):
+        yield Candidate(what, numerics.name, _alone(file, entry.graph))
+
+
+def _gradients(file: bytes, numerics: Numerics) -> Iterator[Candidate]:
+    """Yield the input gradient, and steps of Integrated Gradients in the batch that is fastest per step."""
+    try:
+        found = list(_entries(file, numerics))
+    except UnsupportedModelError as error:
+        print(f"gradients: {error.cause.splitlines()[0]}")
+        return
+    yield found[0]
+    steps = found[1:]
+    quick = _time(file, steps, instances=1, rounds=3)
+    yield min(steps, key=lambda candidate: quick[candidate].per(candidate.steps).median)
+
+
+def _entries(file: bytes, numerics: Numerics) -> Iterator[Candidate]:
+    seen = _calibration(file)
+    saliency = compile_methods(file, [Saliency()], numerics, seen).compiled[Saliency.name]
+    yield Candidate(GRADIENT, numerics.name, _alone(file, saliency.entries[0].graph))
+    for batch in BATCHES:
+        method = compile_methods(file, [IntegratedGradients(batch)], numerics, seen).compiled[IntegratedGradients.name]
+        yield Candidate(STEP, numerics.name, _alone(file, method.entries[0].graph), batch)
+
+
+def _calibration(file: bytes) -> Calibration:
+    """Return a few made-up inputs, for numerics that ask for some."""
+    graph = fold(tflite.read(file).graphs[0])
+    head = heads.find(graph)
+    x = calibration.synthetic(graph, head, 4)
+    return Calibration([{"x": one[None]} for one in x], np.zeros(x.shape[1:], np.float32), head.classes)
+
+
+def _alone(file: bytes, graph: tflite.Graph) -> bytes:
+    return tflite.write(tflite.Model([graph], origin=tflite.read(file).origin))
+
+
+def _time(file: bytes, found: list[Candidate], *, instances: int, rounds: int) -> dict[Candidate, Ratio]:
     def set_up() -> Setting:
         return ready(file).invoke, {str(index): ready(c.file).invoke for index, c in enumerate(found)}
 
@@ -182,11 +116,25 @@ def _time(file: bytes, found: Sequence[Candidate], *, instances: int, rounds: in
     return {candidate: timed[str(index)] for index, candidate in enumerate(found)}
 
 
-def _goal(name: str, candidate: Candidate, timed: dict[Candidate, Ratio]) -> float | None:
-    """Return the bound for a candidate; of several numerics it counts for the cheapest, which `export` may choose."""
-    rivals = [other for other in timed if other.name == candidate.name]
-    cheapest = min(rivals, key=lambda other: timed[other].median)
-    return GOALS.get((name, candidate.name)) if candidate is cheapest else None
+def _figure(
+    model: str, candidate: Candidate, timed: dict[Candidate, Ratio], again: Candidate, shipped: str | None
+) -> Figure:
+    ratio = timed[candidate].per(candidate.steps)
+    run = executed(ready(candidate.file))
+    parts = f"{ratio.candidate_us:.1f} us, {run[DELEGATE]} delegated + {sum(run.values()) - run[DELEGATE]} ops"
+    at = f"batch {candidate.steps}, " if candidate.what == STEP else ""
+    goal = None
+    if candidate.what == PREDICT:
+        noise = max(abs(bound - 1) for bound in (timed[again].low, timed[again].high))
+        goal = Goal(met=abs(ratio.median - 1) <= noise, text=f"1 +- {noise:.2g} (A/A)")
+    elif candidate.what == GRADCAM and model in GRADCAM_GOALS:
+        goal = Goal(most=GRADCAM_GOALS[model])
+    elif candidate.numerics == shipped and candidate.what in (STEP, GRADIENT):
+        goal = Goal(most=STEP_GOAL if candidate.what == STEP else GRADIENT_GOAL)
+    numerics = "" if candidate.what in (AGAIN, PREDICT, GRADCAM, GRADCAM_CLASS) else candidate.numerics
+    return Figure(
+        model, candidate.what, numerics, ratio.median, low=ratio.low, high=ratio.high, note=at + parts, goal=goal
+    )
 
 
 def ready(file: bytes) -> Interpreter:
@@ -205,45 +153,3 @@ def ready(file: bytes) -> Interpreter:
         interpreter.set_tensor(port["index"], value.astype(dtype))
     interpreter.invoke()
     return interpreter
-
-
-def operators(interpreter: Interpreter) -> tuple[int, int]:
-    """Return in how many parts the delegate runs the graph, and how many ops the graph has."""
-    details = interpreter._get_ops_details()
-    partitions = sum(op["op_name"] == "DELEGATE" for op in details)
-    return partitions, len(details) - partitions
-
-
-def table(name: str, rows: Sequence[Row]) -> str:
-    """Return the rows of one model as text."""
-    plain = rows[0].ratio.reference_us
-    lines = [
-        f"{name}: {plain:.1f} us a plain inference",
-        f"  {'':<26} {'numerics':<9} {'ratio':>7} {'quartiles':>17} {'us':>9} {'parts':>5} {'ops':>4}  goal",
-    ]
-    for row in rows:
-        ratio = row.ratio
-        goal = "" if row.goal is None else f"<= {row.goal:g} {'met' if ratio.median <= row.goal else 'NOT MET'}"
-        spread = f"{ratio.low:.4g} .. {ratio.high:.4g}"
-        lines.append(
-            f"  {row.entry:<26} {row.numerics:<9} {ratio.median:>7.4g} {spread:>17} {ratio.candidate_us:>9.1f} "
-            f"{row.partitions:>5} {row.operators:>4}  {goal}".rstrip()
-        )
-    return "\n".join(lines)
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return what the ratios depend on: how much cheaper than floats a processor finds integers above all."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    flags = set(re.findall(r"\w+", (re.search(r"^(?:flags|Features)\s*: (.*)$", text, re.MULTILINE) or [""])[0]))
-    dot = sorted(flags & {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
-    return {
-        "processor": model[1] if model else platform.processor() or platform.machine(),
-        "integers": f"dot products by {', '.join(dot)}" if dot else "no dot products",
-        "runtime": f"LiteRT {metadata.version('ai-edge-litert')}, XNNPACK, 1 thread",
-    }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,6 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import InterpreterError
+
 from . import batches, memory
 from .errors import MemoryLimitError
 from .numerics import Numerics
@@ -21,11 +23,12 @@ Compile = Callable[[Numerics, int], Shipped]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What ships, and the most memory that each of its methods takes in bytes (empty where that cannot be told)."""
+    """What ships, and the bytes that each of its methods takes at its peak: empty, with a note, where nobody knows."""
 
     numerics: Numerics
     shipped: Shipped
     peaks: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def peak(self) -> int:
@@ -57,10 +60,10 @@ def fit(
             progress(f"timing batches of steps, numerics {numerics.name}")
             shipped = batches.fastest(shipped, partial(compile_at, numerics), x, baseline)
         progress(f"measuring memory, numerics {numerics.name}")
-        fitted = Fitted(numerics, shipped, memory.measured(shipped))
+        fitted = _measured(numerics, shipped, limit)
         while limit is not None and fitted.peak > limit and batch is None and _steps(fitted.shipped) > 1:
             shipped = compile_at(numerics, _steps(fitted.shipped) // 2)
-            fitted = Fitted(numerics, shipped, memory.measured(shipped))
+            fitted = _measured(numerics, shipped, limit)
         if limit is None or fitted.peak <= limit:
             return fitted
         if least is None or fitted.peak < least.peak:
@@ -74,6 +77,17 @@ def fit(
         f"with numerics {least.numerics.name}{at}",
         "allow that much (--memory), ask for fewer methods, or for --numerics auto and no --batch",
     )
+
+
+def _measured(numerics: Numerics, shipped: Shipped, limit: int | None) -> Fitted:
+    if not memory.measurable():
+        return Fitted(numerics, shipped, {}, ("memory was not measured: only Linux tells a process's peak",))
+    try:
+        return Fitted(numerics, shipped, memory.measured(shipped))
+    except InterpreterError as error:
+        if limit is not None:
+            raise
+        return Fitted(numerics, shipped, {}, (error.cause,))
 
 
 def _steps(shipped: Shipped) -> int:

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,23 +50,29 @@ def measurable() -> bool:
 def measured(shipped: Shipped) -> dict[str, int]:
     """Return the peak of each method in bytes: a prediction and every entry of the method on one input.
 
-    Empty where the kernel does not tell (:func:`measurable`). Raises :class:`InterpreterError` where the process fails.
+    Raises :class:`InterpreterError` where the process fails.
     """
-    if not measurable():
-        return {}
-    keys = [_signatures(shipped, method) for method in shipped.compiled.values()]
-    program = [sys.executable, str(Path(__file__).with_name("footprint.py")), json.dumps(keys)]
+    runs = [_signatures(shipped, method) for method in shipped.compiled.values()]
+    return dict(zip(shipped.compiled, peaks(shipped.file, runs), strict=True))
+
+
+def peaks(file: bytes, runs: Sequence[Sequence[str]]) -> list[int]:
+    """Return the peak in bytes of loading a model and running signatures one after the other, for each list of them."""
+    program = [sys.executable, str(Path(__file__).with_name("footprint.py")), json.dumps(runs)]
     # What is freed goes back to the kernel at once and is not there to be used again unseen.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_ARENA_MAX": "1"}
     try:
-        done = subprocess.run(
-            program, input=shipped.file, capture_output=True, timeout=_SECONDS, env=environment, check=True
-        )
-        return dict(zip(shipped.compiled, json.loads(done.stdout), strict=True))
-    except (subprocess.SubprocessError, ValueError) as error:
-        raise InterpreterError(
-            f"the memory of the compiled model cannot be measured: {error}", "is there enough of it on this machine?"
-        ) from error
+        done = subprocess.run(program, input=file, capture_output=True, timeout=_SECONDS, env=environment, check=True)
+    except subprocess.TimeoutExpired as error:
+        raise _unmeasured(f"no answer within {_SECONDS} s") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise _unmeasured(said[-1] if said else f"the process ended with status {error.returncode}") from error
+    return [int(size) for size in json.loads(done.stdout)]
+
+
+def _unmeasured(why: str) -> InterpreterError:
+    return InterpreterError(f"memory cannot be measured: {why}", "is there enough of it on this machine?")
 
 
 def _signatures(shipped: Shipped, method: Compiled) -> list[str]:

@@ -123,7 +123,7 @@ def explain(
         progress("measuring schedules and cost")
         origin = baseline if isinstance(baseline, str) else "given"
         limits = calibrations.legal_ids(graph, head)
-        said = (*notes, *choose.notes(chosen, rows))
+        said = (*notes, *fitted.notes, *choose.notes(chosen, rows))
         label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits, said)
         return pack(fitted, label, checks, rows, x, start)
 

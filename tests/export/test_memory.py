@@ -108,7 +108,18 @@ def test_a_limit_that_cannot_be_measured_is_refused_and_a_peak_left_open(model, 
     monkeypatch.setattr(memory, "measurable", lambda: False)
     with pytest.raises(export.MemoryLimitError, match="cannot be measured"):
         export.explain(model, methods="gradcam", memory=1 << 40)
-    assert peak(export.explain(model, methods="gradcam"), "gradcam") is None
+    bundle = export.explain(model, methods="gradcam")
+    assert peak(bundle, "gradcam") is None
+    assert "memory was not measured" in " ".join(bundle.manifest.notes)
+
+
+def test_a_measurement_that_fails_is_no_reason_not_to_ship(model, monkeypatch):
+    monkeypatch.setattr(memory, "_SECONDS", 0.001)
+    bundle = export.explain(model, methods="gradcam")
+    assert peak(bundle, "gradcam") is None
+    assert "cannot be measured" in " ".join(bundle.manifest.notes)
+    with pytest.raises(export.ExportError, match="cannot be measured"):
+        export.explain(model, methods="gradcam", memory=1 << 30)
 
 
 @pytest.mark.parametrize(
