@@ -15,7 +15,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import soundness
 from .codec import from_json, to_json
 from .errors import BundleError
+from .files import read_bytes
 
 FORMAT = 1
 MODEL, GOLDEN, MANIFEST = "model.tflite", "golden.npz", "manifest.json"
@@ -245,9 +247,7 @@ class Bundle:
         """Read and verify a bundle; raises :class:`BundleError` for whatever is not sound."""
         path = Path(path)
         try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise BundleError(f"{path.name} is larger than any bundle can be", _DAMAGED)
-            data = path.read_bytes()
+            data = read_bytes(path, _MAX_BYTES)
         except OSError as error:
             raise BundleError(f"cannot read {path}: {error.strerror}", "give the path of a .why bundle") from error
         return cls.from_bytes(data, path.name)
@@ -298,33 +298,37 @@ def seal(manifest: Manifest, members: Mapping[str, bytes]) -> Bundle:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Put ``data`` into ``path`` so that no reader ever sees half of it; :class:`BundleError` if it cannot be done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with _writing(path) as temporary:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise BundleError(
-            f"cannot write {path}: {error.strerror}", "choose a folder that exists and has room"
-        ) from error
 
 
 def ensure_writable(path: Path) -> None:
     """Raise :class:`BundleError` where :func:`write_whole` could not put a file; for long work to ask before."""
-    probe = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        probe.touch()
-        probe.unlink()
+    with _writing(path) as temporary:
+        temporary.touch()
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """Give a file beside ``path`` to write into, of which nothing is left in the end."""
+    if not path.name or "\0" in str(path):
+        raise BundleError(f"cannot write {str(path)!r}: that is no name of a file", "name a file in a folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
     except OSError as error:
         raise BundleError(
             f"cannot write {path}: {error.strerror}", "choose a folder that exists and has room"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _read_members(data: bytes, name: str) -> dict[str, bytes]:
@@ -355,9 +359,12 @@ def _read_manifest(document: bytes | None, name: str) -> Manifest:
             raise BundleError(
                 f"{name} has format {value['format']!r}, this is WhyLite for format {FORMAT}", "update WhyLite"
             )
-        return from_json(Manifest, value)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name}: {MANIFEST} is not valid: {error}", _DAMAGED) from error
+        manifest = from_json(Manifest, value)
+        soundness.check(manifest)
+        json.dumps(to_json(manifest), ensure_ascii=False).encode()  # JSON can spell what is no text
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise BundleError(f"{name}: {MANIFEST} is not valid: {error}"[:500], _DAMAGED) from error
+    return manifest
 
 
 def npz_bytes(**arrays: NDArray[Any]) -> bytes:

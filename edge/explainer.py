@@ -68,8 +68,8 @@ class Explainer:
         if not fits:
             raise BundleError(f"bundle {self.manifest.name!r} holds no {GOLDEN} of its model", "export it again")
         states = [{port.name: golden[port.name][k] for port in self.manifest.states} for k in range(len(x))]
-        found = (self._answer(sample, state) for sample, state in zip(x, states, strict=True))
-        return sum(here[0].tobytes() != there.tobytes() for here, there in zip(found, recorded, strict=True))
+        found = (self._answer(sample, state).ravel() for sample, state in zip(x, states, strict=True))
+        return sum(here.tobytes() != there.tobytes() for here, there in zip(found, recorded, strict=True))
 
     def _answer(self, real: NDArray[np.float32], state: State) -> NDArray[Any]:
         """Return the raw scores of an input in a certain state, which stays what it is."""
@@ -114,7 +114,7 @@ class Explainer:
 
     def _with_state(self, signature: str, given: Given, state: State) -> Given:
         """Return inputs of a signature with those states that it takes."""
-        taken = self._interpreter.get_signature_list()[signature]["inputs"] if state else ()
+        taken = self._interpreter.get_signature_list().get(signature, {"inputs": ()})["inputs"] if state else ()
         return given | {name: values for name, values in state.items() if name in taken}
 
     def explain(
@@ -169,7 +169,7 @@ class Explainer:
             latency["explain"] = time.monotonic_ns() - start
             attribution = outputs["map"] * np.float32(head.unit)
         flags |= self._flags(window, prediction.scores, attribution, head)
-        shaped = attribution.reshape(head.map_shape)
+        shaped = self._shaped(attribution, head)
         scores, state = prediction.scores, prediction.state
         return Explanation(
             scores, chosen, latency, head.method, shaped, residual, count, flags, head.layer, state=state
@@ -194,8 +194,8 @@ class Explainer:
         scores = self._scores(outputs, "scores")
         attribution = outputs["map"] * np.float32(head.unit)
         flags = self._flags(window, scores, attribution, head)
-        class_index = int(outputs["class_index"][0])
-        shaped = attribution.reshape(head.map_shape)
+        class_index = int(outputs["class_index"].ravel()[0])
+        shaped = self._shaped(attribution, head)
         return Explanation(scores, class_index, latency, head.method, shaped, None, 1, flags, head.layer)
 
     def _integrator(self, head: ExplanationHead) -> Integrator:
@@ -213,7 +213,7 @@ class Explainer:
 
     def _window(self, x: ArrayLike) -> _Window:
         """Return an input as float32 with its range; raises :class:`InputError` where it cannot be one."""
-        real = np.asarray(x, np.float32)
+        real = _numbers(x)
         if real.shape != self.manifest.input_shape:
             raise InputError(
                 f"an input of shape {list(real.shape)} does not fit {self.manifest.name!r}",
@@ -272,7 +272,7 @@ class Explainer:
         def call(**inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
             try:
                 self._forget()
-                return run(**inputs)
+                return _Outputs(self.manifest.name, run(**inputs))
             except (RuntimeError, ValueError) as error:
                 raise InterpreterError(
                     f"{self.runtime.name} {self.runtime.version} failed in {signature!r}: {str(error).strip()}",
@@ -288,7 +288,23 @@ class Explainer:
             self._reset()
 
     def _scores(self, outputs: dict[str, NDArray[Any]], name: str | None = None) -> NDArray[np.float32]:
-        return self.manifest.output.dequantize(outputs[name or self.manifest.output.name].reshape(-1))
+        scores = outputs[name or self.manifest.output.name].reshape(-1)
+        if scores.size != len(self.manifest.labels):
+            raise BundleError(
+                f"the model of bundle {self.manifest.name!r} gives {scores.size} scores, its manifest has "
+                f"{len(self.manifest.labels)} labels",
+                "export it again",
+            )
+        return self.manifest.output.dequantize(scores)
+
+    def _shaped(self, attribution: NDArray[np.float32], head: ExplanationHead) -> NDArray[np.float32]:
+        if attribution.size != math.prod(head.map_shape):
+            raise BundleError(
+                f"the model of bundle {self.manifest.name!r} gives a map {list(attribution.shape)} for {head.method}, "
+                f"its manifest says {list(head.map_shape)}",
+                "export it again",
+            )
+        return attribution.reshape(head.map_shape)
 
     def _flags(
         self, window: _Window, scores: NDArray[np.float32], attribution: NDArray[np.float32], head: ExplanationHead
@@ -312,3 +328,29 @@ class _Window:
     real: NDArray[np.float32]
     low: float
     high: float
+
+
+class _Outputs(dict[str, NDArray[Any]]):
+    """What a signature returned, by name; :class:`BundleError` for a name that the manifest alone knows."""
+
+    def __init__(self, bundle: str, outputs: dict[str, NDArray[Any]]) -> None:
+        super().__init__(outputs)
+        self._bundle = bundle
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        raise BundleError(
+            f"the model of bundle {self._bundle!r} gives {', '.join(self)} where it should give {name!r}",
+            "export it again",
+        )
+
+
+def _numbers(x: ArrayLike) -> NDArray[np.float32]:
+    """Return an input as float32, infinite where that cannot hold it; :class:`InputError` for what are no numbers."""
+    try:
+        given = np.asarray(x)
+    except ValueError as error:
+        raise InputError("the input's rows are not all of one length", "pass an array") from error
+    if given.dtype.kind not in "fiub":
+        raise InputError(f"the input is {given.dtype}, not numbers", "pass float values")
+    with np.errstate(over="ignore"):
+        return np.asarray(given, np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import ExplanationHead, Schedule
-from .errors import InputError
+from .errors import BundleError, InputError
 
 Runner = Callable[..., dict[str, NDArray[Any]]]
 Given = dict[str, NDArray[Any]]
@@ -61,6 +61,8 @@ class Integrator:
         Raises :class:`InputError` where the bundle has no schedule of that length.
         """
         wanted = self._schedule(steps)
+        if x.shape != self._baseline.shape[1:]:
+            raise _mismatch(self._head, "x", x, self._baseline)
         start = time.monotonic_ns()
         given = {"x": x[None], **held}
         change = self._change(given, class_index)
@@ -90,6 +92,8 @@ class Integrator:
         )
         elapsed = time.monotonic_ns() - start
         self._call_ns = elapsed if not self._call_ns else 0.8 * self._call_ns + 0.2 * elapsed
+        if outputs["map"].shape != self._baseline.shape:
+            raise _mismatch(self._head, "map", outputs["map"], self._baseline)
         return outputs["map"]
 
     def _learn_cost(self, given: Given, class_index: int) -> None:
@@ -106,7 +110,10 @@ class Integrator:
         if start is None or len(given) > 1:
             start = self._run_logits(**{**given, "x": self._baseline})["logits"].reshape(-1)
             self._baseline_logits = start
-        return float(self._run_logits(**given)["logits"].reshape(-1)[class_index] - start[class_index])
+        logits = self._run_logits(**given)["logits"].reshape(-1)
+        if class_index >= min(logits.size, start.size):
+            raise _mismatch(self._head, "logits", logits, self._baseline)
+        return float(logits[class_index] - start[class_index])
 
     def _schedule(self, steps: int | None) -> Schedule:
         if steps is None:
@@ -127,6 +134,13 @@ class Integrator:
             if schedule.steps <= wanted.steps and -(-schedule.steps // size) * self._call_ns <= time_left_ns:
                 fitting = schedule
         return fitting if fitting.steps <= wanted.steps else wanted
+
+
+def _mismatch(head: ExplanationHead, what: str, found: NDArray[Any], baseline: NDArray[np.float32]) -> BundleError:
+    return BundleError(
+        f"{head.method}: {what} is {list(found.shape)} for a baseline of {list(baseline.shape)}",
+        "export the model again",
+    )
 
 
 def default_schedule(schedules: Sequence[Schedule]) -> Schedule:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge.bundle import ZIP_ERRORS
+from edge.files import read_arrays
 
 from .errors import CalibrationError
 from .heads import Head
@@ -30,17 +30,19 @@ def read(path: str | Path) -> NDArray[np.float32]:
     """Return ``x`` of a calibration file; raises :class:`CalibrationError` for a file that has none."""
     path = Path(path)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise CalibrationError(f"{path.name} is a single array, not an .npz file", _HINT)
-        with loaded as arrays:
-            if "x" not in arrays:
-                raise CalibrationError(f"{path.name} has no array x, only {', '.join(arrays) or 'nothing'}", _HINT)
-            return np.asarray(arrays["x"])
+        arrays, names = read_arrays(path, ("x", "y"))
     except OSError as error:
         raise CalibrationError(f"cannot read {path}: {error.strerror or error}", _HINT) from error
-    except (*ZIP_ERRORS,) as error:  # numpy's own words would advise to allow unpickling
-        raise CalibrationError(f"{path.name} is not a readable .npz file of numbers", _HINT) from error
+    except ValueError as error:
+        raise CalibrationError(f"cannot read {path}: {error}", _HINT) from error
+    if "x" not in arrays:
+        raise CalibrationError(f"{path.name} has no array x, only {', '.join(names) or 'nothing'}"[:1000], _HINT)
+    x, y = arrays["x"], arrays.get("y")
+    if y is not None and (y.dtype.kind not in "iu" or y.shape != x.shape[:1]):
+        raise CalibrationError(
+            f"{path.name}: y is {y.dtype} {list(y.shape)}, and {len(x) if x.ndim else 'no'} samples are in x", _HINT
+        )
+    return x
 
 
 def check(x: ArrayLike, input_tensor: Tensor) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 from edge.bundle import Bundle, ensure_writable
 from edge.codec import to_json
 from edge.errors import WhyLiteError
+from edge.files import read_array, read_bytes
 
 from . import calibration, memory, pipeline
 from .errors import CalibrationError, CheckFailedError
@@ -19,6 +20,8 @@ from .methods import METHODS
 from .numerics import NUMERICS
 from .progress import StageLines
 from .targets import TARGETS
+
+_LABEL_BYTES = 16 << 20
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Run ``whylite export``; ``argv[0]`` is the subcommand's name."""
     arguments = parser().parse_args(argv[1:])
-    path = Path(arguments.output_file or Path(arguments.model).with_suffix(".why"))
+    model = Path(arguments.model)
+    path = Path(arguments.output_file or (model.with_suffix(".why") if model.name else model))
     try:
         ensure_writable(path)
         bundle = _export(arguments)
@@ -107,20 +111,20 @@ def _baseline(text: str) -> str | np.ndarray:
     if not text.endswith(".npy"):
         return text
     try:
-        return np.asarray(np.load(text, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise CalibrationError(f"cannot read baseline {text}: {error}", "save it with numpy.save") from error
+        return read_array(text)
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"cannot read baseline {text}: {said}", "save it with numpy.save") from error
 
 
 def _labels(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").rstrip().splitlines()]
+        lines = [line.strip() for line in read_bytes(path, _LABEL_BYTES).decode("utf-8").rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise CalibrationError(
-            f"cannot read labels {path}: {error}", "pass a text file with one name a line"
-        ) from error
+        said = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"cannot read labels {path}: {said}", "pass a text file with one name a line") from error
     if "" in lines:
         raise CalibrationError(f"line {lines.index('') + 1} of {path} is empty", "give every class a name, one a line")
     return lines

@@ -73,7 +73,7 @@ def pack(
         kind=kind_of(graph),
         input=_port(shipped.input_name, head.input, x if label.real_data else None, label.limits),
         output=_port(shipped.score_name, head.scores),
-        labels=label.classes,
+        labels=tuple(map(_text, label.classes)),
         predict=shipped.predict.key,
         logits=_logits(shipped),
         heads=heads,

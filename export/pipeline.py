@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge.bundle import Bundle, Check
 from edge.errors import InterpreterError
+from edge.files import read_bytes
 
 from . import calibration as calibrations
 from . import choose, fitting, heads, support, targets, tflite, trust
@@ -87,11 +88,9 @@ def explain(
         support.check(graph, head, list(targets_of.values()), runs=shapes is not None)
         wanted = _fitted(wanted, Source(graph, head, store_float), batch)
         legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
-    x, real_data = _inputs(calibration, graph, head)
-    given = _baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
-    classes = _labels(labels, head.classes, source.associated_files)
-
-    with _about(file_name):
+        x, real_data = _inputs(calibration, graph, head)
+        given = _baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
+        classes = _labels(labels, head.classes, source.associated_files)
 
         def compiled(kind: Numerics, steps: int | None = None, seen: Calibration | None = None) -> Shipped:
             using = wanted if steps is None else _at(wanted, steps)
@@ -145,7 +144,7 @@ def _read(model: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
     if isinstance(model, bytes):
         return model, name or "model"
     try:
-        return Path(model).read_bytes(), Path(model).name
+        return read_bytes(model, tflite.MAX_BYTES), Path(model).name
     except OSError as error:
         raise ModelFileError(f"cannot read {model}: {error.strerror}", "give the path of a .tflite file") from error
 
@@ -179,14 +178,20 @@ def _baseline(baseline: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] 
         if baseline == "mean":
             return None
         raise CalibrationError(f"there is no baseline {baseline!r}", "choose zero, mean, or pass an array")
-    given = np.asarray(baseline)
-    if given.dtype.kind not in "fiu" or given.shape != shape or not np.isfinite(given).all():
+    try:
+        given = np.asarray(baseline)
+    except ValueError as error:
+        raise CalibrationError(
+            "the baseline's rows are not all of one length", f"its shape is {list(shape)}"
+        ) from error
+    stored = given.astype(np.float32) if given.dtype.kind in "fiu" else np.full((), np.nan)
+    if given.shape != shape or not np.isfinite(stored).all():
         raise CalibrationError(
             f"a baseline of shape {list(given.shape)} and type {given.dtype} does not fit {tensor!r}, where "
             "Integrated Gradients starts",
-            f"pass finite numbers of shape {list(shape)}",
+            f"pass numbers that are finite in float32, of shape {list(shape)}",
         )
-    return given.astype(np.float32)
+    return stored
 
 
 def _mean(shipped: Shipped, x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,9 @@
 """`whylite export` as a user meets it: what it prints, what it leaves behind, how it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import pytest
 import edge
 import export
 import whylite
-from edge.bundle import Bundle
+from edge.bundle import Bundle, write_whole
+from export.errors import CalibrationError
 from tests.references import small_models
 
 
@@ -77,6 +81,10 @@ BAD_CALIBRATION = {
     "no sample": ({"x": np.zeros((0, 12, 12, 3))}, "no sample"),
     "not finite": ({"x": np.full((2, 12, 12, 3), np.inf)}, "not finite"),
     "not numbers": ({"x": np.full((2, 12, 12, 3), "a")}, "not numbers"),
+    "complex": ({"x": np.full((2, 12, 12, 3), 1j)}, "not numbers"),
+    "more than float32 can": ({"x": np.full((2, 12, 12, 3), 1e300)}, "not finite"),
+    "other classes": ({"x": np.zeros((3, 12, 12, 3)), "y": np.zeros(4, int)}, "y is int64 [4], and 3 samples are in x"),
+    "classes in words": ({"x": np.zeros((3, 12, 12, 3)), "y": np.asarray(list("abc"))}, "y is <U1"),
 }
 
 
@@ -192,3 +200,90 @@ def test_where_nothing_can_be_written_is_found_before_the_work(model, tmp_path, 
 def test_one_method_may_be_named_alone():
     bundle = export.explain(small_models.float_classifier(), methods="saliency")
     assert [head.method for head in bundle.manifest.heads] == ["saliency"]
+
+
+@pytest.mark.parametrize("option", ["MODEL", "--calibration", "--baseline", "--labels"])
+@pytest.mark.timeout(30)
+def test_what_has_no_end_is_refused_at_once(option, model, tmp_path, capsys):
+    pipe = tmp_path / "pipe.npy"
+    os.mkfifo(pipe)
+    for path in (str(pipe), "/dev/zero" if option != "--baseline" else str(tmp_path)):
+        arguments = [path, "-o", str(tmp_path / "x.why")] if option == "MODEL" else [str(model), option, path]
+        assert whylite.main(["export", *arguments]) == 2
+        said = capsys.readouterr().err
+        assert "hint:" in said
+        assert path in said or "no baseline" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe.npy", model.name}
+
+
+@pytest.mark.parametrize("target", ["/", ".", "..", "folder", "folder/", "file/x.why", "absent/x.why", "nul\0"])
+def test_an_output_that_cannot_be_is_refused_before_the_work(target, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("export.pipeline.explain", lambda *a, **k: pytest.fail("it went to work"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert whylite.main(["export", str(model), "-o", target]) == 2
+    said = capsys.readouterr().err
+    assert "cannot write" in said
+    assert "hint:" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "file", model.name}
+
+
+@pytest.mark.parametrize("name", ["/", ".", "", "nothing"])
+def test_a_model_that_is_no_file_is_refused(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert whylite.main(["export", name]) == 2
+    assert "hint:" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_older_bundle_and_nothing_else(model, tmp_path):
+    """No file may grow beyond 4 kB, which the bundle does; what was there before is smaller."""
+    target = model.with_suffix(".why")
+    target.write_bytes(b"an older bundle")
+    code = (
+        "import resource, sys, whylite\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        f"sys.exit(whylite.main(['export', {str(model)!r}, '--method', 'saliency']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert f"cannot write {target}" in done.stderr
+    assert "has room" in done.stderr
+    assert target.read_bytes() == b"an older bundle"
+    assert sorted(tmp_path.iterdir()) == sorted((model, target))
+
+
+def test_a_stop_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", stop)
+    (tmp_path / "x.why").write_bytes(b"an older bundle")
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "x.why", b"a new one")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older bundle"]
+
+
+def test_a_model_named_by_any_bytes_is_exported(model, tmp_path, capsys):
+    odd = os.fsdecode(os.fsencode(str(tmp_path)) + b"/m\xff.tflite")
+    model.rename(odd)
+    assert whylite.main(["export", odd, "--method", "saliency"]) == 0
+    assert Bundle.open(odd.replace(".tflite", ".why")).manifest.name == "m?"
+    assert "m\\udcff.why" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        (np.full((12, 12, 3), 1e300), "finite in float32"),
+        (np.full((12, 12, 3), np.nan), "finite in float32"),
+        (np.zeros((12, 12)), "does not fit 'image'"),
+        (np.full((12, 12, 3), "a"), "does not fit 'image'"),
+        ([[1.0], [1.0, 2.0]], "not all of one length"),
+    ],
+)
+def test_a_baseline_that_does_not_fit_is_refused(baseline, message, recwarn):
+    with pytest.raises(CalibrationError) as caught:
+        export.explain(small_models.float_classifier(), methods="integrated_gradients", baseline=baseline)
+    assert message in str(caught.value)
+    assert not recwarn

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import ZIP_ERRORS
 from edge.errors import InputError
+from edge.files import read_arrays
 from edge.latency import clock
 from edge.sources import Window
 
 _SAVE = "save it with numpy.savez(file, x=..., y=...)"
-_DAMAGED = (*ZIP_ERRORS, KeyError, MemoryError, SyntaxError, TypeError)  # the latter from numpy.load alone
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,14 @@ def open(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} is not a .npz", _SAVE)
-        with file:
-            if "x" not in file.files:
-                raise InputError(f"{path} has no array 'x'", f"it has {', '.join(file.files) or 'nothing'}; {_SAVE}")
-            return {name: file[name] for name in file.files if name in {"x", "y"}}
+        arrays, names = read_arrays(path, ("x", "y"))
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}", "check the path after npz:") from error
-    except _DAMAGED as error:
-        raise InputError(f"cannot read {path}: {error}", _SAVE) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", _SAVE) from error
+    if "x" not in arrays:
+        raise InputError(f"{path} has no array 'x'", f"it has {', '.join(names) or 'nothing'}; {_SAVE}")
+    return arrays
 
 
 def _first_bad(x: NDArray[Any]) -> int:

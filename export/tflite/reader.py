@@ -11,6 +11,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from edge.files import read_bytes
+
 from ..errors import ModelFileError
 from .attachments import read_attachments
 from .graph import Graph, Model, Op, Quantization, Signature, Tensor
@@ -19,6 +21,8 @@ from .unfolding import check_unfolding
 from .validate import check_model
 
 IDENTIFIER = b"TFL3"
+MAX_BYTES = (2 << 30) + (64 << 20)
+"""Of a file: what a flatbuffer can address, and attachments."""
 _HINT = "the file is damaged, truncated or not a TFLite model; convert or download it again"
 
 
@@ -40,7 +44,7 @@ def read(source: str | Path | bytes, name: str = "") -> Model:
     if isinstance(source, (str, Path)):
         name = name or Path(source).name
         try:
-            data = Path(source).read_bytes()
+            data = read_bytes(source, MAX_BYTES)
         except OSError as error:
             raise ModelFileError(
                 f"cannot read {source}: {error.strerror}", "give the path of a .tflite file"

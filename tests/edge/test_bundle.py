@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge.bundle import Bundle, npz_bytes, read_npz, seal
-from edge.errors import BundleError
+from edge.errors import BundleError, EdgeError
+from edge.explainer import Explainer
 
 
 def reseal(data: bytes) -> bytes:
@@ -167,3 +168,92 @@ def test_array_headers_cannot_promise_more_than_there_is():
         archive.writestr("x.npy", pickled.getvalue())
     with pytest.raises(BundleError):
         read_npz(file.getvalue(), "a")
+
+
+def with_manifest(bundle, change):
+    """A bundle sealed anew, every digest right, in whose manifest something was changed."""
+    with zipfile.ZipFile(io.BytesIO(bundle.to_bytes())) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+        comment = archive.comment
+    manifest = json.loads(members["manifest.json"])
+    change(manifest)
+    members["manifest.json"] = json.dumps(manifest).encode()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.comment = comment
+    return reseal(file.getvalue())
+
+
+def put(*path):
+    def change(manifest):
+        *way, last, value = path
+        for key in way:
+            manifest = manifest[key]
+        manifest[last] = value
+
+    return change
+
+
+NONSENSE = {
+    "a type of no number": (put("input", "dtype", "f984808f"), "input.dtype is 'f984808f'"),
+    "objects": (put("output", "dtype", "object"), "output.dtype is 'object'"),
+    "a shape without end": (put("input", "shape", [1 << 40, 1 << 40]), "input.shape is"),
+    "a negative shape": (put("input", "shape", [12, -1, 3]), "input.shape is"),
+    "an empty shape": (put("input", "shape", [0]), "input.shape is"),
+    "a scale of a float": (put("input", "scale", 0.5), "input.scale is given for float32"),
+    "a range that is no number": (put("input", "minimum", float("nan")), "input.minimum is nan"),
+    "fewer labels than scores": (put("labels", ["a"]), "labels are 1, and output.shape is [4]"),
+    "no method": (put("heads", []), "heads are none"),
+    "one method twice": (lambda m: m["heads"].append(m["heads"][0]), "by the same method twice"),
+    "a negative map": (put("heads", 0, "map_shape", [-1, 6]), "heads[0].map_shape is [-1, 6]"),
+    "no unit": (put("heads", 0, "unit", 0.0), "heads[0].unit is 0.0"),
+    "an endless unit": (put("heads", 0, "unit", 1e300), "heads[0].unit is 1e+300"),
+    "calls of too many steps": (
+        put("heads", 1, "steps_per_call", 1 << 60),
+        "heads[1].steps_per_call is 1152921504606846976",
+    ),
+    "calls of no steps": (put("heads", 1, "steps_per_call", 0), "heads[1].steps_per_call is 0"),
+    "steps without weights": (put("heads", 1, "schedules", 0, "weights", []), "heads[1].schedules[0] is of"),
+    "weights without end": (
+        lambda m: m["heads"][1]["schedules"][0]["weights"].__setitem__(0, float("inf")),
+        "heads[1].schedules[0] has nodes or weights that are not finite",
+    ),
+    "integration without logits": (put("logits", None), "logits is missing, and heads[1] integrates"),
+    "no text": (put("name", "\ud800"), "surrogates not allowed"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), NONSENSE.values(), ids=NONSENSE)
+def test_a_manifest_that_nothing_can_be_computed_with_is_refused_by_field(bundle, change, message):
+    with pytest.raises(BundleError) as caught:
+        Bundle.from_bytes(with_manifest(bundle, change), "x.why")
+    assert caught.value.cause.startswith("x.why: manifest.json is not valid: ")
+    assert message in caught.value.cause
+    assert caught.value.hint
+
+
+OTHER_MODEL = {
+    "a score by another name": (put("output", "name", "other"), "gives scores where it should give 'other'"),
+    "scores for more labels": (
+        lambda m: (put("labels", list("abcde"))(m), put("output", "shape", [5])(m)),
+        "gives 4 scores",
+    ),
+    "another map": (put("heads", 0, "map_shape", [3, 3]), "a map [36, 1] for gradcam"),
+    "a method without a signature": (put("heads", 0, "predicted", "absent"), "no signature 'absent'"),
+    "a method of another signature": (put("heads", 0, "predicted", "saliency"), "failed in 'saliency'"),
+    "a baseline of another shape": (put("input", "shape", [12, 6, 6]), "golden.npz"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), OTHER_MODEL.values(), ids=OTHER_MODEL)
+def test_a_manifest_of_another_model_is_found_out_where_it_matters(bundle, change, message):
+    opened = Bundle.from_bytes(with_manifest(bundle, change), "x.why")
+    explainer = Explainer(opened)
+    x = np.zeros(opened.manifest.input_shape)
+    with pytest.raises(EdgeError) as caught:
+        for step in (explainer.check_golden, lambda: explainer.predict(x), lambda: explainer.explain(x, "gradcam")):
+            step()
+    assert message in caught.value.cause
+    assert caught.value.hint

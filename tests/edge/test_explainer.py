@@ -215,3 +215,13 @@ def test_the_default_schedule_is_the_one_that_proved_best():
     measured = [schedule(8, 0.08), schedule(16, 0.03), schedule(32, 0.03), schedule(64, 0.15)]
     assert default_schedule(measured).steps == 16
     assert default_schedule([schedule(8, None), schedule(64, None)]).steps == 64
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "x", [np.full((12, 12, 3), 1e300), np.full((12, 12, 3), 1j), np.full((12, 12, 3), "a"), [[1], [1, 2]], None, {}]
+)
+def test_what_is_no_input_is_refused_and_nothing_is_warned_of(explainer, x):
+    with pytest.raises(InputError) as caught:
+        explainer.predict(x)
+    assert caught.value.hint

@@ -98,7 +98,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_an_npy_is_no_npz(tmp_path):
     np.save(tmp_path / "x.npy", X)
-    with pytest.raises(InputError, match=r"not a \.npz"):
+    with pytest.raises(InputError, match=r"not an \.npz"):
         open_source(f"npz:{tmp_path / 'x.npy'}", SHAPE, CLASSES)
 
 

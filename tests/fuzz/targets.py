@@ -21,6 +21,8 @@ from edge.explainer import Explainer
 from tests.references.mutate import mutant
 
 from . import seeds
+from .bundle_cases import bundle_file, hold_device
+from .data_cases import data_files
 from .isolation import Broken, Judge, Verdict
 from .schema_mutations import liar
 
@@ -45,7 +47,7 @@ def hold_error(error: WhyLiteError, *names: str) -> Verdict:
         raise Broken(f"{kind} without cause or hint: {error.cause!r}, {error.hint!r}") from error
     if not any(name in error.cause for name in names):
         raise Broken(f"{kind} names none of {names}: {error.cause}") from error
-    if len(error.cause) > 4000:
+    if len(error.cause) > 20_000:
         raise Broken(f"{kind} says {len(error.cause)} characters") from error
     for sign in ("cannot take", "cannot be compiled for it", "what was compiled as"):
         if sign in error.cause:  # typed, and worth a look all the same
@@ -114,7 +116,12 @@ def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) ->
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".stderr"}
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = whylite.main(["export", *arguments])
+        try:
+            code = whylite.main(["export", *arguments])
+        except SystemExit as stopped:  # argparse refuses an option in its own words
+            if stopped.code != 2 or "error: argument" not in err.getvalue():
+                raise
+            return "exit 2, wrong usage", err.getvalue().splitlines()[-1]
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".stderr"}
     said = [line for line in err.getvalue().splitlines() if not _PROGRESS.match(line)]
     if code == 0:
@@ -136,4 +143,22 @@ def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) ->
     return f"exit {code}", said[0]
 
 
-TARGETS: dict[str, Callable[[random.Random], Case]] = {"export": export_case, "cli": cli_case}
+def data_case(rng: random.Random) -> Case:
+    """``whylite export`` on a sound model, and what is given beside it."""
+    recipe, files, options = data_files(rng)
+    files = {NAME: seeds.models()["op nothing"], **files}
+    return Case(recipe, files, lambda folder: hold_command(folder, files, [NAME, *options]))
+
+
+def bundle_case(rng: random.Random) -> Case:
+    """``edge`` on a bundle that is damaged or lies."""
+    recipe, data = bundle_file(rng)
+    return Case(recipe, {"victim.why": data}, lambda folder: hold_device(data, folder))
+
+
+TARGETS: dict[str, Callable[[random.Random], Case]] = {
+    "export": export_case,
+    "cli": cli_case,
+    "data": data_case,
+    "bundle": bundle_case,
+}

@@ -1,0 +1,85 @@
+"""What a manifest must say for a device to compute with it: whoever makes a bundle can seal any numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .bundle import ExplanationHead, Manifest, Port
+
+_MOST = 1 << 26  # numbers in an input or a map
+_STEPS = 1 << 16
+_TYPES = {np.dtype(kind).name for kind in "?bBhHiIlLefd"}
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def check(manifest: Manifest) -> None:
+    """Raise ``ValueError`` naming the first field whose value nothing can be computed with."""
+    for fault in _faults(manifest):
+        raise ValueError(fault)
+
+
+def _faults(manifest: Manifest) -> Iterator[str]:
+    yield from _port_faults("input", manifest.input)
+    yield from _port_faults("output", manifest.output)
+    for index, port in enumerate(manifest.states):
+        yield from _port_faults(f"states[{index}]", port)
+    if bool(manifest.states) != (manifest.state is not None) or (manifest.states and manifest.scores is None):
+        yield "states, state and scores are there only in part"
+    if len(manifest.labels) != math.prod(manifest.output.shape):
+        yield f"labels are {len(manifest.labels)}, and output.shape is {list(manifest.output.shape)}"
+    if not manifest.heads:
+        yield "heads are none"
+    methods = [head.method for head in manifest.heads]
+    if len(set(methods)) < len(methods):
+        yield "heads explain by the same method twice"
+    for index, head in enumerate(manifest.heads):
+        yield from _head_faults(f"heads[{index}]", head)
+        if head.schedules and manifest.logits is None:
+            yield f"logits is missing, and heads[{index}] integrates"
+
+
+def _port_faults(where: str, port: Port) -> Iterator[str]:
+    if not _is_shape(port.shape):
+        yield f"{where}.shape is {list(port.shape)[:10]}"
+    if port.dtype not in _TYPES:
+        yield f"{where}.dtype is {port.dtype[:20]!r}"
+        return
+    dtype = np.dtype(port.dtype)
+    if port.scale is not None:
+        if dtype.kind not in "iu":
+            yield f"{where}.scale is given for {port.dtype}"
+        elif not (np.float32(min(port.scale, _LARGEST)) > 0 and port.scale <= _LARGEST):
+            yield f"{where}.scale is {port.scale}"
+        elif not np.iinfo(dtype).min <= port.zero_point <= np.iinfo(dtype).max:
+            yield f"{where}.zero_point is {port.zero_point} for {port.dtype}"
+    for name in ("minimum", "maximum"):
+        if not math.isfinite(getattr(port, name) or 0.0):
+            yield f"{where}.{name} is {getattr(port, name)}"
+    if port.limits is not None and len(port.limits) != 2:
+        yield f"{where}.limits are {len(port.limits)} numbers"
+
+
+def _head_faults(where: str, head: ExplanationHead) -> Iterator[str]:
+    if not _is_shape(head.map_shape):
+        yield f"{where}.map_shape is {list(head.map_shape)[:10]}"
+    if not 0 < abs(head.unit) <= _LARGEST:
+        yield f"{where}.unit is {head.unit}"
+    if not 0 <= head.steps_per_call <= _STEPS or (head.schedules and not head.steps_per_call):
+        yield f"{where}.steps_per_call is {head.steps_per_call}"
+    for index, schedule in enumerate(head.schedules):
+        if not 0 < schedule.steps <= _STEPS or {len(schedule.nodes), len(schedule.weights)} != {schedule.steps}:
+            yield (
+                f"{where}.schedules[{index}] is of {schedule.steps} steps, {len(schedule.nodes)} nodes and "
+                f"{len(schedule.weights)} weights"
+            )
+        if not all(abs(number) <= _LARGEST for number in (*schedule.nodes, *schedule.weights)):
+            yield f"{where}.schedules[{index}] has nodes or weights that are not finite"
+
+
+def _is_shape(shape: tuple[int, ...]) -> bool:
+    return len(shape) < 32 and all(size > 0 for size in shape) and math.prod(shape) <= _MOST
