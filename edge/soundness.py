@@ -35,6 +35,8 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     if not manifest.heads:
         yield "heads are none"
     methods = [head.method for head in manifest.heads]
+    if "" in methods:
+        yield f"heads[{methods.index('')}].method is empty"
     if len(set(methods)) < len(methods):
         yield "heads explain by the same method twice"
     for index, head in enumerate(manifest.heads):

@@ -207,6 +207,7 @@ NONSENSE = {
     "fewer labels than scores": (put("labels", ["a"]), "labels are 1, and output.shape is [4]"),
     "no method": (put("heads", []), "heads are none"),
     "one method twice": (lambda m: m["heads"].append(m["heads"][0]), "by the same method twice"),
+    "a method without a name": (put("heads", 2, "method", ""), "heads[2].method is empty"),
     "a negative map": (put("heads", 0, "map_shape", [-1, 6]), "heads[0].map_shape is [-1, 6]"),
     "no unit": (put("heads", 0, "unit", 0.0), "heads[0].unit is 0.0"),
     "an endless unit": (put("heads", 0, "unit", 1e300), "heads[0].unit is 1e+300"),
