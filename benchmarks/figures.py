@@ -10,18 +10,15 @@ from export.memory import spoken
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on a figure: at most ``most``, or at least ``least``; ``met`` overrules where neither says it."""
+    """A bound on a figure: at most ``most``, or at least ``least``; ``text`` says it otherwise than as a number."""
 
     most: float | None = None
     least: float | None = None
-    met: bool | None = None
     text: str = ""
 
     def verdict(self, value: float) -> str:
         """Return the bound and whether ``value`` keeps to it."""
-        if self.met is not None:
-            met, bound = self.met, self.text
-        elif self.most is not None:
+        if self.most is not None:
             met, bound = value <= self.most, self.text or f"<= {self.most:g}"
         else:
             assert self.least is not None

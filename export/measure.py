@@ -19,7 +19,7 @@ from .shipped import Shipped
 Array = NDArray[np.float32]
 
 _SCHEDULE_SAMPLES, _SCHEDULE_SECONDS = 16, 6.0
-_COST_ROUNDS, _COST_SECONDS = 15, 4.0
+_COST_ROUNDS, _COST_SECONDS = 15, 3.0
 
 
 def schedules(

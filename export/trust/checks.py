@@ -170,7 +170,7 @@ def _input_gradient(
     errors = []
     points = [exact.entered(sample) for sample in samples]
     random, scale = np.random.default_rng(0), _scale(np.concatenate([point["x"] for point in points]))
-    for point in within(_SECONDS, points):
+    for point in within(_SECONDS, points, at_least=1):
         held = {key: value for key, value in point.items() if key != "x"}
         chosen = int(logits(point["x"], held).argmax())
         function, mean = _entry_of(partial(logits, held=held), chosen), gradient_with(held)
