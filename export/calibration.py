@@ -20,6 +20,7 @@ from .tflite.ops import elements, prune
 from .tflite.options import GatherOptions
 from .tflite.writer import write
 
+_CONTROL_FLOW = {"CALL", "IF", "WHILE"}
 _EXACT = 1 << 24  # integers up to here are float32 numbers, in which inputs are handled
 _HINT = (
     "pass an .npz with x, numbers of shape [N, ...] as the model was trained on, and optionally y, class indices [N]"
@@ -128,8 +129,9 @@ class _Lookup:
 
 
 def _lookups(graph: Graph, head: Head) -> list[_Lookup]:
-    # What depends on a state too is not known before it runs.
-    dependent = reachable_from(graph, {head.input}) - reachable_from(graph, set(head.states))
+    # What depends on a state too, or comes out of control flow, is not known before the model itself runs.
+    unknown = {*head.states, *(tensor for op in graph.ops if op.code in _CONTROL_FLOW for tensor in op.outputs)}
+    dependent = reachable_from(graph, {head.input}) - reachable_from(graph, unknown)
     found = []
     for op in graph.ops:
         match op.code, op.options:

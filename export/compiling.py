@@ -42,7 +42,8 @@ def compile_methods(
     model = tflite.read(original)
     entered = heads.graph_of(model, signature)
     step, graph, head = enter(model, entered, output)
-    source = Source(graph, head, numerics.store, numerics.integer_forward, numerics.integer_backward)
+    called = tuple(model.graphs[1:])
+    source = Source(graph, head, numerics.store, numerics.integer_forward, numerics.integer_backward, called)
     taken = {signature.key for signature in model.signatures}
 
     def settled(entry: Entry) -> Entry:
@@ -86,7 +87,7 @@ def enter(model: Model, entered: Graph, output: str | None = None, *, runs: bool
             "it keeps state both in variables and in recurrent layers",
             "unroll the recurrent layers (unroll=True) and convert it again",
         )
-    graph = fold(step) if runs else step
+    graph = fold(step, model.graphs[1:]) if runs else step
     return step, graph, heads.find(graph, output, len(graph.inputs) - len(entered.inputs))
 
 

@@ -111,7 +111,7 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     while tensor in producers:
         op = producers[tensor]
         one_read = (one_read or op.code in _PICKS) and op.code not in _MIX
-        tensor = next((t for t in op.inputs if t is not None and t in reached), head.input)
+        tensor = next((t for t in op.inputs if t is not None and t in reached and t.dtype.kind != "b"), head.input)
         if not has_positions(tensor) or tensor not in producers or producers[tensor].code in _passed_by(tensor):
             continue
         if not one_read:

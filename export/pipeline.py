@@ -152,7 +152,8 @@ def _read(model: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
 def _tried_out(entered: Graph, source: Model, original: bytes, file_name: str) -> Shapes | None:
     others = source.graphs[1:]  # where ops that call subgraphs by their place find them
     entrances = [entrance.key for entrance in source.signatures if entrance.graph is entered]
-    return try_out(entered, others, file_name, original, entrances)
+    elsewhere = [entrance.key for entrance in source.signatures if entrance.graph is not entered]
+    return try_out(entered, others, file_name, original, entrances, elsewhere)
 
 
 def _choose(table: Mapping[str, targets.Target], key: str, what: str) -> targets.Target:

@@ -21,6 +21,7 @@ from ..tflite.ops import INT32, Builder, prune
 class Source:
     """The model to explain: its graph, its head, and how constants of the gradient are stored.
 
+    ``called`` are the file's subgraphs behind the primary one, where control flow finds them by their place.
     ``integer_forward`` says that gradients are taken along the model's own integer forward pass, not its float twin's,
     ``integer_backward`` that they will be stored as integers too.
     """
@@ -30,6 +31,7 @@ class Source:
     store: Store
     integer_forward: bool = False
     integer_backward: bool = False
+    called: tuple[Graph, ...] = ()
 
     @cached_property
     def start(self) -> Tensor:

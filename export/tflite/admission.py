@@ -27,19 +27,24 @@ Shapes = Mapping[int, tuple[int, ...]]
 
 
 def try_out(
-    graph: Graph, others: Sequence[Graph], name: str, original: bytes = b"", signatures: Sequence[str] = ()
+    graph: Graph,
+    others: Sequence[Graph],
+    name: str,
+    original: bytes = b"",
+    signatures: Sequence[str] = (),
+    other_signatures: Sequence[str] = (),
 ) -> Shapes | None:
     """Run ``graph`` once, in a process of its own, and return the shapes of its tensors by position.
 
     ``others`` are the subgraphs behind it, for control flow. What is written back is run first, so that the interpreter
-    never meets a wild offset, and then the ``original`` file, by its primary graph and each of ``signatures``. Returns
-    None for a graph that does not run for ops that only their author's interpreter knows: it must not be run here
-    either. Raises :class:`UnsupportedModelError` where the interpreter refuses the graph, dies of it or does not come
-    back, :class:`ModelFileError` where it would want more memory than there may be or declares another type than
-    comes out.
+    never meets a wild offset, and then the ``original`` file, by its primary graph, by each of ``signatures``, and by
+    ``other_signatures``, which may fail but not bring it down. Returns None for a graph that does not run for ops that
+    only their author's interpreter knows: it must not be run here either. Raises :class:`UnsupportedModelError` where
+    the interpreter refuses the graph, dies of it or does not come back, :class:`ModelFileError` where it would want
+    more memory than there may be or declares another type than comes out.
     """
     _check_size(graph, name)
-    answer = _trial(write(Model([graph, *others])), original, signatures)
+    answer = _trial(write(Model([graph, *others])), original, signatures, other_signatures)
     if "refused" in answer and any(not is_builtin(op) for g in (graph, *others) for op in g.ops):
         return None
     if "refused" in answer:
@@ -93,9 +98,9 @@ def _check_size(graph: Graph, name: str) -> None:
         raise ModelFileError(f"{name} declares activations of {sum(sizes) / 2**30:.1f} GiB", _HINT)
 
 
-def _trial(written: bytes, original: bytes, signatures: Sequence[str]) -> dict[str, Any]:
+def _trial(written: bytes, original: bytes, signatures: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
     program = [sys.executable, str(Path(__file__).with_name("trial.py"))]
-    file = json.dumps([len(written), list(signatures)]).encode() + b"\n" + written + original
+    file = json.dumps([len(written), list(signatures), list(others)]).encode() + b"\n" + written + original
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # its threads' stacks count as memory
     try:
         done = subprocess.run(program, input=file, capture_output=True, timeout=_SECONDS, env=environment, check=False)

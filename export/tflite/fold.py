@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +21,14 @@ _NEVER = {"DEQUANTIZE", "CALL", "CALL_ONCE", "CUSTOM", "IF", "WHILE", "VAR_HANDL
 _NEVER |= {"HASHTABLE", "MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "STABLEHLO_RNG_BIT_GENERATOR"}
 
 
-def fold(graph: Graph) -> Graph:
+def fold(graph: Graph, called: Sequence[Graph] = ()) -> Graph:
     """Return a graph in which what depends on no input is constant, and every tensor has the shape it has when run.
 
     For a dynamic batch, converters write SHAPE -> STRIDED_SLICE -> PACK -> RESHAPE and the like, and declare shapes
     full of ones behind it. Values and shapes are found out by running the graph once, at the batch it declares.
     ``graph`` stays as it is and shares its tensors with the result where nothing is known better; it is returned
-    itself where there is nothing to find out, or where no interpreter runs it.
+    itself where there is nothing to find out, or where no interpreter runs it. ``called`` are the subgraphs behind the
+    primary one, where control flow finds them by their place.
     """
     folded = _independent(graph)
     open_sizes = any(-1 in (tensor.shape_signature or ()) for tensor in graph.tensors)
@@ -36,7 +38,7 @@ def fold(graph: Graph) -> Graph:
     results = {tensor for op in folded for tensor in op.outputs}
     boundary = [tensor for tensor in dict.fromkeys([*needed, *graph.outputs]) if tensor in results]
     try:
-        values, shapes = _run(graph, boundary)
+        values, shapes = _run(graph, boundary, called)
     except (RuntimeError, ValueError):
         return graph
     known: dict[Tensor, Tensor] = {}
@@ -66,12 +68,16 @@ def _independent(graph: Graph) -> set[Op]:
     return ops
 
 
-def _run(graph: Graph, wanted: list[Tensor]) -> tuple[dict[Tensor, NDArray[Any]], dict[Tensor, tuple[int, ...]]]:
+def _run(
+    graph: Graph, wanted: list[Tensor], called: Sequence[Graph]
+) -> tuple[dict[Tensor, NDArray[Any]], dict[Tensor, tuple[int, ...]]]:
     """Return the values of some tensors and the shapes of all, for an input of zeros."""
     watched = graph.copy(graph.name)
     watched.outputs = list(dict.fromkeys([*graph.outputs, *wanted]))
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # delegates keep shapes to themselves
-    interpreter = Interpreter(model_content=write(Model([watched])), num_threads=1, experimental_op_resolver_type=plain)
+    interpreter = Interpreter(
+        model_content=write(Model([watched, *called])), num_threads=1, experimental_op_resolver_type=plain
+    )
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))

@@ -24,6 +24,7 @@ from ..tflite.graph import Graph, Signature, Tensor, between, reachable_from
 from ..tflite.ops import Builder, fused_activation, prune
 from ..vjp import backward
 from ..vjp.backward import AFFINE
+from . import original
 from .differences import error_along, errors_in_random_directions
 
 Array = NDArray[np.float32]
@@ -45,7 +46,9 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
     ``exact`` is the same in exact numerics, in which input gradients can be held against differences: the same object,
     where exact numerics ship; where others do, their fidelity to these is a check of its own (``export.choose``).
     """
-    checks = [parity(shipped, x)]
+    checks = [original.unchanged(shipped.original, shipped.file), parity(shipped, x)]
+    others = original.answers_of_others(shipped.original, shipped.file, shipped.predict.key)
+    checks += [others] if others is not None else []
     samples = x[:_GRADIENT_SAMPLES]
     for name, method in shipped.compiled.items():
         own = exact.compiled[name]
@@ -63,7 +66,7 @@ def parity(shipped: Shipped, x: Array) -> Check:
 
     A streaming model takes all inputs one after the other, as the original does, with explanations in between.
     """
-    original = _original_scores(shipped)
+    scores_of = _original_scores(shipped)
     entries = [*(e for method in shipped.compiled.values() for e in method.entries), *shipped.aids.values()]
     answering = [entry for entry in entries if "scores" in entry.outputs]
     reader = shipped.aids.get(Role.STATE)
@@ -74,7 +77,7 @@ def parity(shipped: Shipped, x: Array) -> Check:
         compared += 1
         stored = shipped.stored(sample)
         state = {} if reader is None else runtime.call(reader.key)
-        expected = original(stored)
+        expected = scores_of(stored)
         answers = [runtime.call(shipped.predict.key, **{shipped.input_name: stored})[shipped.score_name]]
         for entry in answering:
             given = shipped.step(entry, stored, state)
@@ -252,7 +255,7 @@ class _Tail:
         self.has_kinks = any(fused_activation(op) or not AFFINE.get(op.code) for op in path)
         self._layer = layer
         self._names = {tensor: f"t{index}" for index, tensor in enumerate(crossing)}
-        self._before = _runtime_for(graph, given, [head.scores, *crossing], "before")
+        self._before = _runtime_for(source, given, [head.scores, *crossing], "before")
         ops = [op for op in graph.ops if op in set(path) or not dependent & set(op.outputs)]
         part = Graph("tail", list(graph.tensors), list(crossing), [head.logits], ops)
         self._after = self._compile(*float_twin(part, head.logits, source.store), source, crossing)
@@ -299,13 +302,13 @@ class _Tail:
         return np.asarray(np.mean([self.gradient(low + f * (high - low)) for f in _points(low, high)], 0), np.float32)
 
 
-def _runtime_for(graph: Graph, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
+def _runtime_for(source: Source, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
     """Return the forward pass with more outputs; the scores stay one, so that nothing is fused differently."""
-    part = graph.copy(key)
+    part = source.graph.copy(key)
     part.inputs, part.outputs = inputs, outputs
     prune(part)
     found = {f"output{index}": tensor for index, tensor in enumerate(outputs)}
-    file = write(Model([part], [Signature(key, part, {"x": inputs[0], **named(inputs[1:])}, found)]))
+    file = write(Model([part, *source.called], [Signature(key, part, {"x": inputs[0], **named(inputs[1:])}, found)]))
     return Runtime(file, recurrent=is_recurrent(part))
 
 
