@@ -86,10 +86,9 @@ class IntegratedGradients(Method):
         }
         (value,) = backward(builder.graph, sums, [ends], emit)
         total = emit.expand(_one_of_equals(emit, emit.dense(value)), x.shape)
-        at_steps = builder.gather(emit.real(logits), index, axis=len(logits.shape) - 1)
         inputs = {"x": x, "baseline": baseline, "alphas": alphas, "weights": weights, "class_index": index}
         inputs |= named(held.values())
-        outputs = {"map": total.tensor, "logit": at_steps}
+        outputs = {"map": total.tensor}
         graph = builder.graph
         graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
         skip_flattening(graph)
