@@ -101,7 +101,9 @@ class Port:
 class Schedule:
     """Integrated-Gradients nodes and weights on [0, 1], and what they were worth on the calibration inputs.
 
-    ``residual_p50`` and ``residual_p90`` are quantiles of ``|f(x) - f(x') - sum(map)| / |f(x) - f(x')|``.
+    ``residual_p50`` and ``residual_p90`` are quantiles of ``|f(x) - f(x') - sum(map)| / |f(x) - f(x')|``, ``error_p50``
+    and ``error_p90`` of the Euclidean distance to the map of a dense integration, relative to the size of that.
+    ``rule`` names how nodes and weights were chosen.
     """
 
     steps: int
@@ -109,6 +111,9 @@ class Schedule:
     weights: tuple[float, ...]
     residual_p50: float | None = None
     residual_p90: float | None = None
+    rule: str = ""
+    error_p50: float | None = None
+    error_p90: float | None = None
 
 
 @dataclass(frozen=True)

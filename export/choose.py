@@ -14,7 +14,7 @@ from edge.bundle import Candidate, Check
 from .clock import within
 from .methods import Entry, Role
 from .numerics import Numerics
-from .schedule import uniform_midpoint
+from .schedule.rules import midpoint
 from .shipped import Shipped
 
 Array = NDArray[np.float32]
@@ -156,8 +156,7 @@ def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list
     if entry.role is not Role.STEPS:
         return [{}]
     size = entry.inputs["alphas"].shape[0]
-    rule = uniform_midpoint(steps or size)
-    nodes, weights = (np.asarray(values, np.float32).reshape(-1, size) for values in (rule.nodes, rule.weights))
+    nodes, weights = (np.asarray(values, np.float32).reshape(-1, size) for values in midpoint(steps or size))
     return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in zip(nodes, weights, strict=True)]
 
 

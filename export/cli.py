@@ -157,11 +157,13 @@ def summary(bundle: Bundle, path: Path) -> str:
         lines.append(f"  {row.numerics:<16}{row.method:<22}{figures}{verdict}")
     lines.append("")
     for head in manifest.heads:
+        if head.schedules:
+            title = f"  {head.method + ' steps':<28}{'rule':<20}{'residual':>9}{'90 %':>8}{'map error':>11}{'90 %':>8}"
+            lines += [f"{title}   (of the logit's change, of the map)"]
         for schedule in head.schedules:
-            lines.append(
-                f"  {f'{head.method}: residual at {schedule.steps} steps':<48}"
-                f"{schedule.residual_p50 or 0:>10.2%} median, {schedule.residual_p90 or 0:.2%} in 9 of 10"
-            )
+            worth = (schedule.residual_p50, schedule.residual_p90, schedule.error_p50, schedule.error_p90)
+            r50, r90, e50, e90 = ("?" if figure is None else f"{figure:.1%}" for figure in worth)
+            lines.append(f"  {schedule.steps:<28}{schedule.rule:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}")
     lines += [f"  note: {note}" for note in manifest.notes]
     return "\n".join(lines)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +16,73 @@ from edge.integrate import Integrator
 
 from . import schedule
 from .clock import within
+from .methods import Role
+from .schedule import GRIDS, Fit, Path
 from .shipped import Shipped
 
 Array = NDArray[np.float32]
 
-_SCHEDULE_SAMPLES, _SCHEDULE_SECONDS = 16, 6.0
+_PATH_SAMPLES, _PATH_SECONDS = 24, 10.0
+_ENOUGH_PATHS = 12
+_SCHEDULE_SAMPLES, _SCHEDULE_SECONDS = 12, 5.0
 _COST_ROUNDS, _COST_SECONDS = 15, 3.0
 
 
-def schedules(
-    head: ExplanationHead, logits_key: str, x: Array, baseline: Array, shipped: Shipped
+def fitted_schedules(shipped: Shipped, compile_at: Callable[[int], Shipped], x: Array, baseline: Array) -> Fit:
+    """Return the schedules that suit the calibration inputs best, none where no method takes steps.
+
+    ``compile_at(1)`` compiles what ships with one step a call, which shows each step's own gradient.
+    """
+    if not any(method.steps_per_call for method in shipped.compiled.values()):
+        return Fit(())
+    return schedule.fit(paths(compile_at(1), x, baseline))
+
+
+def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
+    """Return what a model that takes one step a call does along the paths of calibration inputs.
+
+    As many as the time allows, on the finest grid with which that is enough of them.
+    """
+    method = next(method for method in single.compiled.values() if method.steps_per_call)
+    entry = method.entry(Role.STEPS)
+    assert entry is not None
+    logits = _logits_key(single)
+    grid, found = GRIDS[0], []
+    weights = np.ones(1, np.float32)
+    deadline = time.monotonic() + _PATH_SECONDS
+    for number, sample in enumerate(within(_PATH_SECONDS, x[:_PATH_SAMPLES], at_least=1)):
+        at = single.entered(sample)
+        ends = [single.runtime.call(logits, **(at | {"x": end}))["logits"].ravel() for end in (at["x"], baseline[None])]
+        class_index = np.asarray([ends[0].argmax()], np.int32)
+        given = at | {"baseline": baseline[None], "weights": weights, "class_index": class_index}
+
+        def gradient(alpha: float, given: dict[str, Any] = given) -> tuple[Array, float]:
+            outputs = single.runtime.call(entry.key, **given, alphas=np.asarray([alpha], np.float32))
+            return outputs["map"] * np.float32(entry.unit), float(outputs["logit"].ravel()[0])
+
+        if number == 0:
+            grid = _grid(gradient, deadline)
+        change = float(ends[0][class_index[0]] - ends[1][class_index[0]])
+        found.append(schedule.path(gradient, change, at["x"] - baseline[None], grid))
+    return found
+
+
+def _grid(gradient: Callable[[float], tuple[Array, float]], deadline: float) -> NDArray[np.float64]:
+    """Return the finest grid that leaves time for enough inputs."""
+    gradient(0.5)  # prepares the graph
+    begin = time.monotonic()
+    gradient(0.5)
+    step = time.monotonic() - begin
+    left = deadline - time.monotonic()
+    return next((grid for grid in GRIDS if step * len(grid) * _ENOUGH_PATHS <= left), GRIDS[-1])
+
+
+def with_residuals(
+    head: ExplanationHead, schedules: Sequence[Schedule], x: Array, baseline: Array, shipped: Shipped
 ) -> tuple[Schedule, ...]:
-    """Return the schedules of Integrated Gradients with the completeness residual each leaves, on the same inputs."""
-    candidates = [schedule.uniform_midpoint(steps) for steps in schedule.LENGTHS]
-    trial = dataclasses.replace(head, schedules=tuple(candidates))
+    """Return schedules with the completeness residual that each leaves when it runs, all on the same inputs."""
+    trial = dataclasses.replace(head, schedules=tuple(schedules))
+    logits_key = _logits_key(shipped)
 
     def steps(**inputs: Array) -> dict[str, Array]:
         return shipped.runtime.call(head.chosen, **inputs)
@@ -36,19 +91,25 @@ def schedules(
         return shipped.runtime.call(logits_key, **inputs)
 
     integrator = Integrator(trial, baseline, steps, logits)
-    relative: list[list[float]] = [[] for _ in candidates]
-    for sample in within(_SCHEDULE_SECONDS, x[:_SCHEDULE_SAMPLES]):
+    relative: list[list[float]] = [[] for _ in schedules]
+    # Every other input had no part in making the schedules.
+    for sample in within(_SCHEDULE_SECONDS, x[1::2][:_SCHEDULE_SAMPLES] if len(x) > 1 else x):
         at = shipped.entered(sample)
         class_index = int(logits(**at)["logits"].argmax())
         held = {key: value for key, value in at.items() if key != "x"}
-        for candidate, row in zip(candidates, relative, strict=True):
+        for candidate, row in zip(schedules, relative, strict=True):
             result = integrator.integrate(at["x"][0], class_index, steps=candidate.steps, held=held)
             row.append(abs(result.residual) / max(abs(result.change), 1e-9))
     quantiles = np.quantile(relative, (0.5, 0.9), axis=1)
     return tuple(
         dataclasses.replace(candidate, residual_p50=float(p50), residual_p90=float(p90))
-        for candidate, p50, p90 in zip(candidates, *quantiles, strict=True)
+        for candidate, p50, p90 in zip(schedules, *quantiles, strict=True)
     )
+
+
+def _logits_key(shipped: Shipped) -> str:
+    entries = (method.entry(Role.LOGITS) for method in shipped.compiled.values())
+    return next(entry.key for entry in entries if entry is not None)
 
 
 def with_costs(bundle: Bundle, x: Array) -> Bundle:

@@ -20,6 +20,7 @@ from edge.bundle import (
     ExplanationHead,
     Manifest,
     Port,
+    Schedule,
     npz_bytes,
     seal,
 )
@@ -60,13 +61,14 @@ def pack(
     label: Label,
     checks: Sequence[Check],
     candidates: tuple[Candidate, ...],
+    schedules: Sequence[Schedule],
     x: Array,
     baseline: Array,
 ) -> Bundle:
-    """Return the bundle; measures what its schedules are worth and what its explanations cost."""
+    """Return the bundle; measures what its schedules leave unexplained and what its explanations cost."""
     shipped = fitted.shipped
     graph, head = shipped.source.graph, shipped.source.head
-    heads = tuple(_head(name, fitted, x, baseline) for name in shipped.compiled)
+    heads = tuple(_head(name, fitted, schedules, x, baseline) for name in shipped.compiled)
     manifest = Manifest(
         name=_text(label.name),
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
@@ -101,7 +103,7 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _head(name: str, fitted: Fitted, x: Array, baseline: Array) -> ExplanationHead:
+def _head(name: str, fitted: Fitted, schedules: Sequence[Schedule], x: Array, baseline: Array) -> ExplanationHead:
     shipped = fitted.shipped
     compiled = shipped.compiled[name]
     chosen = compiled.entry(Role.CHOSEN, Role.GRADIENT, Role.STEPS)
@@ -123,9 +125,7 @@ def _head(name: str, fitted: Fitted, x: Array, baseline: Array) -> ExplanationHe
     )
     if chosen.role is not Role.STEPS:
         return head
-    logits = _logits(shipped)
-    assert logits is not None
-    return dataclasses.replace(head, schedules=measure.schedules(head, logits, x, baseline, shipped))
+    return dataclasses.replace(head, schedules=measure.with_residuals(head, schedules, x, baseline, shipped))
 
 
 def _logits(shipped: Shipped) -> str | None:

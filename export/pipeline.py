@@ -16,7 +16,7 @@ from edge.errors import InterpreterError
 from edge.files import read_bytes
 
 from . import calibration as calibrations
-from . import choose, fitting, heads, support, targets, tflite, trust
+from . import choose, fitting, heads, measure, support, targets, tflite, trust
 from .compiling import MARK, compile_methods, enter
 from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
 from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
@@ -119,12 +119,13 @@ def explain(
         checks = [*trust.run(shipped, exact, x), *choose.checks(chosen, rows, len(x))]
         _stop_if_failed(checks, allow_unfaithful)
 
-        progress("measuring schedules and cost")
+        progress("fitting schedules, measuring cost")
+        schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start)
         origin = baseline if isinstance(baseline, str) else "given"
         limits = calibrations.legal_ids(graph, head)
-        said = (*notes, *fitted.notes, *choose.notes(chosen, rows))
+        said = (*notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
         label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits, said)
-        return pack(fitted, label, checks, rows, x, start)
+        return pack(fitted, label, checks, rows, schedules.schedules, x, start)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def test_a_bundle_appears_beside_the_model(model, calibration, capsys):
     bundle = Bundle.open(model.with_suffix(".why"))
     assert [head.method for head in bundle.manifest.heads] == ["gradcam", "integrated_gradients"]
     assert all(check.passed for check in bundle.manifest.checks)
-    for word in ("gradcam", "prediction parity", "residual at 64 steps", "float32"):
+    for word in ("gradcam", "prediction parity", "integrated_gradients steps", "float32"):
         assert word in printed
 
 

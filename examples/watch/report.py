@@ -170,7 +170,11 @@ def _checks(result: DemoResult) -> str:
 
 def _schedules(manifest: Manifest) -> str:
     rows = [
-        (str(schedule.steps), _share(schedule.residual_p50), _share(schedule.residual_p90))
+        (
+            str(schedule.steps),
+            schedule.rule,
+            *map(_share, (schedule.residual_p50, schedule.residual_p90, schedule.error_p50, schedule.error_p90)),
+        )
         for head in manifest.heads
         for schedule in head.schedules
     ]
@@ -178,8 +182,9 @@ def _schedules(manifest: Manifest) -> str:
         return ""
     return (
         "<p>Integrated Gradients must add up to the change of the logit from the baseline to the window. What is "
-        "missing, as a share of that change, by the number of steps:</p>\n"
-        + _table(("steps", "median residual", "90th percentile"), rows)
+        "missing, as a share of that change, and how far the map is from that of a dense integration, by the number "
+        "of steps:</p>\n"
+        + _table(("steps", "rule", "median residual", "90th percentile", "median map error", "90th percentile"), rows)
     )
 
 

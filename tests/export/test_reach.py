@@ -143,11 +143,12 @@ def test_integrated_gradients_start_at_the_mean_of_that_tensor_and_add_up(explai
     case, explainer = explained
     fronts = tf.concat([case.front(sample) for sample in case.x], 0)
     baseline = tf.reduce_mean(fronts, 0, keepdims=True)
+    schedule = explainer.manifest.head("integrated_gradients").schedules[-1]
     for sample, at in zip(case.x[:2], fronts, strict=False):
-        path = [baseline + (step + 0.5) / 32 * (at[None] - baseline) for step in range(32)]
-        slopes = np.mean([gradient(case, point, 1)[0] for point in path], 0)
+        path = [baseline + np.float32(node) * (at[None] - baseline) for node in schedule.nodes]
+        slopes = np.tensordot(schedule.weights, [gradient(case, point, 1)[0] for point in path], 1)
         expected = slopes * (at.numpy() - baseline.numpy()[0])
-        e = explainer.explain(sample, "integrated_gradients", class_index=1, steps=32)
+        e = explainer.explain(sample, "integrated_gradients", class_index=1, steps=schedule.steps)
         assert relative_error(e.map, expected) < BOUND
         change = float(case.logits(at[None])[0, 1] - case.logits(baseline)[0, 1])
         assert abs(e.map.sum() + e.residual - change) < 2 * BOUND * np.abs(e.map).sum()

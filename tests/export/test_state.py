@@ -182,10 +182,13 @@ def test_a_prediction_is_explained_in_the_state_it_was_made_in_whenever_that_is_
 def test_integrated_gradients_hold_the_state_along_the_path(explained):
     model, bundle = explained
     explainer = edge.Explainer(bundle)
+    schedule = bundle.manifest.head("integrated_gradients").schedules[3]
     kept: Values = {name: tf.constant(value) for name, value in model.beginning.items()}
     for x in model.inputs(3):
-        e = explainer.explain(x, "integrated_gradients", class_index=1, steps=16, prediction=explainer.predict(x))
-        slopes = np.mean([gradient(model, x * np.float32((k + 0.5) / 16), kept, 1) for k in range(16)], 0)
+        prediction = explainer.predict(x)
+        e = explainer.explain(x, "integrated_gradients", class_index=1, steps=schedule.steps, prediction=prediction)
+        along = [gradient(model, x * np.float32(node), kept, 1) for node in schedule.nodes]
+        slopes = np.tensordot(schedule.weights, along, 1)
         assert relative_error(e.map, slopes * x) < BOUND
         ends = [model.step(tf.constant(at[None]), kept)[0][0, 1] for at in (x, np.zeros_like(x))]
         assert e.map.sum() + e.residual == pytest.approx(float(ends[0] - ends[1]), abs=1e-4)

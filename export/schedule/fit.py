@@ -1,0 +1,106 @@
+"""Choosing schedules: for each number of steps the rule that was best on calibration inputs it was not made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Schedule
+
+from .paths import Path
+from .rules import RULES, Quantile, Rule, along, riemann_right, squared
+
+Array = NDArray[np.float64]
+
+LENGTHS = (6, 8, 12, 16, 24, 32)
+_FEWEST = 8  # inputs from which a density may be estimated
+_UNIFORM_PART = 0.05  # of the density, so that no stretch of the path is left out
+_SMOOTHING = 2  # places of the grid to either side
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The schedules of a model, and what is to be said of how they came about."""
+
+    schedules: tuple[Schedule, ...]
+    notes: tuple[str, ...] = ()
+
+
+def fit(paths: Sequence[Path], lengths: Sequence[int] = LENGTHS) -> Fit:
+    """Return a schedule per length, with the residual and map error it had on held-back inputs.
+
+    Half of the paths make the density from which the static rules are built, the other half decides. With fewer than 8
+    usable paths the rule is the midpoint rule in the square root of the path, unmeasured beyond those.
+    """
+    usable = [path for path in paths if path.usable]
+    if len(usable) < _FEWEST:
+        note = (
+            f"{len(usable)} usable calibration inputs are too few to fit schedules to: steps lie as the squares of "
+            "evenly spread numbers"
+        )
+        return Fit(tuple(_measured("squared midpoint", squared, steps, usable) for steps in lengths), (note,))
+    rules = RULES | static_rules(usable[::2])
+    return Fit(tuple(_best(rules, steps, usable[1::2]) for steps in lengths))
+
+
+def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:
+    """Return the rules that put steps where the maps of ``paths`` change.
+
+    The density is proportional to the cube root of the mean squared change of the map per length of path: what
+    minimises the midpoint rule's error where kinks are many, and more robust than other powers (measured).
+    """
+    roughness = _roughness(paths)
+    return {
+        "static midpoint": along(_quantile(paths[0].grid, np.cbrt(roughness))),
+        "static right": riemann_right(_quantile(paths[0].grid, roughness**0.25)),
+    }
+
+
+def _best(rules: dict[str, Rule], steps: int, held_back: Sequence[Path]) -> Schedule:
+    """Return the schedule whose residual and map error, at the 90th percentile, have the smallest product."""
+    measured = [_measured(name, rule, steps, held_back) for name, rule in rules.items()]
+    return min(measured, key=lambda schedule: (schedule.residual_p90 or 0.0) * (schedule.error_p90 or 0.0))
+
+
+def _measured(name: str, rule: Rule, steps: int, paths: Sequence[Path]) -> Schedule:
+    nodes, weights = rule(steps)
+    schedule = Schedule(steps, tuple(nodes.tolist()), tuple(weights.tolist()), rule=name)
+    if not paths:
+        return schedule
+    spreads = [path.on_grid(nodes, weights) for path in paths]
+    residuals = [path.residual(spread) for path, spread in zip(paths, spreads, strict=True)]
+    errors = [path.map_error(spread) for path, spread in zip(paths, spreads, strict=True)]
+    (r50, r90), (e50, e90) = (np.quantile(found, (0.5, 0.9)).tolist() for found in (residuals, errors))
+    return replace(schedule, residual_p50=r50, residual_p90=r90, error_p50=e50, error_p90=e90)
+
+
+def _roughness(paths: Sequence[Path]) -> Array:
+    """Return at each place of the grid the squared change of the map per length, over its size, mean of all paths."""
+    grid = paths[0].grid
+    lengths, middles = np.diff(grid), (grid[1:] + grid[:-1]) / 2
+    found = []
+    for path in paths:
+        own = np.diag(path.gram)
+        squares = np.maximum(own[1:] + own[:-1] - 2 * np.diag(path.gram, 1), 0)
+        size = path.truth @ path.gram @ path.truth
+        found.append(np.interp(grid, middles, _smooth(squares / (lengths * size))))
+    return np.asarray(np.mean(found, 0))
+
+
+def _quantile(grid: Array, density: Array) -> Quantile:
+    """Return the inverse of the distribution with this density on the grid, smoothed and mixed with a uniform one."""
+    smooth = _smooth(density)
+    total = np.trapezoid(smooth, grid)
+    mixed = (1 - _UNIFORM_PART) * smooth / total + _UNIFORM_PART if total else np.ones(len(grid))
+    cumulated = np.concatenate([[0.0], np.cumsum((mixed[1:] + mixed[:-1]) / 2 * np.diff(grid))])
+    cumulated /= cumulated[-1]
+    return lambda u: np.interp(u, cumulated, grid)
+
+
+def _smooth(values: Array) -> Array:
+    padded = np.pad(values, _SMOOTHING, mode="edge")
+    width = 2 * _SMOOTHING + 1
+    return np.convolve(padded, np.full(width, 1 / width), mode="valid")

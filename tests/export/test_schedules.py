@@ -1,0 +1,150 @@
+"""Schedules: quadrature rules against closed forms, fits against paths whose truth is known, and real models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edge
+import export
+from export.schedule import GRIDS, LENGTHS, RULES, Path, fit, path, static_rules
+from export.schedule.rules import along, nuig, riemann_right
+from tests.references import small_models
+
+GRID = GRIDS[0]
+EVERY = RULES | {"quantile": along(np.sqrt), "right quantile": riemann_right(np.sqrt)}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@given(st.integers(1, 70))
+def test_rules_cover_the_path_exactly_once(name, steps):
+    nodes, weights = EVERY[name](steps)
+    assert len(nodes) == len(weights) == steps
+    assert weights.sum() == pytest.approx(1)
+    assert (np.diff(nodes) > 0).all()
+    assert nodes.min() >= 0
+    assert nodes.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "degree"),
+    [
+        ("uniform midpoint", 1),
+        ("uniform trapezoid", 1),
+        ("gauss-legendre", 9),
+        ("uniform left", 0),
+        ("uniform right", 0),
+    ],
+)
+def test_rules_integrate_polynomials_of_their_degree(name, degree):
+    nodes, weights = RULES[name](5)
+    for power in range(degree + 1):
+        assert weights @ nodes**power == pytest.approx(1 / (power + 1), rel=1e-12)
+    assert abs(weights @ nodes ** (degree + 1) - 1 / (degree + 2)) > 1e-9
+
+
+def test_nuig_deals_out_steps_by_the_root_of_the_change():
+    """Bhat & Raychowdhury 2023: changes of 9, 1, 0 and 4 share 12 steps as 3 : 1 : 0 : 2, at least one each."""
+    nodes, weights = nuig(np.array([0.0, 9.0, 10.0, 10.0, 14.0]), 12)
+    counts = np.histogram(nodes - 1e-9, 4, (0, 1))[0]
+    assert counts.tolist() == [6, 2, 1, 3] or counts.tolist() == [5, 2, 1, 4]
+    assert weights.sum() == pytest.approx(1)
+    for place, count in enumerate(counts):
+        inside = (nodes > place / 4 + 1e-9) & (nodes <= (place + 1) / 4 + 1e-9)
+        np.testing.assert_allclose(weights[inside], 0.25 / count)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=9), st.integers(0, 40))
+def test_nuig_spends_what_it_is_given(values, more):
+    intervals = len(values) - 1
+    nodes, weights = nuig(np.asarray(values), intervals + more)
+    assert len(nodes) == intervals + more
+    assert weights.sum() == pytest.approx(1)
+    assert np.histogram(nodes - 1e-9, intervals, (0, 1))[0].min() >= 1
+
+
+def test_nuig_needs_a_step_for_each_interval():
+    with pytest.raises(ValueError, match="3 steps are fewer than 4 intervals"):
+        nuig(np.arange(5.0), 3)
+
+
+def saturating(seed: int, grid=GRID) -> Path:
+    """A path of a function that saturates soon, tanh(k a) per feature: its true map is known."""
+    random = np.random.default_rng(seed)
+    speed, size = random.uniform(8, 25, 40), random.normal(size=40)
+
+    def gradient(alpha):
+        return (size * speed / np.cosh(speed * alpha) ** 2).astype(np.float32), float(size @ np.tanh(speed * alpha))
+
+    change = float(size @ np.tanh(speed))
+    return path(gradient, change, np.ones(40, np.float32), grid)
+
+
+def test_a_path_tells_what_a_rule_leaves_as_running_it_would():
+    one = saturating(3)
+    random = np.random.default_rng(3)
+    speed, size = random.uniform(8, 25, 40), random.normal(size=40)
+    nodes, weights = RULES["uniform midpoint"](24)
+    found = sum(w * size * speed / np.cosh(speed * a) ** 2 for a, w in zip(nodes, weights, strict=True))
+    truth = size * np.tanh(speed)
+    spread = one.on_grid(nodes, weights)
+    assert one.residual(spread) == pytest.approx(abs(truth.sum() - found.sum()) / abs(truth.sum()), abs=0.02)
+    assert one.map_error(spread) == pytest.approx(np.linalg.norm(found - truth) / np.linalg.norm(truth), abs=0.02)
+    cosine = found @ truth / np.linalg.norm(found) / np.linalg.norm(truth)
+    assert one.cosine(spread) == pytest.approx(cosine, abs=0.01)
+    assert one.map_error(one.truth) == 0
+
+
+def test_steps_go_where_maps_change():
+    rules = static_rules([saturating(seed) for seed in range(8)])
+    nodes, _ = rules["static midpoint"](12)
+    assert np.median(nodes) < 0.25  # all of the change lies below 0.3
+
+
+def test_a_fit_beats_uniform_steps_on_paths_it_has_not_seen():
+    found = fit([saturating(seed) for seed in range(16)])
+    assert [schedule.steps for schedule in found.schedules] == list(LENGTHS)
+    assert found.notes == ()
+    strangers = [saturating(seed) for seed in range(100, 120)]
+    for schedule in found.schedules:
+        mine, uniform = [], []
+        for one in strangers:
+            mine.append(one.map_error(one.on_grid(np.asarray(schedule.nodes), np.asarray(schedule.weights))))
+            uniform.append(one.map_error(one.on_grid(*RULES["uniform right"](schedule.steps))))
+        assert np.median(mine) < np.median(uniform) / 2
+        assert np.median(mine) == pytest.approx(schedule.error_p50, rel=0.5)
+    assert found.schedules[-1].error_p50 < found.schedules[0].error_p50 / 10
+
+
+def test_too_few_usable_inputs_fall_back_and_say_so():
+    flat = path(lambda alpha: (np.zeros(4, np.float32), 1.0), 0.0, np.ones(4, np.float32), GRID)
+    assert not flat.usable
+    found = fit([saturating(seed) for seed in range(7)] + [flat] * 5)
+    assert {schedule.rule for schedule in found.schedules} == {"squared midpoint"}
+    assert found.schedules[0].error_p50 is not None
+    assert "7 usable calibration inputs are too few" in found.notes[0]
+    assert fit([]).schedules[0].residual_p50 is None
+
+
+def test_a_bundle_keeps_what_its_schedules_were_worth():
+    """The residuals in the manifest are those that the device's own program leaves."""
+    file = small_models.float_classifier()
+    x = small_models.inputs(32)
+    bundle = export.explain(file, calibration=x, methods=["integrated_gradients"])
+    explainer = edge.Explainer(bundle)
+    (head,) = bundle.manifest.heads
+    assert [schedule.steps for schedule in head.schedules] == list(LENGTHS)
+    for schedule in head.schedules:
+        assert schedule.rule
+        assert 0 <= schedule.error_p50 <= schedule.error_p90
+        residuals = []
+        for sample in x[1::2]:
+            prediction = explainer.predict(sample)
+            result = explainer.explain(sample, "integrated_gradients", steps=schedule.steps, prediction=prediction)
+            change = result.residual + float(result.map.sum())
+            residuals.append(abs(result.residual) / abs(change))
+        assert np.median(residuals) == pytest.approx(schedule.residual_p50, rel=0.6, abs=0.02)
+    best = edge.integrate.default_schedule(head.schedules)
+    assert best.steps >= 16
