@@ -56,9 +56,9 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
         class_index = np.asarray([ends[0].argmax()], np.int32)
         given = at | {"baseline": baseline[None], "weights": weights, "class_index": class_index}
 
-        def gradient(alpha: float, given: dict[str, Any] = given) -> tuple[Array, float]:
+        def gradient(alpha: float, given: dict[str, Any] = given) -> Array:
             outputs = single.runtime.call(entry.key, **given, alphas=np.asarray([alpha], np.float32))
-            return outputs["map"] * np.float32(entry.unit), float(outputs["logit"].ravel()[0])
+            return np.asarray(outputs["map"] * np.float32(entry.unit))
 
         if number == 0:
             grid = _grid(gradient, deadline)
@@ -67,7 +67,7 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
     return found
 
 
-def _grid(gradient: Callable[[float], tuple[Array, float]], deadline: float) -> NDArray[np.float64]:
+def _grid(gradient: Callable[[float], Array], deadline: float) -> NDArray[np.float64]:
     """Return the finest grid that leaves time for enough inputs."""
     gradient(0.5)  # prepares the graph
     begin = time.monotonic()

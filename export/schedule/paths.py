@@ -18,13 +18,12 @@ GRIDS = tuple(np.linspace(0, 1, count) ** 1.5 for count in (97, 65, 49, 33))
 class Path:
     """One input's path. ``g(a)``, the gradient at ``a`` times (input - baseline), is the map that a step there gives.
 
-    ``gram`` ``[n, n]`` are the inner products of the maps on the grid, ``slopes`` ``[n]`` their sums, ``values``
-    ``[n]`` the logit there; ``change`` is ``f(x) - f(x')``.
+    ``gram`` ``[n, n]`` are the inner products of the maps on the grid, ``slopes`` ``[n]`` their sums; ``change`` is
+    ``f(x) - f(x')``.
     """
 
     gram: Array
     slopes: Array
-    values: Array
     change: float
     grid: Array
 
@@ -71,18 +70,16 @@ class Path:
 
 
 def path(
-    gradient: Callable[[float], tuple[NDArray[np.float32], float]],
+    gradient: Callable[[float], NDArray[np.float32]],
     change: float,
     difference: NDArray[np.float32],
     grid: Array,
 ) -> Path:
-    """Return the path along which ``gradient(a)`` gives the gradient and the logit at ``a``.
+    """Return the path along which ``gradient(a)`` gives the gradient at ``a``.
 
     ``difference`` is the input less the baseline.
     """
     maps = np.empty((len(grid), difference.size), np.float32)
-    values = np.empty(len(grid))
     for place, alpha in enumerate(grid):
-        slope, values[place] = gradient(float(alpha))
-        maps[place] = slope.ravel() * difference.ravel()
-    return Path((maps @ maps.T).astype(np.float64), maps.sum(1, dtype=np.float64), values, change, grid)
+        maps[place] = gradient(float(alpha)).ravel() * difference.ravel()
+    return Path((maps @ maps.T).astype(np.float64), maps.sum(1, dtype=np.float64), change, grid)

@@ -76,7 +76,7 @@ def saturating(seed: int, grid=GRID) -> Path:
     speed, size = random.uniform(8, 25, 40), random.normal(size=40)
 
     def gradient(alpha):
-        return (size * speed / np.cosh(speed * alpha) ** 2).astype(np.float32), float(size @ np.tanh(speed * alpha))
+        return (size * speed / np.cosh(speed * alpha) ** 2).astype(np.float32)
 
     change = float(size @ np.tanh(speed))
     return path(gradient, change, np.ones(40, np.float32), grid)
@@ -119,7 +119,7 @@ def test_a_fit_beats_uniform_steps_on_paths_it_has_not_seen():
 
 
 def test_too_few_usable_inputs_fall_back_and_say_so():
-    flat = path(lambda alpha: (np.zeros(4, np.float32), 1.0), 0.0, np.ones(4, np.float32), GRID)
+    flat = path(lambda alpha: np.zeros(4, np.float32), 0.0, np.ones(4, np.float32), GRID)
     assert not flat.usable
     found = fit([saturating(seed) for seed in range(7)] + [flat] * 5)
     assert {schedule.rule for schedule in found.schedules} == {"squared midpoint"}
