@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .graph import Graph, Model, Op, Tensor
 from .ops import prune
+from .sparsity import densified, is_sparse
 from .writer import write
 
 # These read nothing of a tensor but its shape.
@@ -26,13 +27,14 @@ def fold(graph: Graph, called: Sequence[Graph] = ()) -> Graph:
 
     For a dynamic batch, converters write SHAPE -> STRIDED_SLICE -> PACK -> RESHAPE and the like, and declare shapes
     full of ones behind it. Values and shapes are found out by running the graph once, at the batch it declares.
-    ``graph`` stays as it is and shares its tensors with the result where nothing is known better; it is returned
-    itself where there is nothing to find out, or where no interpreter runs it. ``called`` are the subgraphs behind the
-    primary one, where control flow finds them by their place.
+    Sparse constants become dense. ``graph`` stays as it is and shares its tensors with the result where nothing is
+    known better; it is returned itself where there is nothing to find out, or where no interpreter runs it. ``called``
+    are the subgraphs behind the primary one, where control flow finds them by their place.
     """
     folded = _independent(graph)
+    dense = {tensor: densified(tensor) for tensor in graph.tensors if is_sparse(tensor)}
     open_sizes = any(-1 in (tensor.shape_signature or ()) for tensor in graph.tensors)
-    if not folded and not open_sizes:
+    if not folded and not dense and not open_sizes:
         return graph
     needed = [t for op in graph.ops if op not in folded for t in op.inputs if t is not None]
     results = {tensor for op in folded for tensor in op.outputs}
@@ -41,7 +43,7 @@ def fold(graph: Graph, called: Sequence[Graph] = ()) -> Graph:
         values, shapes = _run(graph, boundary, called)
     except (RuntimeError, ValueError):
         return graph
-    known: dict[Tensor, Tensor] = {}
+    known = dense
     for tensor, value in values.items():
         if tensor not in graph.outputs:
             known[tensor] = Tensor(tensor.name, value.shape, tensor.dtype, tensor.quantization, value)
