@@ -34,7 +34,7 @@ the order of execution, that everything the input does to the output goes throug
 all the way. Where there is none, they are refused by the name of the op.
 
 Weights of convolutions and dense layers, indices, sizes and axes must be constant, or be so once shape arithmetic
-(SHAPE, STRIDED_SLICE, PACK, ...) is folded at the batch size the file declares."""
+(SHAPE, STRIDED_SLICE, PACK, ...) is folded at the batch size the file declares. Sparse ones (DENSIFY) are unpacked."""
 
 
 def page() -> str:

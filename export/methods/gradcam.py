@@ -96,5 +96,7 @@ def spatial_mean(emit: Emitter, gradient: Gradient, layer: Tensor) -> Gradient:
 
 def weighted_sum(emit: Emitter, layer: Tensor, weights: Gradient) -> Gradient:
     """Return relu(sum over channels of weight * activation), ``[positions, 1]``."""
+    if weights.factor < 0:  # the rectifier must see the sign
+        weights = emit.rescale(weights, -weights.factor)
     heatmap = emit.builder.fully_connected(emit.real(layer), weights.tensor, Activation.RELU)
     return Gradient(heatmap, weights.factor)

@@ -55,9 +55,11 @@ class IntegratedGradients(Method):
     def _steps(self, source: Source, steps: int) -> Entry:
         twin = source.twin()
         head = twin.head
-        # An integer forward pass starts at tensors of the model, which not all of its twin's are.
+        # An integer forward pass starts at tensors of the model, which not all of its twin's are. The batch along which
+        # interpolation runs is not the first dimension of all: tokens of a dense layer may be one below the other.
         known = twin.tensors.values() if source.integer_forward else twin.graph.tensors
-        split = _Split(twin.graph, head.input, head.logits, hoist=set(known) if steps > 1 else set())
+        hoist = {tensor for tensor in known if tensor.shape[:1] == (1,)} if steps > 1 else set()
+        split = _Split(twin.graph, head.input, head.logits, hoist=hoist)
         builder = Builder(Graph(self.name))
         x = builder.tensor("x", head.input.shape)
         baseline = builder.tensor("baseline", head.input.shape)
@@ -119,8 +121,9 @@ class _Split:
                 self.prefix.append(op)
                 self.rest.append(op)
                 continue
-            operands = {tensor for tensor in op.inputs if tensor in dependent}
-            if hoist.issuperset(op.outputs) and operands <= affine and len(operands) <= AFFINE.get(op.code, 0):
+            operands = [tensor for tensor in op.inputs if tensor in dependent]  # x times itself is two of them
+            linear = affine.issuperset(operands) and len(operands) <= AFFINE.get(op.code, 0)
+            if linear and hoist.issuperset(op.outputs):
                 activation = fused_activation(op)
                 self.prefix.append(_without_activation(op))
                 if activation == Activation.NONE:
@@ -129,7 +132,7 @@ class _Split:
                     self.frontier[op.output] = activation
                 continue
             self.rest.append(op)
-            self.frontier |= dict.fromkeys(operands & affine, Activation.NONE)
+            self.frontier |= dict.fromkeys(affine.intersection(operands), Activation.NONE)
         if logits in affine:
             self.frontier[logits] = Activation.NONE
         self.prefix = _needed(self.prefix, set(self.frontier))

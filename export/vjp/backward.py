@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..numerics.emitter import Emitter
-from ..numerics.gradient import Contribution, Value
+from ..numerics.gradient import Contribution, Gradient, Value
 from ..tflite.graph import Graph, Op, Tensor, between
 from ..tflite.ops import declared_activation, fused_activation
 from ..tflite.options import Activation
@@ -49,7 +51,7 @@ def backward(
 
     Visits only ops on a way from a target to a seed. ``rules`` is the table to apply, so that a method with modified
     backward rules (Guided Backpropagation, LRP) is another table and not another walk; a fused activation is looked
-    up under its own name. Raises :class:`UnsupportedModelError` where an op has no rule or a target has no gradient.
+    up under its own name. Raises :class:`UnsupportedModelError` where an op has no rule or no target has a gradient.
     """
     pending: dict[Tensor, list[Contribution]] = {tensor: [value] for tensor, value in seeds.items()}
     path = [op for seed in seeds for op in between(graph, set(targets), seed)]
@@ -68,12 +70,14 @@ def backward(
         for tensor, gradient in zip(op.inputs, gradients, strict=False):
             if tensor in wanted and gradient is not None:
                 pending.setdefault(tensor, []).append(gradient)
-    for target in targets:
-        if target not in pending:
-            raise UnsupportedModelError(
-                f"the explained class does not depend on tensor {target!r}", "choose a layer between input and scores"
-            )
-    return [emit.sum(pending[target]) for target in targets]
+    if not any(target in pending for target in targets):
+        raise UnsupportedModelError(
+            f"the explained class does not depend on tensor {targets[0]!r}", "choose a layer between input and scores"
+        )
+    # Beside others, a target may be read by ops that look at its shape only, or jump.
+    return [
+        emit.sum(pending[t]) if t in pending else Gradient(emit.builder.constant(np.zeros(t.shape))) for t in targets
+    ]
 
 
 def _applied(rule: Rule, op: Op, upstream: Upstream, emit: Emitter) -> Sequence[Contribution | None]:

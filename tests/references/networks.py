@@ -134,7 +134,7 @@ def convert(
 
 
 def run_converter(
-    converter: tf.lite.TFLiteConverter, kind: str, data: np.ndarray | None = None, stored: bool = False
+    converter: tf.lite.TFLiteConverter, kind: str = "float32", data: np.ndarray | None = None, stored: bool = False
 ) -> bytes:
     """Run a converter for a model of one of :data:`KINDS`, as :func:`convert` says."""
     if kind != "float32":
