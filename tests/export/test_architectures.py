@@ -155,8 +155,9 @@ def test_float_models(network):
     saliency = explainer.explain(sample, "saliency", class_index=2)
     np.testing.assert_array_equal(saliency.scores, Session(file).run(sample[None])[0][0])
     assert relative_error(saliency.map[None], gradients(logits, sample[None], 2)) < 1e-4
-    nodes = ((np.arange(STEPS) + 0.5) / STEPS).astype(np.float32).reshape(-1, 1, 1, 1)
-    expected = sample * gradients(logits, nodes * sample, 2).mean(0)
+    schedule = next(one for one in bundle.manifest.head("integrated_gradients").schedules if one.steps == STEPS)
+    nodes, weights = (np.asarray(part, np.float32).reshape(-1, 1, 1, 1) for part in (schedule.nodes, schedule.weights))
+    expected = sample * (weights * gradients(logits, nodes * sample, 2)).sum(0)
     integrated = explainer.explain(sample, "integrated_gradients", class_index=2, steps=STEPS)
     assert relative_error(integrated.map, expected) < 1e-4
 
