@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.tflite import Graph, Model, Op, Quantization, Tensor, write
+from export.tflite import Graph, Model, Op, Quantization, Signature, Tensor, write
 from export.tflite import options as tables
+from export.tflite.graph import opaque_dtype
 from export.tflite.ops import FLOAT, INT8, INT32, Builder
 from export.tflite.options import Activation, Padding
 from tests.references import small_models, zoo
@@ -292,6 +293,69 @@ def two_outputs() -> Model:
     return model
 
 
+def two_entrances() -> Model:
+    """Two graphs over one set of weights, either of which can be asked for by its signature."""
+    model = classifier()
+    second = classifier(_depthwise).graphs[0]
+    second.name = "second"
+    model.graphs.append(second)
+    model.signatures.append(Signature("second", second, {"in": second.inputs[0]}, {"out": second.outputs[0]}))
+    return model
+
+
+def words() -> Model:
+    """Ids that are looked up in a table, so that the way to the input is barred."""
+    rng = np.random.default_rng(6)
+    builder = Builder(Graph("main"))
+    ids = builder.tensor("ids", (1, 8), INT32)
+    builder.graph.inputs = [ids]
+    table = builder.constant(rng.normal(0, 1, (20, 4)))
+    rows = builder.op("GATHER", [table, ids], (1, 8, 4), tables.GatherOptions(0), dtype=FLOAT)
+    wide = builder.reshape(rows, (1, 1, 8, 4))
+    kernel = builder.constant(rng.normal(0, 0.5, (6, 1, 3, 4)))
+    y = builder.conv2d(wide, kernel, None, tables.Conv2DOptions(fused_activation_function=Activation.RELU))
+    logits = builder.fully_connected(builder.mean(y, (1, 2)), builder.constant(rng.normal(0, 1, (3, 6))))
+    builder.graph.outputs = [builder.op("SOFTMAX", [logits], (1, 3), tables.SoftmaxOptions(1.0), name="scores")]
+    return zoo.signed(Model([builder.graph]))
+
+
+def streaming() -> Model:
+    """A model that keeps its last three windows in a variable, zero at first."""
+    rng = np.random.default_rng(7)
+    resource = opaque_dtype("RESOURCE")
+
+    def handle(builder: Builder) -> Tensor:
+        result = Tensor("handle", (1,), resource)
+        builder.graph.tensors.append(result)
+        options = schema.VarHandleOptionsT()
+        options.container, options.sharedName = b"", b"ring"
+        builder.graph.ops.append(Op("VAR_HANDLE", [], [result], tables.UnreadOptions("VarHandleOptions", options)))
+        return result
+
+    def assign(builder: Builder, variable: Tensor, value: Tensor) -> None:
+        options = tables.UnreadOptions("AssignVariableOptions", schema.AssignVariableOptionsT())
+        builder.graph.ops.append(Op("ASSIGN_VARIABLE", [variable, value], [], options))
+
+    once = Builder(Graph("once"))
+    assign(once, handle(once), once.constant(np.zeros((1, 3, 6, 4))))
+    builder = Builder(Graph("main"))
+    x = builder.tensor("image", (1, 1, 6, 4))
+    builder.graph.inputs = [x]
+    call = schema.CallOnceOptionsT()
+    call.initSubgraphIndex = 1
+    builder.graph.ops.append(Op("CALL_ONCE", [], [], tables.UnreadOptions("CallOnceOptions", call)))
+    ring = handle(builder)
+    options = tables.UnreadOptions("ReadVariableOptions", schema.ReadVariableOptionsT())
+    old = builder.op("READ_VARIABLE", [ring], (1, 3, 6, 4), options, dtype=FLOAT)
+    joined = builder.op("CONCATENATION", [old, x], (1, 4, 6, 4), tables.ConcatenationOptions(1))
+    assign(builder, ring, builder.slice(joined, (0, 1, 0, 0), (1, 3, 6, 4)))
+    kernel = builder.constant(rng.normal(0, 0.5, (5, 3, 3, 4)))
+    y = builder.conv2d(joined, kernel, None, tables.Conv2DOptions(fused_activation_function=Activation.RELU))
+    logits = builder.fully_connected(builder.mean(y, (1, 2)), builder.constant(rng.normal(0, 1, (3, 5))))
+    builder.graph.outputs = [builder.op("SOFTMAX", [logits], (1, 3), tables.SoftmaxOptions(1.0), name="scores")]
+    return zoo.signed(Model([builder.graph, once.graph]))
+
+
 @functools.cache
 def models() -> dict[str, bytes]:
     """Return every seed by name."""
@@ -306,5 +370,8 @@ def models() -> dict[str, bytes]:
         "branching": write(branching()),
         "labelled": labelled(),
         "two outputs": write(two_outputs()),
+        "two entrances": write(two_entrances()),
+        "words": write(words()),
+        "streaming": write(streaming()),
     }
     return built
