@@ -134,6 +134,10 @@ def _about(file_name: str) -> Iterator[None]:
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             yield
+    except MemoryError as error:
+        raise UnsupportedModelError(
+            f"explaining {file_name} takes more memory than there is", "try --batch 1, or another --method"
+        ) from error
     except CheckFailedError as error:
         raise CheckFailedError(f"{file_name}: {error.cause}", error.hint) from error
     except (InterpreterError, UnsupportedModelError) as error:

@@ -19,7 +19,7 @@ from .writer import write
 
 _HINT = "the file is damaged or was written by a broken converter; convert it again"
 _RUN_HINT = "a model must run in LiteRT before it can be explained: convert it again"
-_MAX_BYTES = 2 << 30  # of all activations together
+_MAX_BYTES = 1 << 30  # of all activations together; explaining takes some twelve times as much at the most
 _SECONDS = 60
 _LINEAR = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 
