@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 import export
 from edge.bundle import Bundle
 from edge.errors import WhyLiteError
-from export.errors import CheckFailedError, UnsupportedModelError
+from export.errors import CheckFailedError, ModelFileError, UnsupportedModelError
 from tests.fuzz import seeds
 from tests.fuzz.schema_mutations import pack
 
@@ -173,3 +173,28 @@ def test_options_of_another_op_are_refused_by_op_and_tensor():
 @pytest.mark.parametrize("changes", [(custom_op,), (custom_op, stride_of_zero)], ids=["sound", "with a wild stride"])
 def test_a_model_with_an_op_of_others_beside_the_way_is_not_run_in_this_process(changes):
     refused(bent("op nothing", *changes), UnsupportedModelError, "op 4 Acme_Frobnicate is known to no interpreter here")
+
+
+def test_too_little_memory_is_an_error_that_names_the_file(monkeypatch):
+    """A file of 4 kB that enlarges its input to a gigabyte asked for twelve of them."""
+
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("export.pipeline.compile_methods", exhausted)
+    refused(bent("op nothing"), UnsupportedModelError, "takes more memory than there is")
+
+
+def test_activations_beyond_a_gigabyte_are_refused_unseen():
+    def enlarged(model):
+        result(model, "RESIZE_NEAREST_NEIGHBOR").shape = np.asarray((1, 9000, 9000, 4), np.int32)
+
+    refused(bent("op resize_nearest", enlarged), ModelFileError, r"declares activations of 1\.2 GiB")
+
+
+@pytest.mark.parametrize(
+    ("seed", "given"), [("two entrances", {"signature": "second"}), ("streaming", {}), ("words", {})]
+)
+def test_the_seeds_that_enter_in_other_ways_are_sound(seed, given):
+    bundle = export.explain(seeds.models()[seed], methods=["saliency"], name=NAME, **given)
+    assert all(check.passed for check in bundle.manifest.checks)
