@@ -138,8 +138,10 @@ def _about(file_name: str) -> Iterator[None]:
         raise UnsupportedModelError(
             f"explaining {file_name} takes more memory than there is", "try --batch 1, or another --method"
         ) from error
-    except CheckFailedError as error:
-        raise CheckFailedError(f"{file_name}: {error.cause}", error.hint) from error
+    except (CheckFailedError, ModelFileError) as error:
+        if file_name in error.cause:
+            raise
+        raise type(error)(f"{file_name}: {error.cause}", error.hint) from error
     except (InterpreterError, UnsupportedModelError) as error:
         raise UnsupportedModelError(f"cannot explain {file_name}: {error.cause}", error.hint) from error
 

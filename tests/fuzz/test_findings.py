@@ -198,3 +198,15 @@ def test_activations_beyond_a_gigabyte_are_refused_unseen():
 def test_the_seeds_that_enter_in_other_ways_are_sound(seed, given):
     bundle = export.explain(seeds.models()[seed], methods=["saliency"], name=NAME, **given)
     assert all(check.passed for check in bundle.manifest.checks)
+
+
+def test_sparsity_that_makes_no_sense_is_refused_with_the_file():
+    def sparse(model):
+        level = schema.DimensionMetadataT()
+        level.denseSize = -1
+        sparsity = operand(model, "MEAN", 1).sparsity = schema.SparsityParametersT()
+        sparsity.traversalOrder, sparsity.dimMetadata = np.zeros(1, np.int32), [level]
+
+    refused(
+        bent("op mean", sparse), ModelFileError, r"victim.tflite: constant 'const2' .* sparsity that makes no sense"
+    )
