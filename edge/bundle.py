@@ -68,7 +68,8 @@ class Port:
     """A model input or output: its name in the signature, shape without the batch, and how numbers are stored.
 
     ``scale`` is None where numbers are stored as they are, such as float32 or ids. ``minimum`` and ``maximum`` are the
-    range of real values seen in calibration, ``limits`` the smallest and largest id that a look-up table has.
+    range of real values seen in calibration, ``limits`` the smallest and largest id that a look-up table has. An input
+    that is not ``batched`` has no batch dimension.
     """
 
     name: str
@@ -79,12 +80,14 @@ class Port:
     minimum: float | None = None
     maximum: float | None = None
     limits: tuple[int, ...] | None = None
+    batched: bool = True
 
     def quantize(self, real: NDArray[np.float32]) -> NDArray[Any]:
-        """Return real values as the stored numbers, rounded to nearest and clipped, with a batch dimension of 1."""
+        """Return real values as the stored numbers, rounded to nearest and clipped, with the batch dimension if any."""
+        real = real[None] if self.batched else real
         if self.scale is None:
-            return np.asarray(real, self.dtype)[None]
-        return quantize(real, self.scale, self.zero_point, np.dtype(self.dtype))[None]
+            return np.asarray(real, self.dtype)
+        return quantize(real, self.scale, self.zero_point, np.dtype(self.dtype))
 
     def real(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Return stored numbers as float32 where they stand for such, and else as they are."""

@@ -46,13 +46,13 @@ def read(path: str | Path) -> NDArray[np.float32]:
     return x
 
 
-def check(x: ArrayLike, input_tensor: Tensor) -> NDArray[np.float32]:
+def check(x: ArrayLike, head: Head) -> NDArray[np.float32]:
     """Return calibration inputs as float32 ``[N, ...]``; raises :class:`CalibrationError` where they do not fit."""
     try:
         array: NDArray[Any] = np.asarray(x)
     except ValueError as error:
         raise CalibrationError("calibration samples are not all of one shape", _HINT) from error
-    wanted = input_tensor.shape[1:]
+    input_tensor, wanted = head.input, head.sample_shape
     if array.dtype.kind not in "fiu":
         raise CalibrationError(f"calibration data is {array.dtype}, not numbers", _HINT)
     if array.ndim != len(wanted) + 1 or array.shape[1:] != wanted:
@@ -109,7 +109,7 @@ def legal_ids(graph: Graph, head: Head) -> tuple[int, int] | None:
         low, high = _range(head.input.dtype) if head.input.dtype.kind in "iub" else (-_EXACT, _EXACT)
         if not low <= value <= high:
             return False
-        (found,) = run(np.full(head.input.shape[1:], value, np.float32))
+        (found,) = run(np.full(head.sample_shape, value, np.float32))
         return bool(found.min() >= 0 and found.max() < rows)
 
     # From the end, as Python counts, where the model takes negative ids so.
@@ -186,7 +186,7 @@ def synthetic(graph: Graph, head: Head, count: int) -> NDArray[np.float32]:
     """
     source = head.input
     random = np.random.default_rng(0)
-    shape = (count, *source.shape[1:])
+    shape = (count, *head.sample_shape)
     # Float inputs of a quantised model are put on a grid at once.
     first = (op.output for op in graph.ops if op.code == "QUANTIZE" and op.input(0) is source)
     stored = source if source.is_quantized else next(first, source)

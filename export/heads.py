@@ -29,6 +29,16 @@ class Head:
     states: tuple[Tensor, ...] = ()
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one input: without the batch, where the model has one."""
+        return self.input.shape[1:] if self.batched else self.input.shape
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first dimension of the input is a batch of one; a bare waveform has none."""
+        return self.input.shape[:1] == (1,)
+
+    @property
     def classes(self) -> int:
         """How many classes the model tells apart."""
         return self.logits.shape[-1]
@@ -58,7 +68,7 @@ def find(graph: Graph, output: str | None = None, states: int = 0) -> Head:
         names = ", ".join(repr(tensor.name) for tensor in given)
         raise UnsupportedModelError(f"the model has {len(given)} inputs ({names})", "only one can be explained yet")
     (source,) = given
-    if -1 in (source.shape_signature or ())[1:]:
+    if -1 in (source.shape_signature or ())[len(source.shape) > 1 :]:
         raise UnsupportedModelError(
             f"input {source!r} has open dimensions: {list(source.shape_signature or ())}",
             "convert the model with a fixed input shape; the batch alone may stay open",

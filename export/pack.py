@@ -73,7 +73,11 @@ def pack(
         name=_text(label.name),
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
         kind=kind_of(graph),
-        input=_port(shipped.input_name, head.input, x if label.real_data else None, label.limits),
+        input=dataclasses.replace(
+            _port(shipped.input_name, head.input, x if label.real_data else None, label.limits),
+            shape=head.sample_shape,
+            batched=head.batched,
+        ),
         output=_port(shipped.score_name, head.scores),
         labels=tuple(map(_text, label.classes)),
         predict=shipped.predict.key,
@@ -204,4 +208,4 @@ def _golden(shipped: Shipped, x: Array) -> bytes:
     stored = [shipped.stored(sample) for sample in samples]
     scores = [shipped.scores(value) for value in stored]
     states = {name: np.stack([value] * len(samples)) for name, value in shipped.state.items()}
-    return npz_bytes(x=samples, stored=np.concatenate(stored), scores=np.concatenate(scores), **states)
+    return npz_bytes(x=samples, stored=np.stack(stored).reshape(samples.shape), scores=np.concatenate(scores), **states)

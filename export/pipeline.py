@@ -172,7 +172,7 @@ def _choose(table: Mapping[str, targets.Target], key: str, what: str) -> targets
 def _inputs(calibration: ArrayLike | None, graph: Graph, head: heads.Head) -> tuple[NDArray[np.float32], bool]:
     if calibration is None:
         return calibrations.synthetic(graph, head, _SYNTHETIC_SAMPLES), False
-    x = calibrations.check(calibration, head.input)
+    x = calibrations.check(calibration, head)
     calibrations.check_lookups(x, graph, head)
     return x, True
 

@@ -113,10 +113,10 @@ def is_recurrent(graph: Graph) -> bool:
 
 
 def store_input(tensor: Tensor, sample: NDArray[np.float32]) -> NDArray[Any]:
-    """Return one float input as ``tensor`` stores it, with its batch dimension."""
+    """Return one float input as ``tensor`` stores it, with its batch dimension if it has one."""
     if tensor.is_quantized and tensor.quantization is not None:
-        return tensor.quantization.quantize(sample[None], tensor.dtype)
-    return sample[None].astype(tensor.dtype)
+        return tensor.quantization.quantize(sample.reshape(tensor.shape), tensor.dtype)
+    return sample.reshape(tensor.shape).astype(tensor.dtype)
 
 
 def real(tensor: Tensor, values: NDArray[Any]) -> NDArray[Any]:

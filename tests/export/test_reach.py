@@ -99,6 +99,27 @@ def audio(*, dynamic_range: bool = False) -> Case:
     return Case(file, front, logits, x, "Abs")
 
 
+def waveform() -> Case:
+    """As sound classifiers in the wild are: samples without a batch, cut into a patch of their spectrum."""
+    random = np.random.default_rng(0)
+    kernel = tf.constant(random.normal(0, 0.3, (3, 3, 1, 8)), tf.float32)
+    dense = tf.constant(random.normal(0, 0.5, (8, CLASSES)), tf.float32)
+
+    def front(x: np.ndarray) -> tf.Tensor:
+        return tf.abs(tf.signal.stft(x, 128, 64, 128))[None, ..., None]
+
+    def logits(patch: tf.Tensor) -> tf.Tensor:
+        y = tf.nn.relu(tf.nn.conv2d(tf.math.log(patch + 1.0), kernel, 1, "SAME"))
+        return tf.reduce_mean(y, [1, 2]) @ dense
+
+    @tf.function(input_signature=[tf.TensorSpec((800,), tf.float32, name="wave")])
+    def model(wave: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": tf.nn.softmax(logits(front(wave)))}
+
+    file = convert(tf.lite.TFLiteConverter.from_concrete_functions([model.get_concrete_function()]), False)
+    return Case(file, front, logits, random.normal(0, 1, (12, 800)).astype(np.float32), "")
+
+
 def gradient(case: Case, at: tf.Tensor, index: int) -> np.ndarray:
     with tf.GradientTape() as tape:
         tape.watch(at)
@@ -118,6 +139,7 @@ KINDS = {
     "text, dynamic range": (text, {"dynamic_range": True}),
     "audio": (audio, {}),
     "audio, dynamic range": (audio, {"dynamic_range": True}),
+    "audio without a batch": (waveform, {}),
 }
 
 
@@ -159,7 +181,7 @@ def test_predictions_are_those_of_the_plain_model_bit_for_bit(explained):
     plain = Session(case.model)
     kind = plain.interpreter.get_input_details()[0]["dtype"]
     for sample in case.x:
-        (scores,) = plain.run(sample[None].astype(kind))
+        (scores,) = plain.run(sample.reshape(plain.interpreter.get_input_details()[0]["shape"]).astype(kind))
         for method in METHODS:
             explainer.explain(sample, method)
         assert explainer.predict(sample).scores.tobytes() == scores.tobytes()
