@@ -27,7 +27,7 @@ from edge.bundle import (
 from edge.explainer import RESIDUAL_BOUND
 from edge.integrate import default_schedule
 
-from . import measure, support
+from . import measure, reach
 from .fitting import Fitted
 from .methods import METHODS, Role
 from .shipped import Shipped, is_recurrent
@@ -180,8 +180,10 @@ def _notes(
     if moved:
         notes.append(
             f"{', '.join(moved)}: not at the input {model.input!r}, but at {shipped.source.start!r}, the first tensor "
-            f"that can be reached ({support.obstacle(graph, model)})"
+            f"that can be reached ({reach.obstacle(graph, model)})"
         )
+        decisions = ", ".join(tensor.name for tensor in shipped.source.decisions)
+        notes += [f"{', '.join(moved)}: with what the input decides held fixed ({decisions})"] if decisions else []
     if shipped.source.streams:
         names = ", ".join(state.name for state in model.states) or "none that the answer depends on"
         notes.append(f"a streaming model: explained with its state ({names}) as a constant of the step")

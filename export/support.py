@@ -105,13 +105,13 @@ def check(graph: Graph, head: Head, targets: list[Tensor], *, runs: bool = True)
     for op in graph.ops:
         if not has_no_memory_of_inputs(op):  # wherever it is: a prediction and its explanation would remember apart
             raise UnsupportedModelError(
-                _described(graph, op, message(has_no_memory_of_inputs)),
+                described(graph, op, message(has_no_memory_of_inputs)),
                 "a model that reads its whole window at once can be explained",
             )
     for target in targets:
         for op, why in barring(graph, head, target):
             raise UnsupportedModelError(
-                f"{_described(graph, op, why)}\n"
+                f"{described(graph, op, why)}\n"
                 f"  at tensor {op.output!r}; its result reaches output {head.scores.name!r} from {target.name!r}",
                 NO_WAY_HINT,
             )
@@ -121,38 +121,6 @@ def check(graph: Graph, head: Head, targets: list[Tensor], *, runs: bool = True)
             f"op {graph.ops.index(op)} {op.custom_code or op.code} is known to no interpreter here",
             "explanations are checked on the whole model: convert it without the op",
         )
-
-
-def first_reachable(graph: Graph, head: Head) -> Tensor:
-    """Return the tensor that gradients are taken at: the input, or the first one behind what bars the way to it.
-
-    That is the first, in execution order, that everything the input does to the logits goes through, and from which
-    there is a gradient all the way. Raises :class:`UnsupportedModelError` naming the op that bars the way where no
-    tensor is like that.
-    """
-    barred = [op for op, _ in barring(graph, head, head.input)]
-    if not barred and _can_be_explained(head.input):
-        return head.input
-    path = between(graph, {head.input}, head.logits)
-    free = path.index(barred[-1]) if barred else 0
-    last_read = {tensor: position for position, op in enumerate(path) for tensor in op.inputs if tensor is not None}
-    waiting = {head.input}
-    for position, op in enumerate(path):
-        waiting = {tensor for tensor in (*waiting, *op.outputs) if last_read.get(tensor, -1) > position}
-        if position >= free and len(waiting) == 1 and _can_be_explained(only := next(iter(waiting))):
-            return only
-    raise UnsupportedModelError(
-        f"{obstacle(graph, head)};\n"
-        f"  no tensor behind it carries all that reaches output {head.scores.name!r} from {head.input.name!r}",
-        NO_WAY_HINT,
-    )
-
-
-def obstacle(graph: Graph, head: Head) -> str:
-    """Return what bars the way to the input last, where :func:`first_reachable` is another tensor."""
-    for op, why in reversed(list(barring(graph, head, head.input))):
-        return f"{_described(graph, op, why)}, at tensor {op.output!r}"
-    return f"input {head.input!r} has no batch dimension"
 
 
 def barring(graph: Graph, head: Head, target: Tensor) -> Iterator[tuple[Op, str]]:
@@ -165,10 +133,12 @@ def barring(graph: Graph, head: Head, target: Tensor) -> Iterator[tuple[Op, str]
             yield op, message(refusals[0] if refusals else takes_real)
 
 
-def _described(graph: Graph, op: Op, why: str) -> str:
+def described(graph: Graph, op: Op, why: str) -> str:
+    """Return an op with its place in the graph, and what is said of it."""
     what = f"CUSTOM {op.custom_code!r}" if op.code == "CUSTOM" else op.code
     return f"op {graph.ops.index(op)} {what} {why}"
 
 
-def _can_be_explained(tensor: Tensor) -> bool:
+def can_be_explained(tensor: Tensor) -> bool:
+    """Whether gradients can be taken at a tensor: real numbers, with a batch of one."""
     return _is_real(tensor) and len(tensor.shape) > 1 and tensor.shape[0] == 1

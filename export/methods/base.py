@@ -12,7 +12,7 @@ from typing import ClassVar
 from ..heads import Head
 from ..numerics.twin import float_twin, instantiate
 from ..numerics.weights import Store
-from ..support import first_reachable
+from ..reach import first_reachable, held_fixed
 from ..tflite.graph import Graph, Op, Tensor, between, reachable_from
 from ..tflite.ops import INT32, Builder, prune
 
@@ -45,28 +45,44 @@ class Source:
 
     @cached_property
     def held(self) -> tuple[Tensor, ...]:
-        """What the logits depend on beside ``start``: states that are constants of the step."""
+        """The states that the logits depend on beside ``start``: constants of the step."""
+        return tuple(state for state in self.head.states if self.head.logits in reachable_from(self._behind, {state}))
+
+    @cached_property
+    def decisions(self) -> tuple[Tensor, ...]:
+        """What else the logits depend on beside ``start``, such as the padding mask of an embedding look-up."""
+        return held_fixed(self.graph, self.head, self.start)
+
+    @cached_property
+    def _behind(self) -> Graph:
+        """The graph without what comes before ``start`` and what is held fixed."""
         behind = self.graph.copy(self.graph.name)
-        behind.ops = [op for op in behind.ops if self.start not in op.outputs]
-        return tuple(state for state in self.head.states if self.head.logits in reachable_from(behind, {state}))
+        known = {self.start, *self.decisions}
+        behind.ops = [op for op in behind.ops if not known.intersection(op.outputs)]
+        return behind
 
     def twin(self) -> Twin:
         """Return the float twin from where gradients are taken up to the logits."""
-        behind = self.graph.copy(self.graph.name)
-        behind.inputs = [self.start, *self.held]
-        behind.ops = [op for op in behind.ops if self.start not in op.outputs]
+        behind = self._behind.copy(self.graph.name)
+        behind.inputs = [self.start, *self.held, *self.decisions]
         graph, twins = float_twin(behind, self.head.logits, self.store)
+        for name, tensor in self._named_decisions().items():
+            twins[tensor].name = name
         logits = graph.outputs[0]
-        states = tuple(twins[state] for state in self.held)
-        return Twin(graph, Head(twins[self.start], logits, logits, states), twins)
+        held = tuple(twins[tensor] for tensor in (*self.held, *self.decisions))
+        return Twin(graph, Head(twins[self.start], logits, logits, held), twins)
+
+    def _named_decisions(self) -> dict[str, Tensor]:
+        return {f"held/{number}": tensor for number, tensor in enumerate(self.decisions)}
 
     def front(self, key: str) -> Entry:
         """Return the model's own way from its input to where gradients are taken, whose real values it gives."""
         graph = self.graph.copy(key)
         builder = Builder(graph, "why/")
-        x = builder.dequantize(self.start) if self.start.is_quantized else self.start
-        graph.outputs = [x]
-        return Entry(key, Role.FRONT, graph, self.step_inputs(graph, "input"), {"x": x})
+        found = {"x": self.start, **self._named_decisions()}
+        outputs = {name: builder.dequantize(t) if t.is_quantized else t for name, t in found.items()}
+        graph.outputs = list(outputs.values())
+        return Entry(key, Role.FRONT, graph, self.step_inputs(graph, "input"), outputs)
 
     def scores(self, key: str) -> Entry:
         """Return the prediction as a function of the input and the state: the step without what it leaves behind."""

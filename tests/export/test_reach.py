@@ -19,7 +19,7 @@ import edge
 import export
 from edge.explanation import Flag
 from edge.stream import chunks, introduction
-from export import heads, support, tflite
+from export import heads, reach, tflite
 from export.errors import CalibrationError, UnsupportedModelError
 from export.tflite import Graph, Tensor
 from export.tflite import options as tables
@@ -47,6 +47,30 @@ def convert(converter: tf.lite.TFLiteConverter, dynamic_range: bool) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return converter.convert()
+
+
+def masked_text() -> Case:
+    """Words that are padding do not count: the mask goes past the look-up."""
+    tf.keras.utils.set_random_seed(0)
+    embedding = layers.Embedding(VOCABULARY, DEPTH, mask_zero=True, embeddings_initializer="normal")
+    hidden, dense = layers.Dense(16, activation="tanh"), layers.Dense(CLASSES)
+    inputs = layers.Input((WORDS,), dtype="int32")
+    looked_up = embedding(inputs)
+    pooled = layers.GlobalAveragePooling1D()(hidden(looked_up))
+    model = tf.keras.Model(inputs, layers.Softmax()(dense(pooled)))
+    x = np.random.default_rng(1).integers(1, VOCABULARY, (12, WORDS))
+    x[:, WORDS // 2 :] *= np.random.default_rng(2).integers(0, 2, (12, 1))
+    current: list[np.ndarray] = [x[0]]
+
+    def front(sample: np.ndarray) -> tf.Tensor:
+        current[0] = sample
+        return embedding(sample[None].astype(np.int32))
+
+    def logits(at: tf.Tensor) -> tf.Tensor:
+        counts = tf.constant(current[0][None, :, None] != 0, tf.float32)
+        return dense(tf.reduce_sum(hidden(at) * counts, 1) / tf.reduce_sum(counts, 1))
+
+    return Case(convert(tf.lite.TFLiteConverter.from_keras_model(model), False), front, logits, x, "GatherV2")
 
 
 def stored(model: bytes, *shape: int) -> np.ndarray:
@@ -257,6 +281,41 @@ def test_a_baseline_has_the_shape_of_what_is_explained():
     np.testing.assert_array_equal(export_text(baseline=given).baseline, given)
 
 
+def test_a_dense_layer_on_every_word_keeps_positions_and_steps_apart():
+    tf.keras.utils.set_random_seed(0)
+    tail = [layers.Dense(16, activation="tanh"), layers.GlobalAveragePooling1D(), layers.Dense(CLASSES)]
+    model = tf.keras.Sequential([layers.Input((WORDS, 6)), *tail])
+    file = convert(tf.lite.TFLiteConverter.from_keras_model(model), False)
+    explainer = edge.Explainer(export.explain(file, methods=["integrated_gradients"], batch=4))
+    x = np.random.default_rng(0).normal(size=(1, WORDS, 6)).astype(np.float32)
+    case = Case(file, tf.constant, model, x, "")
+    slopes = np.mean([gradient(case, tf.constant(x * np.float32((k + 0.5) / 16)), 1)[0] for k in range(16)], 0)
+    found = explainer.explain(x[0], class_index=1, steps=16)
+    assert relative_error(found.map, slopes * x[0]) < BOUND
+
+
+def test_a_padding_mask_goes_past_the_look_up_and_is_held_fixed():
+    case = masked_text()
+    bundle = export.explain(case.model, calibration=case.x, methods=METHODS[1:], batch=4)
+    explainer = edge.Explainer(edge.Bundle.from_bytes(bundle.to_bytes()))
+    plain = Session(case.model)
+    assert any("held fixed" in note for note in bundle.manifest.notes)
+    for sample in case.x[:6]:
+        at = case.front(sample)
+        e = explainer.explain(sample, "saliency", class_index=1)
+        assert case.layer in e.layer
+        assert relative_error(e.map, gradient(case, at, 1)[0]) < BOUND
+        assert (np.abs(e.map).sum(1) > 0).tolist() == (sample != 0).tolist()
+        path = [at * np.float32((step + 0.5) / 16) for step in range(16)]
+        slopes = np.mean([gradient(case, point, 2)[0] for point in path], 0)
+        whole = explainer.explain(sample, "integrated_gradients", class_index=2, steps=16)
+        assert relative_error(whole.map, slopes * at.numpy()[0]) < BOUND
+        change = float(case.logits(at)[0, 2] - case.logits(tf.zeros_like(at))[0, 2])
+        assert whole.map.sum() + whole.residual == pytest.approx(change, abs=1e-5)
+        (scores,) = plain.run(sample[None].astype(np.int32))
+        assert explainer.predict(sample).scores.tobytes() == scores.tobytes()
+
+
 class Ids:
     """A graph on ids in the making."""
 
@@ -279,7 +338,7 @@ class Ids:
 
     def found(self, logits: Tensor) -> Tensor:
         self.builder.graph.outputs = [logits]
-        return support.first_reachable(self.builder.graph, heads.find(self.builder.graph))
+        return reach.first_reachable(self.builder.graph, heads.find(self.builder.graph))
 
 
 def test_of_two_ways_the_tensor_where_they_meet_is_the_first_that_everything_goes_through():
@@ -309,4 +368,21 @@ def test_an_input_of_numbers_is_explained_itself():
     x = builder.tensor("x", (1, 6))
     builder.graph.inputs = [x]
     builder.graph.outputs = [builder.fully_connected(builder.relu(x), builder.constant(np.ones((CLASSES, 6))))]
-    assert support.first_reachable(builder.graph, heads.find(builder.graph)) is x
+    assert reach.first_reachable(builder.graph, heads.find(builder.graph)) is x
+
+
+def test_an_embedding_lookup_is_a_table_too():
+    model = Ids()
+    table = model.builder.constant(model.random.normal(size=(9, 3)), FLOAT)
+    ids = model.builder.reshape(model.ids, (6,))
+    found = model.builder.op("EMBEDDING_LOOKUP", [ids, table], (6, 3), dtype=FLOAT)
+    words = model.builder.reshape(found, (1, 6, 3))
+    assert model.found(model.dense(model.builder.relu(words))) is words  # the first with a batch dimension
+    file = tflite.write(tflite.Model([model.builder.graph]))
+    bundle = export.explain(file, methods=["saliency"])
+    assert bundle.manifest.input.limits == (0, 8)
+    assert 0 <= bundle.arrays()["x"].min() < bundle.arrays()["x"].max() <= 8
+    x = np.zeros((2, 6))
+    x[1, 2] = 9
+    with pytest.raises(CalibrationError, match=r"sample 1 makes op 1 EMBEDDING_LOOKUP look up 9 .*rows 0 to 8"):
+        export.explain(file, methods=["saliency"], calibration=x)
