@@ -123,9 +123,7 @@ class _Split:
                 continue
             operands = [tensor for tensor in op.inputs if tensor in dependent]  # x times itself is two of them
             linear = affine.issuperset(operands) and len(operands) <= AFFINE.get(op.code, 0)
-            # Ends of the path are told by the batch, which a dense layer on sequences joins with the positions.
-            apart = hoist.issuperset(op.outputs) and op.output.shape[:1] == source.shape[:1]
-            if linear and apart:
+            if linear and hoist.issuperset(op.outputs):
                 activation = fused_activation(op)
                 self.prefix.append(_without_activation(op))
                 if activation == Activation.NONE:
