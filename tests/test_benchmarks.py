@@ -73,12 +73,12 @@ def test_tensorflow_is_compared_on_the_same_map_and_an_absent_peer_says_why(tmp_
     monkeypatch.setattr(peers, "STEPS", 8)
     path = tmp_path / "small.tflite"
     path.write_bytes(small_models.quantized_classifier(24))
-    tensorflow, captum = (
-        next(figure for figure in peers.measure("small", path, None) if key in figure.what)
-        for key in (peers.TENSORFLOW, peers.CAPTUM)
-    )
-    assert tensorflow.value > 0.1
-    assert float(tensorflow.note.split("exact numerics by ")[1].split(",")[0]) < 1e-4
+    shipped, exact, captum = peers.measure("small", path, None)
+    assert peers.TENSORFLOW in exact.what
+    assert shipped.goal is not None
+    assert exact.goal is None
+    assert exact.value > 0.1
+    assert float(exact.note.split("maps apart by ")[1]) < 1e-4
     assert math.isnan(captum.value)
     assert captum.goal is None
     assert captum.note == "absent: no wheel for this machine"
