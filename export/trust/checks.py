@@ -210,7 +210,7 @@ def _entry_of(function: Callable[[Array], Array], index: int) -> Callable[[Array
 def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled, samples: Array) -> list[Check]:
     """GradCAM: the gradient at its layer against differences, the shipped maps against the formula with it."""
     runtime, layer = shipped.runtime, method.layer
-    tail = _Tail(shipped.source, layer)
+    tail = _Tail(shipped.source, layer, entry)
     chosen_entry = method.entry(Role.CHOSEN)
     random = np.random.default_rng(0)
     gradients, map_errors = [], []
@@ -243,7 +243,7 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
 class _Tail:
     """The float function from a layer's activations to the logits, everything that by-passes the layer held fixed."""
 
-    def __init__(self, source: Source, layer: Tensor) -> None:
+    def __init__(self, source: Source, layer: Tensor, entry: Entry) -> None:
         graph, head = source.graph, source.head
         path = between(graph, {layer}, head.logits)
         on_path = {tensor for op in path for tensor in op.outputs}
@@ -255,7 +255,7 @@ class _Tail:
         self.has_kinks = any(fused_activation(op) or not AFFINE.get(op.code) for op in path)
         self._layer = layer
         self._names = {tensor: f"t{index}" for index, tensor in enumerate(crossing)}
-        self._before = _runtime_for(source, given, [head.scores, *crossing], "before")
+        self._before = _runtime_for(source, entry.graph, given, [head.scores, *crossing], "before")
         ops = [op for op in graph.ops if op in set(path) or not dependent & set(op.outputs)]
         part = Graph("tail", list(graph.tensors), list(crossing), [head.logits], ops)
         self._after = self._compile(*float_twin(part, head.logits, source.store), source, crossing)
@@ -302,14 +302,25 @@ class _Tail:
         return np.asarray(np.mean([self.gradient(low + f * (high - low)) for f in _points(low, high)], 0), np.float32)
 
 
-def _runtime_for(source: Source, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
-    """Return the forward pass with more outputs; the scores stay one, so that nothing is fused differently."""
-    part = source.graph.copy(key)
+def _runtime_for(source: Source, shipped: Graph, inputs: list[Tensor], outputs: list[Tensor], key: str) -> Runtime:
+    """Return the forward pass of a graph that ships, with more outputs.
+
+    On the same ops, for other kernels round otherwise; the scores stay an output, so that nothing is fused differently.
+    Where one of the outputs was left out as needless (a RESHAPE), on those of ``source``.
+    """
+    there = {tensor.name for tensor in shipped.tensors}.issuperset(tensor.name for tensor in outputs)
+    part = (shipped if there else source.graph).copy(key)
+    inputs, outputs = ([_in_graph(part, tensor) for tensor in side] for side in (inputs, outputs))
     part.inputs, part.outputs = inputs, outputs
     prune(part)
     found = {f"output{index}": tensor for index, tensor in enumerate(outputs)}
     file = write(Model([part, *source.called], [Signature(key, part, {"x": inputs[0], **named(inputs[1:])}, found)]))
     return Runtime(file, recurrent=is_recurrent(part))
+
+
+def _in_graph(graph: Graph, tensor: Tensor) -> Tensor:
+    """Return what ``graph`` has of a tensor: itself, or the one of which it is the twin of a known shape."""
+    return tensor if tensor in set(graph.tensors) else graph.tensor(tensor.name)
 
 
 def _gradient_checks(name: str, gradients: Sequence[GradientErrors]) -> list[Check]:

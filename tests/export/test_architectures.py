@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import export
 from edge.explainer import Explainer
+from export.tflite.fold import fold
 from tests.references import networks
 from tests.references.compiled import relative_error
 from tests.references.runtime import Session
@@ -120,6 +121,11 @@ def products_over_time(x):
     return layers.Dense(5)(of(lambda t: tf.reduce_prod(t, 1))(y))
 
 
+def rectified_upsampling(x):
+    """The size of a transposed convolution is worked out where the batch is open."""
+    return pooled(layers.Conv2DTranspose(6, 3, 2, "valid", activation="relu", output_padding=1)(x))
+
+
 def cosine_head(x):
     y = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(x))
     return layers.Dense(5, use_bias=False)(of(lambda t: tf.math.l2_normalize(t, -1))(y))
@@ -128,7 +134,7 @@ def cosine_head(x):
 NETWORKS = (
     convnext, vision_transformer, mixer, pooled_by_attention, pooled_by_products, squares_of_the_input,
     attention_without_projections, causal_attention, channel_shuffle, group_normalisation, gated_linear_unit,
-    temporal_convolutions, bell_curves, products_over_time, cosine_head,
+    temporal_convolutions, bell_curves, products_over_time, rectified_upsampling, cosine_head,
 )  # fmt: skip
 
 
@@ -194,6 +200,16 @@ def test_gradcam_sees_the_sign_of_a_gradient_that_was_negated():
         weights = gradients(tail, activations.numpy(), explanation.class_index).mean((0, 1, 2))
         expected = np.maximum(activations.numpy()[0] @ weights, 0)
         assert relative_error(explanation.map, expected) < 1e-4
+
+
+def test_gradcam_at_a_reshaped_layer():
+    """Nothing needs the RESHAPE itself, which the shipped graph does without."""
+    classifier, _ = networks.build(pooled_by_attention, SHAPE)
+    file = networks.convert(classifier)
+    graph = fold(export.tflite.read(file).graphs[0])
+    layer = next(op.output for op in graph.ops if op.code == "RESHAPE" and op.output.shape == (1, 36, 8))
+    bundle = export.explain(file, calibration=inputs(), methods=["gradcam"], layer=layer.name)
+    assert bundle.manifest.head("gradcam").map_shape == (36,)
 
 
 # Several outputs, several signatures
