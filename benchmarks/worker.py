@@ -51,7 +51,7 @@ def seconds(explain: Explain) -> float:
 def best_batch(explain_at: Callable[[int], Explain], steps: int) -> tuple[int, Explain]:
     """Return the batch of steps that takes the least time, and how to explain with it."""
     tried = {}
-    for size in (size for size in (1, 2, 4, 8, 16, 32, 64) if size <= steps):
+    for size in (size for size in (1, 2, 4, 8, 16, 32, 64) if steps % size == 0):
         explain = explain_at(size)
         explain()
         tried[size] = min(seconds(explain) for _ in range(2)), explain
