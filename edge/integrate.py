@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import nuig
 from .bundle import ExplanationHead, Schedule
 from .errors import BundleError, InputError
 
@@ -70,10 +71,11 @@ class Integrator:
             self._learn_cost(given, class_index)
             time_left_ns -= time.monotonic_ns() - start
         schedule = self._fitting(wanted, time_left_ns)
+        rule = self._probed(given, schedule, class_index) if schedule.intervals else (schedule.nodes, schedule.weights)
         total = np.zeros_like(self._baseline)
         size = self._head.steps_per_call
         for first in range(0, schedule.steps, size):
-            nodes, weights = (_filled(part[first : first + size], size) for part in (schedule.nodes, schedule.weights))
+            nodes, weights = (_filled(part[first : first + size], size) for part in rule)
             total += self._call(given, nodes, weights, class_index)
         attribution = (total * np.float32(self._head.unit) * (x[None] - self._baseline))[0]
         residual = change - float(attribution.sum(dtype=np.float64))
@@ -114,6 +116,15 @@ class Integrator:
         if class_index >= min(logits.size, start.size):
             raise _mismatch(self._head, "logits", logits, self._baseline)
         return float(logits[class_index] - start[class_index])
+
+    def _probed(self, given: Given, schedule: Schedule, class_index: int) -> tuple[Sequence[float], Sequence[float]]:
+        """Return nodes and weights for this input, from its logit at the ends of the schedule's intervals."""
+        change = given["x"] - self._baseline
+        places = np.linspace(0, 1, schedule.intervals + 1, dtype=np.float32)
+        points = ({**given, "x": self._baseline + place * change} for place in places)
+        values = [float(self._run_logits(**point)["logits"].reshape(-1)[class_index]) for point in points]
+        nodes, weights = nuig.nodes_and_weights(np.asarray(values), schedule.steps)
+        return nodes.tolist(), weights.tolist()
 
     def _schedule(self, steps: int | None) -> Schedule:
         if steps is None:
@@ -156,7 +167,7 @@ def default_schedule(schedules: Sequence[Schedule]) -> Schedule:
     )
 
 
-def _filled(values: tuple[float, ...], size: int) -> NDArray[np.float32]:
+def _filled(values: Sequence[float], size: int) -> NDArray[np.float32]:
     """Return values as an array of ``size``; what is left over weighs nothing."""
     array = np.zeros(size, np.float32)
     array[: len(values)] = values

@@ -19,6 +19,7 @@ from .errors import CalibrationError, CheckFailedError
 from .methods import METHODS
 from .numerics import NUMERICS
 from .progress import StageLines
+from .schedule import CHOICES
 from .targets import TARGETS
 
 _LABEL_BYTES = 16 << 20
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="TENSOR", help="the output to explain, where there are several")
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
     add("--batch", type=int, metavar="N", help="steps of Integrated Gradients per call (default: the fastest here)")
+    add("--schedule", choices=CHOICES, default="auto", metavar="RULE", help=f"where steps lie: {', '.join(CHOICES)}")
     add("--memory", metavar="SIZE", help="the most an explanation may take, as 512k or 4M (bounds batch and numerics)")
     add("--labels", metavar="FILE", help="class names, one a line")
     add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
@@ -101,6 +103,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
             signature=arguments.signature,
             batch=arguments.batch,
             memory=memory.parse(arguments.memory) if arguments.memory else None,
+            schedule=arguments.schedule,
             name=Path(arguments.model).stem,
             allow_unfaithful=arguments.allow_unfaithful,
             progress=progress,
@@ -163,7 +166,8 @@ def summary(bundle: Bundle, path: Path) -> str:
         for schedule in head.schedules:
             worth = (schedule.residual_p50, schedule.residual_p90, schedule.error_p50, schedule.error_p90)
             r50, r90, e50, e90 = ("?" if figure is None else f"{figure:.1%}" for figure in worth)
-            lines.append(f"  {schedule.steps:<28}{schedule.rule:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}")
+            probed = f" x{schedule.intervals}" if schedule.intervals else ""
+            lines.append(f"  {schedule.steps:<28}{schedule.rule + probed:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}")
     lines += [f"  note: {note}" for note in manifest.notes]
     return "\n".join(lines)
 

@@ -28,14 +28,16 @@ _SCHEDULE_SAMPLES, _SCHEDULE_SECONDS = 12, 5.0
 _COST_ROUNDS, _COST_SECONDS = 15, 3.0
 
 
-def fitted_schedules(shipped: Shipped, compile_at: Callable[[int], Shipped], x: Array, baseline: Array) -> Fit:
-    """Return the schedules that suit the calibration inputs best, none where no method takes steps.
+def fitted_schedules(
+    shipped: Shipped, compile_at: Callable[[int], Shipped], x: Array, baseline: Array, rule: str
+) -> Fit:
+    """Return the schedules of a ``rule``, "auto" for what suits calibration best; none where no method takes steps.
 
     ``compile_at(1)`` compiles what ships with one step a call, which shows each step's own gradient.
     """
     if not any(method.steps_per_call for method in shipped.compiled.values()):
         return Fit(())
-    return schedule.fit(paths(compile_at(1), x, baseline))
+    return schedule.fit(paths(compile_at(1), x, baseline), rule)
 
 
 def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
@@ -52,8 +54,10 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
     deadline = time.monotonic() + _PATH_SECONDS
     for number, sample in enumerate(within(_PATH_SECONDS, x[:_PATH_SAMPLES], at_least=1)):
         at = single.entered(sample)
-        ends = [single.runtime.call(logits, **(at | {"x": end}))["logits"].ravel() for end in (at["x"], baseline[None])]
-        class_index = np.asarray([ends[0].argmax()], np.int32)
+        difference = at["x"] - baseline[None]
+        points = [at | {"x": baseline[None] + place * difference} for place in schedule.PLACES]
+        values = np.stack([single.runtime.call(logits, **point)["logits"].ravel() for point in points])
+        class_index = values[-1].argmax(keepdims=True).astype(np.int32)
         given = at | {"baseline": baseline[None], "weights": weights, "class_index": class_index}
 
         def gradient(alpha: float, given: dict[str, Any] = given) -> Array:
@@ -62,8 +66,7 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
 
         if number == 0:
             grid = _grid(gradient, deadline)
-        change = float(ends[0][class_index[0]] - ends[1][class_index[0]])
-        found.append(schedule.path(gradient, change, at["x"] - baseline[None], grid))
+        found.append(schedule.path(gradient, values[:, class_index[0]].astype(np.float64), difference, grid))
     return found
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +23,13 @@ from .errors import CalibrationError, CheckFailedError, ModelFileError, Unsuppor
 from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
 from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
+from .schedule import CHOICES
 from .shipped import Shipped
 from .tflite.admission import Shapes, check_shapes, check_weights, try_out
 from .tflite.graph import Graph, Model, Tensor
 
 Progress = Callable[[str], None]
+T = TypeVar("T")
 
 MOST_STEPS = 64
 """The most steps of Integrated Gradients that a call may have: the longest schedule's."""
@@ -49,6 +52,7 @@ def explain(
     signature: str | None = None,
     batch: int | None = None,
     memory: int | None = None,
+    schedule: str = "auto",
     name: str | None = None,
     allow_unfaithful: bool = False,
     progress: Progress = lambda stage: None,
@@ -63,8 +67,9 @@ def explain(
     shape of what it explains: the input, or the first tensor that can be reached where the way to the input is barred
     (an embedding look-up, an RFFT front end). ``batch`` is how many of its steps share a call, by default what is
     fastest here; ``memory`` is how many bytes an explanation may take at most (see :mod:`export.memory`), which bounds
-    batch and numerics. ``labels`` default to the list attached to the model, if there is one. ``progress`` is called
-    with a line for each stage.
+    batch and numerics. ``schedule`` is where its steps lie: one of :data:`export.schedule.CHOICES`, "auto" for what
+    suits the calibration inputs best. ``labels`` default to the list attached to the model, if there is one.
+    ``progress`` is called with a line for each stage.
 
     Raises :class:`ModelFileError`, :class:`UnsupportedModelError` or :class:`CalibrationError` before any work, and
     :class:`MemoryLimitError` where nothing fits into ``memory``, and :class:`CheckFailedError` where the result does
@@ -77,6 +82,7 @@ def explain(
     if any(key == MARK for key, _ in source.metadata):
         raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
     chosen_target = _choose(targets.TARGETS, target, "target")
+    _choose(dict.fromkeys(CHOICES), schedule, "schedule")
     wanted = _methods(methods, layer, batch)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
@@ -120,9 +126,8 @@ def explain(
         _stop_if_failed(checks, allow_unfaithful)
 
         progress("fitting schedules, measuring cost")
-        schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start)
-        origin = baseline if isinstance(baseline, str) else "given"
-        limits = calibrations.legal_ids(graph, head)
+        schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start, schedule)
+        origin, limits = baseline if isinstance(baseline, str) else "given", calibrations.legal_ids(graph, head)
         said = (*notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
         label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits, said)
         return pack(fitted, label, checks, rows, schedules.schedules, x, start)
@@ -163,7 +168,7 @@ def _tried_out(entered: Graph, source: Model, original: bytes, file_name: str) -
     return try_out(entered, others, file_name, original, entrances, elsewhere)
 
 
-def _choose(table: Mapping[str, targets.Target], key: str, what: str) -> targets.Target:
+def _choose(table: Mapping[str, T], key: str, what: str) -> T:
     if key not in table:
         raise UnsupportedModelError(f"there is no {what} {key!r}", f"choose one of: {', '.join(table)}")
     return table[key]

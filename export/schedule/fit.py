@@ -8,14 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import nuig
 from edge.bundle import Schedule
 
-from .paths import Path
+from .paths import PLACES, Path
 from .rules import RULES, Quantile, Rule, along, riemann_right, squared
 
 Array = NDArray[np.float64]
 
 LENGTHS = (6, 8, 12, 16, 24, 32)
+NUIG, STATIC = "nuig", "static"
+CHOICES = ("auto", STATIC, NUIG, *RULES)
+"""What ``fit`` may be asked for."""
+
+_INTERVALS = (2, 4, 8, 16)  # of NUIG
 _FEWEST = 8  # inputs from which a density may be estimated
 _UNIFORM_PART = 0.05  # of the density, so that no stretch of the path is left out
 _SMOOTHING = 2  # places of the grid to either side
@@ -29,21 +35,28 @@ class Fit:
     notes: tuple[str, ...] = ()
 
 
-def fit(paths: Sequence[Path], lengths: Sequence[int] = LENGTHS) -> Fit:
+def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENGTHS) -> Fit:
     """Return a schedule per length, with the residual and map error it had on held-back inputs.
 
-    Half of the paths make the density from which the static rules are built, the other half decides. With fewer than 8
-    usable paths the rule is the midpoint rule in the square root of the path, unmeasured beyond those.
+    Half of the paths make the density from which the static rules are built, the other half decides. ``rule`` is one of
+    :data:`CHOICES`: "auto" for the best at each length, or one of them for all. With fewer than 8 usable paths there is
+    no density, and the rule is the midpoint rule in the square root of the path, unless another was asked for.
     """
     usable = [path for path in paths if path.usable]
+    held_back = usable[1::2]
+    if rule == NUIG:
+        return Fit(tuple(_nuig(steps, held_back) for steps in lengths))
+    if rule in RULES:
+        return Fit(tuple(_measured(rule, RULES[rule], steps, held_back) for steps in lengths))
     if len(usable) < _FEWEST:
         note = (
             f"{len(usable)} usable calibration inputs are too few to fit schedules to: steps lie as the squares of "
             "evenly spread numbers"
         )
         return Fit(tuple(_measured("squared midpoint", squared, steps, usable) for steps in lengths), (note,))
-    rules = RULES | static_rules(usable[::2])
-    return Fit(tuple(_best(rules, steps, usable[1::2]) for steps in lengths))
+    static = static_rules(usable[::2])
+    rules = static if rule == STATIC else RULES | static
+    return Fit(tuple(_best(rules, steps, held_back) for steps in lengths))
 
 
 def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:
@@ -62,15 +75,42 @@ def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:
 def _best(rules: dict[str, Rule], steps: int, held_back: Sequence[Path]) -> Schedule:
     """Return the schedule whose residual and map error, at the 90th percentile, have the smallest product."""
     measured = [_measured(name, rule, steps, held_back) for name, rule in rules.items()]
-    return min(measured, key=lambda schedule: (schedule.residual_p90 or 0.0) * (schedule.error_p90 or 0.0))
+    return min(measured, key=_worth)
+
+
+def _nuig(steps: int, paths: Sequence[Path]) -> Schedule:
+    """Return the schedule with the number of intervals that did best."""
+    uniform, intervals = RULES["uniform right"], [number for number in _INTERVALS if number <= steps]
+    candidates = [replace(_measured(NUIG, uniform, steps, []), intervals=number) for number in intervals]
+    measured = [
+        _with_errors(
+            candidate,
+            paths,
+            [
+                path.on_grid(*nuig.nodes_and_weights(path.values[:: (len(PLACES) - 1) // candidate.intervals], steps))
+                for path in paths
+            ],
+        )
+        for candidate in candidates
+    ]
+    return min(measured, key=_worth)
 
 
 def _measured(name: str, rule: Rule, steps: int, paths: Sequence[Path]) -> Schedule:
     nodes, weights = rule(steps)
     schedule = Schedule(steps, tuple(nodes.tolist()), tuple(weights.tolist()), rule=name)
+    return _with_errors(schedule, paths, [path.on_grid(nodes, weights) for path in paths])
+
+
+def _worth(schedule: Schedule) -> float:
+    """Return the product of residual and map error at the 90th percentile."""
+    return (schedule.residual_p90 or 0.0) * (schedule.error_p90 or 0.0)
+
+
+def _with_errors(schedule: Schedule, paths: Sequence[Path], spreads: Sequence[Array]) -> Schedule:
+    """Return a schedule with the errors that it has on paths, as weights of their grids."""
     if not paths:
         return schedule
-    spreads = [path.on_grid(nodes, weights) for path in paths]
     residuals = [path.residual(spread) for path, spread in zip(paths, spreads, strict=True)]
     errors = [path.map_error(spread) for path, spread in zip(paths, spreads, strict=True)]
     (r50, r90), (e50, e90) = (np.quantile(found, (0.5, 0.9)).tolist() for found in (residuals, errors))

@@ -12,20 +12,27 @@ Array = NDArray[np.float64]
 
 GRIDS = tuple(np.linspace(0, 1, count) ** 1.5 for count in (97, 65, 49, 33))
 """Places on the path, closest near the baseline, where most of the change tends to be; from fine to coarse."""
+PLACES = np.linspace(0, 1, 17, dtype=np.float32)
+"""Where the logit is looked at: the ends of 16 intervals, and of 8, 4 and 2."""
 
 
 @dataclass(frozen=True)
 class Path:
     """One input's path. ``g(a)``, the gradient at ``a`` times (input - baseline), is the map that a step there gives.
 
-    ``gram`` ``[n, n]`` are the inner products of the maps on the grid, ``slopes`` ``[n]`` their sums; ``change`` is
-    ``f(x) - f(x')``.
+    ``gram`` ``[n, n]`` are the inner products of the maps on the grid, ``slopes`` ``[n]`` their sums; ``values`` are
+    the logit at equal distances from baseline to input.
     """
 
     gram: Array
     slopes: Array
-    change: float
+    values: Array
     grid: Array
+
+    @property
+    def change(self) -> float:
+        """``f(x) - f(x')``."""
+        return float(self.values[-1] - self.values[0])
 
     @property
     def truth(self) -> Array:
@@ -71,15 +78,15 @@ class Path:
 
 def path(
     gradient: Callable[[float], NDArray[np.float32]],
-    change: float,
+    values: Array,
     difference: NDArray[np.float32],
     grid: Array,
 ) -> Path:
-    """Return the path along which ``gradient(a)`` gives the gradient at ``a``.
+    """Return the path along which ``gradient(a)`` gives the gradient at ``a``, and ``values`` are the logit.
 
     ``difference`` is the input less the baseline.
     """
     maps = np.empty((len(grid), difference.size), np.float32)
     for place, alpha in enumerate(grid):
         maps[place] = gradient(float(alpha)).ravel() * difference.ravel()
-    return Path((maps @ maps.T).astype(np.float64), maps.sum(1, dtype=np.float64), change, grid)
+    return Path((maps @ maps.T).astype(np.float64), maps.sum(1, dtype=np.float64), values, grid)

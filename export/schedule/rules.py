@@ -77,24 +77,3 @@ RULES: dict[str, Rule] = {
     "squared midpoint": squared,
 }
 """Rules that need no calibration."""
-
-
-def nuig(values: Array, steps: int, rule: Rule = right) -> tuple[Array, Array]:
-    """Return the non-uniform rule of Bhat & Raychowdhury 2023 (arXiv 2302.11107), sec. 3, for one input.
-
-    ``values`` ``[intervals + 1]`` are the outputs at the ends of equal intervals. Steps are dealt out in proportion to
-    the square root of the output's change over an interval, at least one each, and lie uniformly inside it.
-    """
-    intervals = len(values) - 1
-    if steps < intervals:
-        raise ValueError(f"{steps} steps are fewer than {intervals} intervals")
-    share = np.sqrt(np.abs(np.diff(values)))
-    share = share / share.sum() if share.any() else np.full(intervals, 1 / intervals)
-    counts = np.maximum(1, np.floor(share * steps)).astype(int)
-    while counts.sum() > steps:
-        counts[np.argmax(np.where(counts > 1, counts - share * steps, -np.inf))] -= 1
-    while counts.sum() < steps:
-        counts[np.argmax(share * steps - counts)] += 1
-    parts = [rule(int(count)) for count in counts]
-    nodes = np.concatenate([(place + inner) / intervals for place, (inner, _) in enumerate(parts)])
-    return nodes, np.concatenate([weights for _, weights in parts]) / intervals

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 import edge
 import export
-from export.schedule import GRIDS, LENGTHS, RULES, Path, fit, path, static_rules
-from export.schedule.rules import along, nuig, riemann_right
+from edge.nuig import nodes_and_weights as nuig
+from export import tflite
+from export.schedule import GRIDS, LENGTHS, PLACES, RULES, Path, fit, path, static_rules
+from export.schedule.rules import along, riemann_right
 from tests.references import small_models
+from tests.references.tensorflow_twin import forward, input_gradient
 
 GRID = GRIDS[0]
 EVERY = RULES | {"quantile": along(np.sqrt), "right quantile": riemann_right(np.sqrt)}
@@ -78,8 +82,8 @@ def saturating(seed: int, grid=GRID) -> Path:
     def gradient(alpha):
         return (size * speed / np.cosh(speed * alpha) ** 2).astype(np.float32)
 
-    change = float(size @ np.tanh(speed))
-    return path(gradient, change, np.ones(40, np.float32), grid)
+    values = np.array([size @ np.tanh(speed * place) for place in PLACES])
+    return path(gradient, values, np.ones(40, np.float32), grid)
 
 
 def test_a_path_tells_what_a_rule_leaves_as_running_it_would():
@@ -119,7 +123,7 @@ def test_a_fit_beats_uniform_steps_on_paths_it_has_not_seen():
 
 
 def test_too_few_usable_inputs_fall_back_and_say_so():
-    flat = path(lambda alpha: np.zeros(4, np.float32), 0.0, np.ones(4, np.float32), GRID)
+    flat = path(lambda alpha: np.zeros(4, np.float32), np.zeros(17), np.ones(4, np.float32), GRID)
     assert not flat.usable
     found = fit([saturating(seed) for seed in range(7)] + [flat] * 5)
     assert {schedule.rule for schedule in found.schedules} == {"squared midpoint"}
@@ -148,3 +152,34 @@ def test_a_bundle_keeps_what_its_schedules_were_worth():
         assert np.median(residuals) == pytest.approx(schedule.residual_p50, rel=0.6, abs=0.02)
     best = edge.integrate.default_schedule(head.schedules)
     assert best.steps >= 16
+
+
+def test_a_rule_can_be_asked_for():
+    paths = [saturating(seed) for seed in range(16)]
+    assert {schedule.rule for schedule in fit(paths, "gauss-legendre").schedules} == {"gauss-legendre"}
+    assert {schedule.rule.split()[0] for schedule in fit(paths, "static").schedules} == {"static"}
+    probed = fit(paths, "nuig").schedules
+    assert all(2 <= schedule.intervals <= min(16, schedule.steps) for schedule in probed)
+    uniform = fit(paths, "uniform right").schedules
+    assert all(one.error_p50 < other.error_p50 for one, other in zip(probed[2:], uniform[2:], strict=True))
+    with pytest.raises(export.UnsupportedModelError, match="no schedule 'best'"):
+        export.explain(small_models.float_classifier(), schedule="best")
+
+
+def test_nuig_probes_on_the_device_and_integrates_where_it_says():
+    file = small_models.float_classifier()
+    x = small_models.inputs(16)
+    bundle = export.explain(file, calibration=x, methods=["integrated_gradients"], schedule="nuig")
+    explainer = edge.Explainer(bundle)
+    schedule = bundle.manifest.heads[0].schedules[2]
+    assert (schedule.rule, schedule.steps) == ("nuig", 12)
+    graph = tflite.read(file).graphs[0]
+    logits = graph.producers()[graph.outputs[0]].input(0)
+    for sample in x[:4]:
+        ends = np.linspace(0, 1, schedule.intervals + 1, dtype=np.float32)
+        values = [float(forward(graph, tf.constant(end * sample[None]))[logits][0, 1]) for end in ends]
+        nodes, weights = nuig(np.asarray(values), 12)
+        points = np.stack([np.float32(node) * sample for node in nodes])
+        expected = np.tensordot(np.float32(weights), input_gradient(graph, logits, points, 1), 1) * sample
+        found = explainer.explain(sample, "integrated_gradients", class_index=1, steps=12)
+        assert np.linalg.norm(found.map - expected) <= 1e-3 * np.linalg.norm(expected)
