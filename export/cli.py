@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,11 +13,11 @@ import numpy as np
 
 from edge.bundle import Bundle, ensure_writable
 from edge.codec import to_json
-from edge.errors import WhyLiteError
+from edge.errors import BundleError, WhyLiteError
 from edge.files import read_array, read_bytes
 
 from . import calibration, memory, pipeline
-from .errors import CalibrationError, CheckFailedError
+from .errors import CalibrationError, CheckFailedError, UnsupportedModelError
 from .methods import METHODS
 from .numerics import NUMERICS
 from .progress import StageLines
@@ -23,6 +25,13 @@ from .schedule import CHOICES
 from .targets import TARGETS
 
 _LABEL_BYTES = 16 << 20
+# Options that only some methods have a use for, and the field of a method that says it is one of them.
+_METHOD_OPTIONS = {
+    "layer": "layer",
+    "batch": "steps_per_call",
+    "schedule": "steps_per_call",
+    "baseline": "steps_per_call",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,6 +72,8 @@ def main(argv: list[str]) -> int:
     model = Path(arguments.model)
     path = Path(arguments.output_file or (model.with_suffix(".why") if model.name else model))
     try:
+        _ensure_used(arguments)
+        _ensure_no_input(path, arguments)
         ensure_writable(path)
         bundle = _export(arguments)
     except CheckFailedError as error:
@@ -81,6 +92,36 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _ensure_used(arguments: argparse.Namespace) -> None:
+    """Raise :class:`UnsupportedModelError` for an option that no method asked for has a use for."""
+    defaults = parser()
+    asked = arguments.method or pipeline.DEFAULT_METHODS
+    for option, field in _METHOD_OPTIONS.items():
+        if getattr(arguments, option) == defaults.get_default(option):
+            continue
+        users = [name for name, kind in METHODS.items() if field in {each.name for each in dataclasses.fields(kind)}]
+        if not set(users).intersection(asked):
+            raise UnsupportedModelError(
+                f"--{option} is an option of {', '.join(users)}, and only {', '.join(asked)} is asked for",
+                f"leave --{option} out, or add --method {users[0]}",
+            )
+
+
+def _ensure_no_input(path: Path, arguments: argparse.Namespace) -> None:
+    """Raise :class:`BundleError` where writing the bundle would replace a file that it is made from."""
+    given = {
+        "the model": arguments.model,
+        "the calibration data": arguments.calibration,
+        "the labels": arguments.labels,
+        "the baseline": arguments.baseline if arguments.baseline.endswith(".npy") else None,
+    }
+    for what, file in given.items():
+        # What is not there, or is no name of a file, is said where it is read.
+        with contextlib.suppress(OSError, ValueError):
+            if file is not None and path.samefile(file):
+                raise BundleError(f"cannot write {path}: it is {what} ({file})", "name another file with -o")
+
+
 def _export(arguments: argparse.Namespace) -> Bundle:
     x = calibration.read(arguments.calibration) if arguments.calibration else None
     model: Path | bytes = Path(arguments.model)
@@ -93,7 +134,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
         return pipeline.explain(
             model,
             calibration=x,
-            methods=arguments.method or ("gradcam", "integrated_gradients"),
+            methods=arguments.method or pipeline.DEFAULT_METHODS,
             target=arguments.target,
             numerics=arguments.numerics,
             baseline=_baseline(arguments.baseline),

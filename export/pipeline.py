@@ -34,6 +34,8 @@ T = TypeVar("T")
 MOST_STEPS = 64
 """The most steps of Integrated Gradients that a call may have: the longest schedule's."""
 
+DEFAULT_METHODS = ("gradcam", "integrated_gradients")
+
 _SYNTHETIC_SAMPLES = 16
 _CALIBRATION_SAMPLES = 16  # of integer gradients
 
@@ -42,7 +44,7 @@ def explain(
     model: str | Path | bytes,
     *,
     calibration: ArrayLike | None = None,
-    methods: Sequence[str] = ("gradcam", "integrated_gradients"),
+    methods: Sequence[str] = DEFAULT_METHODS,
     target: str = "pi",
     numerics: str = "auto",
     baseline: str | ArrayLike = "zero",

@@ -139,6 +139,58 @@ def test_an_existing_bundle_survives_a_failed_export(model, tmp_path):
     assert target.read_bytes() == kept
 
 
+@pytest.fixture
+def inputs_of_all_kinds(model, calibration, tmp_path):
+    """Every file that an export can be made from, by its option."""
+    labels, baseline = tmp_path / "labels.txt", tmp_path / "grey.npy"
+    labels.write_text("circle\nsquare\nstar\nnothing\n")
+    np.save(baseline, np.full((12, 12, 3), 0.5))
+    return {"MODEL": model, "--calibration": calibration, "--labels": labels, "--baseline": baseline}
+
+
+@pytest.mark.parametrize("way", ["its name", "another path", "a link", "a hard link"])
+@pytest.mark.parametrize("which", ["MODEL", "--calibration", "--labels", "--baseline"])
+def test_an_export_never_overwrites_what_it_is_made_from(
+    which, way, inputs_of_all_kinds, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("export.pipeline.explain", lambda *a, **k: pytest.fail("it went to work"))
+    model, *others = inputs_of_all_kinds.items()
+    file = inputs_of_all_kinds[which]
+    target = file
+    if way == "another path":
+        (tmp_path / "folder").mkdir()
+        target = tmp_path / "folder" / ".." / file.name
+    elif way != "its name":
+        target = tmp_path / "linked.why"
+        os.link(file, target) if way == "a hard link" else target.symlink_to(file)
+    before = {path: path.read_bytes() for path in inputs_of_all_kinds.values()}
+    options = [str(part) for pair in others for part in pair]
+    assert whylite.main(["export", str(model[1]), *options, "-o", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write {target}: it is the {'model' if which == 'MODEL' else which[2:]}" in said
+    assert "hint: name another file with -o" in said
+    assert {path: path.read_bytes() for path in before} == before
+    assert target.is_symlink() == (way == "a link")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "owner"),
+    [
+        (["--method", "saliency", "--layer", "nope"], "--layer", "gradcam"),
+        (["--method", "saliency", "--batch", "3"], "--batch", "integrated_gradients"),
+        (["--method", "gradcam", "--schedule", "nuig"], "--schedule", "integrated_gradients"),
+        (["--method", "gradcam", "--baseline", "mean"], "--baseline", "integrated_gradients"),
+    ],
+)
+def test_an_option_of_a_method_that_is_not_asked_for_is_refused(arguments, option, owner, model, capsys):
+    assert whylite.main(["export", str(model), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert f"{option} is an option of" in said
+    assert owner in said
+    assert f"leave {option} out" in said
+    assert not model.with_suffix(".why").exists()
+
+
 def test_an_explained_model_is_not_explained_again(model, tmp_path, capsys):
     assert whylite.main(["export", str(model)]) == 0
     explained = tmp_path / "explained.tflite"
