@@ -49,12 +49,13 @@ def parser() -> argparse.ArgumentParser:
         "--method",
         action="append",
         choices=list(METHODS),
-        help="may be repeated (default: gradcam, integrated_gradients)",
+        help="may be repeated (default: gradcam, integrated_gradients); "
+        f"visual aids, no evidence: {', '.join(name for name, method in METHODS.items() if not method.signed)}",
     )
     add("--target", choices=list(TARGETS), default="pi", help="where the bundle will run (default: %(default)s)")
     add("--numerics", choices=["auto", *NUMERICS], default="auto", help="how gradients are stored (default: auto)")
     add("--baseline", default="zero", metavar="zero|mean|FILE.npy", help="where Integrated Gradients starts")
-    add("--layer", metavar="TENSOR", help="the layer GradCAM looks at (default: the last with positions)")
+    add("--layer", metavar="TENSOR", help="the layer of class activation maps (default: the last with positions)")
     add("--output", metavar="TENSOR", help="the output to explain, where there are several")
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
     add("--batch", type=int, metavar="N", help="steps of Integrated Gradients per call (default: the fastest here)")

@@ -20,7 +20,7 @@ from . import calibration as calibrations
 from . import choose, fitting, heads, measure, support, targets, tflite, trust
 from .compiling import MARK, compile_methods, enter
 from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
-from .methods import METHODS, GradCAM, IntegratedGradients, Method, Source
+from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, Source
 from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
 from .schedule import CHOICES
@@ -63,7 +63,7 @@ def explain(
 
     ``model`` is a ``.tflite`` file or its bytes. ``calibration`` is ``[N, ...]``, inputs as the float the model was
     trained on; without it checks run on random inputs and the bundle says so. ``methods`` are names of
-    :data:`export.methods.METHODS`, ``layer`` the tensor GradCAM looks at, ``output`` the one to explain,
+    :data:`export.methods.METHODS`, ``layer`` the tensor GradCAM and its kin look at, ``output`` the one to explain,
     ``signature`` the entry point where that is not the primary graph.
     ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
     shape of what it explains: the input, or the first tensor that can be reached where the way to the input is barred
@@ -263,7 +263,8 @@ def _methods(names: Sequence[str], layer: str | None, batch: int | None) -> list
     for name in names:
         if name not in METHODS:
             raise UnsupportedModelError(f"there is no method {name!r}", f"choose from: {', '.join(METHODS)}")
-    found = [GradCAM(layer) if name == GradCAM.name else METHODS[name]() for name in dict.fromkeys(names)]
+    chosen = [METHODS[name] for name in dict.fromkeys(names)]
+    found = [method(layer) if issubclass(method, ClassActivationMap) else method() for method in chosen]
     if batch is None:
         return found
     if not 1 <= batch <= MOST_STEPS:

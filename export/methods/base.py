@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..heads import Head
 from ..numerics.twin import float_twin, instantiate
@@ -15,6 +18,9 @@ from ..numerics.weights import Store
 from ..reach import first_reachable, held_fixed
 from ..tflite.graph import Graph, Op, Tensor, between, reachable_from
 from ..tflite.ops import INT32, Builder, prune
+
+Array = NDArray[np.floating[Any]]
+Formula = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -141,12 +147,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a method made of a model: its entries, the tensor its map is about, and the map's shape."""
+    """What a method made of a model: its entries, the tensor its map is about, and the map's shape.
+
+    ``formula`` is the method in numpy, from the values there and their gradients: of a class activation map what each
+    channel adds, ``[positions, channels]``, of which the sum is the map, cut off at 0 if ``rectified``.
+    """
 
     entries: list[Entry]
     layer: Tensor
     map_shape: tuple[int, ...]
     steps_per_call: int = 0
+    formula: Formula | None = None
+    rectified: bool = False
 
     def entry(self, *roles: Role) -> Entry | None:
         """Return the entry that has one of these roles."""

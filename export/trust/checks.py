@@ -14,7 +14,7 @@ from edge import interpreter
 from edge.bundle import Check
 
 from ..clock import within
-from ..methods.base import Compiled, Entry, Role, Source, class_input, named
+from ..methods.base import Compiled, Entry, Formula, Role, Source, class_input, named
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
 from ..numerics.twin import float_twin
@@ -56,6 +56,7 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
             checks += _layer_gradient(name, shipped, entry, method, samples)
         if (entry := own.entry(Role.GRADIENT)) is not None:
             checks += _input_gradient(name, partial(_mean_of_gradients, exact.runtime, entry), exact, samples)
+            checks += [_input_formula(name, exact, entry, own.formula, samples)] if own.formula is not None else []
         if (entry := own.entry(Role.STEPS)) is not None:
             checks += _input_gradient(name, partial(_mean_of_steps, exact.runtime, entry), exact, samples)
     return checks
@@ -132,11 +133,13 @@ def _points(low: Array, high: Array, at_once: int = 1) -> Array:
 
 
 def _mean_of_gradients(runtime: Runtime, entry: Entry, held: Mapping[str, Array]) -> MeanGradient:
+    output = "gradient" if "gradient" in entry.outputs else "map"
+
     def mean(low: Array, high: Array, class_index: int) -> Array:
         points = (low + fraction * (high - low) for fraction in _points(low, high))
         chosen = _class_argument(entry, class_index)
-        maps = [runtime.call(entry.key, x=x, **held, **chosen)["map"] for x in points]
-        return np.asarray(np.mean(maps, 0) * entry.unit, np.float32)
+        gradients = [runtime.call(entry.key, x=x, **held, **chosen)[output] for x in points]
+        return np.asarray(np.mean(gradients, 0) * entry.unit, np.float32)
 
     return mean
 
@@ -208,7 +211,8 @@ def _entry_of(function: Callable[[Array], Array], index: int) -> Callable[[Array
 
 
 def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled, samples: Array) -> list[Check]:
-    """GradCAM: the gradient at its layer against differences, the shipped maps against the formula with it."""
+    """Hold the gradient at a class activation map's layer against differences, shipped maps against its formula."""
+    assert method.formula is not None
     runtime, layer = shipped.runtime, method.layer
     tail = _Tail(shipped.source, layer, entry)
     chosen_entry = method.entry(Role.CHOSEN)
@@ -222,10 +226,11 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
         at = tail.enter(given, int(chosen[0]))
         scale = float(np.linalg.norm(at)) or 1.0  # a layer may be dead all over, and has a slope all the same
         gradients.append(GradientErrors.of(tail.logit, tail.mean_gradient, at, scale, random))
-        alpha = tail.gradient(at).reshape(-1, at.shape[-1]).mean(0)
-        expected = np.maximum(at.reshape(-1, at.shape[-1]) @ alpha, 0)
+        rows = (-1, at.shape[-1])
+        parts = method.formula(*(values.reshape(rows).astype(np.float64) for values in (at, tail.gradient(at))))
+        expected = np.maximum(parts.sum(1), 0) if method.rectified else parts.sum(1)
         # Where the relu leaves nothing, what went into it says how large an error would be.
-        size = max(float(np.linalg.norm(expected)), float(np.abs(at).max() * np.abs(alpha).max()), 1e-12)
+        size = max(float(np.linalg.norm(expected)), float(np.abs(parts).max()), 1e-12)
         maps = [outputs["map"] * entry.unit]
         if chosen_entry is not None:
             maps.append(runtime.call(chosen_entry.key, **given, class_index=chosen)["map"] * chosen_entry.unit)
@@ -238,6 +243,20 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
         *_gradient_checks(f"{name} at its layer", gradients),
         Check(f"{name} against its formula", error, bound, error <= bound, len(map_errors), detail),
     ]
+
+
+def _input_formula(name: str, exact: Shipped, entry: Entry, formula: Formula, samples: Array) -> Check:
+    """Hold a map at the input against its formula, from the input and the gradient that differences have checked."""
+    errors = []
+    for sample in within(_SECONDS, samples, at_least=1):
+        given = exact.entered(sample)
+        chosen = int(exact.scores(exact.stored(sample)).argmax())
+        outputs = exact.runtime.call(entry.key, **given, **_class_argument(entry, chosen))
+        expected = formula(given["x"], outputs["gradient"])
+        errors.append(float(np.linalg.norm(outputs["map"] - expected) / max(float(np.linalg.norm(expected)), 1e-12)))
+    error = float(np.median(errors))
+    detail = f"median relative error of the maps; largest {max(errors):.1e}"
+    return Check(f"{name} against its formula", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail)
 
 
 class _Tail:
