@@ -105,6 +105,14 @@ def gradcam(graph: Graph, layer: Tensor, logits: Tensor, x: np.ndarray, class_in
 
     GradCAM is what is positive of it; the rest says how large an error would be where little is.
     """
+    activation, gradient = at_layer(graph, layer, logits, x, class_index)
+    return activation @ gradient.mean(0)
+
+
+def at_layer(
+    graph: Graph, layer: Tensor, logits: Tensor, x: np.ndarray, class_index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the activations of a layer and the logit's gradient there, both ``[positions, channels]``."""
     activation = forward(graph, tf.constant(x))[layer]
     with tf.GradientTape() as tape:
         tape.watch(activation)
@@ -112,8 +120,7 @@ def gradcam(graph: Graph, layer: Tensor, logits: Tensor, x: np.ndarray, class_in
         score = tf.reduce_sum(values[logits][..., class_index])
     gradient = tape.gradient(score, activation).numpy()
     channels = gradient.shape[-1]
-    weights = gradient.reshape(-1, channels).mean(0)
-    return activation.numpy().reshape(-1, channels) @ weights
+    return activation.numpy().reshape(-1, channels), gradient.reshape(-1, channels)
 
 
 def integrated_gradients(
@@ -227,5 +234,6 @@ _OPS: dict[str, Callable[[Op, Value], tf.Tensor]] = {
     "RELU6": lambda op, value: tf.nn.relu6(value(op.inputs[0])),
     "QUANTIZE": lambda op, value: value(op.inputs[0]),
     "DEQUANTIZE": lambda op, value: value(op.inputs[0]),
+    "NEG": lambda op, value: -value(op.inputs[0]),
     "SOFTMAX": lambda op, value: tf.nn.softmax(value(op.inputs[0]) * op.options.beta),
 }
