@@ -28,10 +28,10 @@ An op on the way that
 """
 
 _FOOTER = """
-bars the way. Where it stands between a layer that GradCAM looks at and the output, GradCAM is refused. Where it bars
-the way to the input, saliency and Integrated Gradients explain at the first tensor that can be reached: the first, in
-the order of execution, that everything the input does to the output goes through, and from which there is a gradient
-all the way. Where there is none, they are refused by the name of the op.
+bars the way. Where it stands between the layer of a class activation map and the output, that map is refused. Where it
+bars the way to the input, methods at the input explain at the first tensor that can be reached: the first, in the order
+of execution, that everything the input does to the output goes through, and from which there is a gradient all the way.
+Where there is none, they are refused by the name of the op.
 
 Weights of convolutions and dense layers, indices, sizes and axes must be constant, or be so once shape arithmetic
 (SHAPE, STRIDED_SLICE, PACK, ...) is folded at the batch size the file declares. Sparse ones (DENSIFY) are unpacked."""

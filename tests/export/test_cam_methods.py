@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +38,8 @@ from tests.references.compiled import compile_method, relative_error
 from tests.references.runtime import Session
 
 Array = np.ndarray
+
+ROOT = Path(__file__).parents[2]
 
 
 def hirescam(a: Array, g: Array) -> Array:
@@ -368,3 +372,11 @@ def test_an_export_is_stopped_where_a_map_is_not_its_formula(monkeypatch):
     for name in ("layercam", "input_x_gradient"):
         with pytest.raises(export.CheckFailedError, match=f"{name} against its formula"):
             export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=[name])
+
+
+def test_the_page_on_adding_a_method_shows_what_is_in_the_tree():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adding-a-method.md").read_text(), re.DOTALL)
+    sources = [ROOT / "export/methods/hirescam.py", Path(__file__)]
+    assert len(blocks) == len(sources)
+    for block, source in zip(blocks, sources, strict=True):
+        assert block in source.read_text()
