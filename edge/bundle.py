@@ -129,7 +129,7 @@ class ExplanationHead:
     one that takes a class; ``unit`` is what their output ``map`` is multiplied by to be in logits. ``map_shape`` is
     the map's shape without dimensions of size 1 along which the model has no extent. ``stored_input`` says whether
     they read the input as the model stores it (int8) or as float32. ``front`` is None for a map of the input (or of
-    a layer that was chosen); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
+    a chosen layer); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
     reached, and ``front`` the signature that leads from the input to it. ``cost_ratio`` is the measured time of an
     explanation over that of a plain prediction, on the machine that exported; ``peak_memory`` the bytes by which
     loading the model, predicting and explaining made a process grow there, at the most.

@@ -45,11 +45,12 @@ class Explanation(Prediction):
     """A prediction and the attribution of ``class_index``.
 
     ``map`` is float32 in units of the class's logit. Class activation maps: the target layer's spatial extent,
-    ``[h, w]`` (``[w]`` for a 1-D model), never negative but for HiResCAM and XGradCAM. Saliency: the model's input shape
-    without the batch, logit per input unit. Input x Gradient and Integrated Gradients: the same shape, logit.
-    ``layer`` is the tensor the map is about: that of a class activation map, the input of the others, or, where ``flags`` say ``NOT_AT_INPUT``, the first tensor that can be reached, whose shape they
-    have then. ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, and ``None`` for methods that promise no
-    completeness; ``steps`` is the number of gradient evaluations.
+    ``[h, w]`` (``[w]`` for a 1-D model), never negative but for HiResCAM and XGradCAM. Saliency: the model's input
+    shape without the batch, logit per input unit. Input x Gradient and Integrated Gradients: the same shape, logit.
+    ``layer`` is the tensor the map is about: that of a class activation map, the input of the others, or, where
+    ``flags`` say ``NOT_AT_INPUT``, the first tensor that can be reached, whose shape they have then.
+    ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, and ``None`` for methods that promise no completeness;
+    ``steps`` is the number of gradient evaluations.
     """
 
     method: str = ""

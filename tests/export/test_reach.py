@@ -27,7 +27,7 @@ from export.tflite.ops import FLOAT, INT32, Builder
 from tests.references.runtime import Session
 
 VOCABULARY, WORDS, DEPTH, CLASSES = 120, 10, 32, 4
-METHODS = ["gradcam", "integrated_gradients", "saliency"]
+METHODS = ["gradcam", "integrated_gradients", "saliency", "input_x_gradient"]
 layers = tf.keras.layers
 
 
@@ -182,6 +182,8 @@ def test_gradients_are_tensorflows_at_the_tensor_that_is_named(explained):
         for index in range(CLASSES):
             e = explainer.explain(sample, "saliency", class_index=index)
             assert relative_error(e.map, gradient(case, at, index)[0]) < BOUND
+            product = explainer.explain(sample, "input_x_gradient", class_index=index)
+            assert relative_error(product.map, (at * gradient(case, at, index))[0].numpy()) < BOUND
             assert case.layer in e.layer
 
 
@@ -229,7 +231,7 @@ def test_the_manifest_the_map_and_the_link_say_so(explained):
     assert case.layer in note
     assert "GATHER has integers for an operand" in note or "COMPLEX_ABS has no gradient rule" in note
     session = introduction(manifest, explainer.methods, "")
-    assert [layer in head.layer for layer, head in zip(session.layers, manifest.heads, strict=True)] == [True] * 3
+    assert all(layer in head.layer for layer, head in zip(session.layers, manifest.heads, strict=True))
 
 
 def test_a_bundle_survives_its_file(explained):
