@@ -154,17 +154,22 @@ def _mismatch(head: ExplanationHead, what: str, found: NDArray[Any], baseline: N
     )
 
 
-def default_schedule(schedules: Sequence[Schedule]) -> Schedule:
-    """Return the schedule of the least residual and map error in 9 of 10 calibration inputs; the longest if none says.
+def shortfall(schedule: Schedule) -> float:
+    """Return how far a schedule fell short in 9 of 10 calibration inputs: residual times map error.
 
-    Of both, by their product: a residual alone may be small by chance.
+    Each counts for a hundredth at least, so that neither hides the other by being next to nothing by chance; what was
+    not measured counts as all.
     """
+    residual, error = (1.0 if part is None else part + 0.01 for part in (schedule.residual_p90, schedule.error_p90))
+    return residual * error
+
+
+def default_schedule(schedules: Sequence[Schedule]) -> Schedule:
+    """Return the schedule that fell least short in calibration; the longest if none was measured."""
     measured = [schedule for schedule in schedules if schedule.residual_p90 is not None]
     if not measured:
         return max(schedules, key=lambda schedule: schedule.steps)
-    return min(
-        measured, key=lambda schedule: ((schedule.residual_p90 or 0.0) * (schedule.error_p90 or 1.0), schedule.steps)
-    )
+    return min(measured, key=lambda schedule: (shortfall(schedule), schedule.steps))
 
 
 def _filled(values: Sequence[float], size: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +19,8 @@ from .schedule.rules import midpoint
 from .shipped import Shipped
 
 Array = NDArray[np.float32]
-Explain = Callable[[Array], Array]
+Explain = Callable[[Array, int | None], Array]
+"""Explains an input, for a class or for the one that is predicted."""
 
 FIDELITY_BOUND = 0.9
 """Rank correlation with the map of exact arithmetic that half of the inputs must reach."""
@@ -44,7 +46,7 @@ def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: 
         explain = [_explain(shipped, name, baseline) for _, shipped in candidates]
         steps = max(method.steps_per_call, 1)
         for (numerics, _), cost, rho in zip(
-            candidates, _costs(exact, explain, x), _fidelities(explain, x), strict=True
+            candidates, _costs(exact, explain, x), _fidelities(explain, x, exact.source.head.classes), strict=True
         ):
             p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
             rows.append(Candidate(numerics.name, name, cost / steps, p50, p05))
@@ -61,7 +63,7 @@ def with_fidelity_of(
             return row
         both = (exact, shipped)
         steps = max(one.compiled[row.method].steps_per_call for one in both)
-        _, rho = _fidelities([_explain(one, row.method, baseline, steps) for one in both], x)
+        _, rho = _fidelities([_explain(one, row.method, baseline, steps) for one in both], x, exact.source.head.classes)
         p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
         return replace(row, fidelity=p50, fidelity_p05=p05)
 
@@ -94,7 +96,7 @@ def check_runs(candidate: Shipped, x: Array, baseline: Array) -> None:
     """Raise :class:`InterpreterError` where the interpreter will not run a candidate's gradients."""
     for name, method in candidate.compiled.items():
         if method.entry(Role.GRADIENT, Role.STEPS) is not None:
-            _explain(candidate, name, baseline)(x[0])
+            _explain(candidate, name, baseline)(x[0], None)
 
 
 def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[Check]:
@@ -134,13 +136,15 @@ def notes(numerics: Numerics, rows: Sequence[Candidate]) -> list[str]:
 
 
 def _explain(shipped: Shipped, name: str, baseline: Array, steps: int | None = None) -> Explain:
-    """Return a method for the predicted class: for Integrated Gradients the map of ``steps`` steps, or of one call."""
+    """Return one method as a function: for Integrated Gradients of ``steps`` steps, or of those of one call."""
     entry = shipped.compiled[name].entry(Role.GRADIENT, Role.STEPS)
     assert entry is not None
     calls = step_inputs(entry, baseline, steps)
 
-    def explain(sample: Array) -> Array:
-        chosen = np.asarray([shipped.scores(shipped.stored(sample)).argmax()], np.int32)
+    def explain(sample: Array, class_index: int | None = None) -> Array:
+        if class_index is None:
+            class_index = int(shipped.scores(shipped.stored(sample)).argmax())
+        chosen = np.asarray([class_index], np.int32)
         entered = shipped.entered(sample)
         maps = [shipped.runtime.call(entry.key, **entered, class_index=chosen, **extra)["map"] for extra in calls]
         return np.asarray(sum(maps[1:], maps[0]))
@@ -160,11 +164,13 @@ def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list
     return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in zip(nodes, weights, strict=True)]
 
 
-def _fidelities(explain: Sequence[Explain], x: Array) -> list[list[float]]:
-    """Return each candidate's rank correlations with the first, one per input."""
+def _fidelities(explain: Sequence[Explain], x: Array, classes: int) -> list[list[float]]:
+    """Return each candidate's rank correlations with the first: each input's predicted class, and another in turn."""
     correlations: list[list[float]] = [[] for _ in explain]
-    for sample in within(_FIDELITY_SECONDS, x[:_SAMPLES]):
-        maps = [call(sample) for call in explain]
+    others = itertools.cycle(np.random.default_rng(1).permutation(classes).tolist())
+    asked = [(sample, other) for sample in x[:_SAMPLES] for other in (None, next(others))]
+    for sample, class_index in within(_FIDELITY_SECONDS, asked):
+        maps = [call(sample, class_index) for call in explain]
         for row, attribution in zip(correlations, maps, strict=True):
             row.append(rank_correlation(maps[0], attribution))
     return correlations
@@ -197,6 +203,6 @@ def _costs(shipped: Shipped, explain: Sequence[Explain], x: Array) -> list[float
         predict = time.thread_time() - begin
         for row, call in zip(times, explain, strict=True):
             begin = time.thread_time()
-            call(sample)
+            call(sample, None)
             row.append((time.thread_time() - begin) / predict - 1)  # each call predicts first
     return [float(np.median(row)) for row in times]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..tflite.graph import Graph, Tensor
@@ -11,7 +11,7 @@ from .integers import use_integers
 from .peaks import Calibration
 from .weights import Store, store_float, store_quantized
 
-Tensors = Mapping[str, Tensor]
+Tensors = dict[str, Tensor]
 Finish = Callable[[Graph, Tensors, Tensors, Calibration | None], None]
 
 

@@ -36,22 +36,67 @@ _REQUANTIZING = 2.0**6
 
 
 def use_integers(
-    graph: Graph, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], calibration: Calibration | None
+    graph: Graph, inputs: Mapping[str, Tensor], outputs: dict[str, Tensor], calibration: Calibration | None
 ) -> None:
     """Let the walk from ``class_index`` to ``map`` run in int8 as far as its ops can, in place."""
     if calibration is None:
         raise ValueError("integer gradients need calibration")
-    late = _last_kernel(graph, outputs["map"])
-    late |= reachable_from(graph, {inputs["weights"]}) if "weights" in inputs else set()
-    walk = reachable_from(graph, {inputs["class_index"]})
-    region = [op for op in graph.ops if op.output not in late and _has_a_twin(op, walk)]
+    region = _region(graph, inputs, outputs)
+    _level_classes(graph, region, inputs, outputs, calibration.classes)
     operands = {t for op in region for t in (*op.inputs, op.output) if t is not None and t.dtype == FLOAT and t.shape}
     wanted = [tensor for tensor in graph.tensors if tensor in operands and not tensor.is_constant]
     if wanted:
         peaks = observed.find(graph, inputs, wanted, calibration)
-        _Lowering(graph, region, peaks, equalizing_scales(graph, region, peaks, late)).run()
+        undone = _late(graph, inputs, outputs)
+        _Lowering(graph, region, peaks, equalizing_scales(graph, region, peaks, undone)).run()
     use_hybrid_convolutions(graph)
     prune(graph)
+
+
+def _region(graph: Graph, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> list[Op]:
+    """Return the ops to run in int8."""
+    late = _late(graph, inputs, outputs)
+    walk = reachable_from(graph, {inputs["class_index"]})
+    return [op for op in graph.ops if op.output not in late and _has_a_twin(op, walk)]
+
+
+def _late(graph: Graph, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> set[Tensor]:
+    """Return what stays float: sums over steps, and what comes of the last kernel."""
+    weighted = reachable_from(graph, {inputs["weights"]}) if "weights" in inputs else set()
+    return weighted | _last_kernel(graph, outputs["map"])
+
+
+def _level_classes(
+    graph: Graph, region: Sequence[Op], inputs: Mapping[str, Tensor], outputs: dict[str, Tensor], classes: int
+) -> None:
+    """Start every class's walk at the same size, and give the map its own back: the walk is linear in its seeds.
+
+    The weights of one class may be many times those of another, and one grid must do for all.
+    """
+    own = {inputs["class_index"]}
+    of_inputs = reachable_from(graph, set(inputs.values()) - own)
+    made = {op.output for op in region}
+    walk = reachable_from(graph, own)
+    read = dict.fromkeys(t for op in region for t in op.inputs if t in walk and t not in made)
+    seeds = [tensor for tensor in read if tensor is not None and tensor not in of_inputs]
+    if not seeds or any(tensor in of_inputs for tensor in read if tensor is not None):
+        return
+    sizes = observed.of_classes(graph, inputs["class_index"], seeds, classes)
+    loudness = np.where(sizes > 0, sizes, 1.0)
+    builder = Builder(graph, "level/")
+    position = max(number for number, op in enumerate(graph.ops) if op.output in seeds) + 1
+    later, graph.ops = graph.ops[position:], graph.ops[:position]
+    levelled = {}
+    for seed in seeds:
+        quiet = builder.gather(builder.constant(1 / loudness), inputs["class_index"])
+        levelled[seed] = builder.mul(seed, builder.reshape(quiet, (1,) * len(seed.shape)))
+    graph.ops += later
+    for op in region:
+        op.inputs = [tensor if tensor is None else levelled.get(tensor, tensor) for tensor in op.inputs]
+    plain = outputs["map"]
+    loud = builder.gather(builder.constant(loudness), inputs["class_index"])
+    outputs["map"] = builder.mul(plain, builder.reshape(loud, (1,) * len(plain.shape)))
+    graph.outputs = [outputs["map"] if tensor is plain else tensor for tensor in graph.outputs]
 
 
 def _last_kernel(graph: Graph, output: Tensor) -> set[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,12 @@ from edge import interpreter
 
 from ..clock import within
 from ..tflite.graph import Graph, Model, Signature, Tensor
-from ..tflite.ops import INT32, Builder
+from ..tflite.ops import INT32, Builder, prune
 from ..tflite.options import ReducerOptions
 from ..tflite.writer import write
 
 _SECONDS = 4.0
+_CLASSES_PER_INPUT = 4
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,27 @@ def find(
 
 
 def _calls(inputs: Mapping[str, Tensor], calibration: Calibration) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield what to call a saliency or integration entry with: every input, with classes as they come."""
+    """Yield what to call a saliency or integration entry with: every input in turn, each time with another class."""
     random = np.random.default_rng(0)
-    for own in calibration.given:
+    classes = itertools.cycle(random.permutation(calibration.classes))
+    for own in [*calibration.given] * _CLASSES_PER_INPUT:
         given = dict(own)
-        given["class_index"] = random.integers(calibration.classes, size=1).astype(np.int32)
+        given["class_index"] = np.asarray([next(classes)], np.int32)
         if "alphas" in inputs:
             steps = inputs["alphas"].shape[0]
             given["alphas"] = ((np.arange(steps) + random.uniform(size=steps)) / steps).astype(np.float32)
             given["weights"] = np.full(steps, 1 / steps, np.float32)
             given["baseline"] = calibration.baseline[None]
         yield given
+
+
+def of_classes(graph: Graph, index: Tensor, seeds: Sequence[Tensor], classes: int) -> NDArray[np.float64]:
+    """Return the largest absolute value of the ``seeds``, which depend on the class alone, for each class."""
+    part = graph.copy("seeds")
+    part.inputs, part.outputs = [index], list(seeds)
+    prune(part)
+    names = {f"s{number}": seed for number, seed in enumerate(seeds)}
+    instance, _ = interpreter.load(write(Model([part], [Signature("seeds", part, {"index": index}, names)])))
+    run = instance.get_signature_runner("seeds")
+    found = (run(index=np.asarray([number], np.int32)).values() for number in range(classes))
+    return np.asarray([max(float(np.abs(values).max()) for values in seed) for seed in found])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge import nuig
 from edge.bundle import Schedule
+from edge.integrate import shortfall
 
 from .paths import PLACES, Path
 from .rules import RULES, Quantile, Rule, along, riemann_right, squared
@@ -73,9 +74,9 @@ def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:
 
 
 def _best(rules: dict[str, Rule], steps: int, held_back: Sequence[Path]) -> Schedule:
-    """Return the schedule whose residual and map error, at the 90th percentile, have the smallest product."""
+    """Return the schedule of the rule that falls least short."""
     measured = [_measured(name, rule, steps, held_back) for name, rule in rules.items()]
-    return min(measured, key=_worth)
+    return min(measured, key=shortfall)
 
 
 def _nuig(steps: int, paths: Sequence[Path]) -> Schedule:
@@ -93,18 +94,13 @@ def _nuig(steps: int, paths: Sequence[Path]) -> Schedule:
         )
         for candidate in candidates
     ]
-    return min(measured, key=_worth)
+    return min(measured, key=shortfall)
 
 
 def _measured(name: str, rule: Rule, steps: int, paths: Sequence[Path]) -> Schedule:
     nodes, weights = rule(steps)
     schedule = Schedule(steps, tuple(nodes.tolist()), tuple(weights.tolist()), rule=name)
     return _with_errors(schedule, paths, [path.on_grid(nodes, weights) for path in paths])
-
-
-def _worth(schedule: Schedule) -> float:
-    """Return the product of residual and map error at the 90th percentile."""
-    return (schedule.residual_p90 or 0.0) * (schedule.error_p90 or 0.0)
 
 
 def _with_errors(schedule: Schedule, paths: Sequence[Path], spreads: Sequence[Array]) -> Schedule:

@@ -69,12 +69,6 @@ class Path:
         squares = [float(weights @ self.gram @ weights) for weights in (wrong, truth)]
         return float(np.sqrt(max(squares[0], 0.0) / squares[1]))
 
-    def cosine(self, spread: Array) -> float:
-        """Return the cosine of the angle between a rule's map and the true one."""
-        truth = self.truth
-        size = float(np.sqrt((spread @ self.gram @ spread) * (truth @ self.gram @ truth)))
-        return float(spread @ self.gram @ truth) / size if size else 0.0
-
 
 def path(
     gradient: Callable[[float], NDArray[np.float32]],

@@ -53,8 +53,8 @@ def test_all_of_the_walk_but_its_last_kernel_is_int8(bundles, method):
     assert len(kernels) >= 3
     assert {str(op.input(0).dtype) for op in kernels[:-1]} == {"int8"}
     assert kernels[-1].input(0).dtype == np.float32
-    # Elementwise products before it are masks, int8 too; the sum over steps and its weights are not.
-    before = back[: back.index(kernels[-2])]
+    # Elementwise products before it are masks, int8 too; what levels the seed, and the sum over steps, is not.
+    before = [op for op in back[: back.index(kernels[-2])] if len(op.output.shape) == 4]
     assert {str(op.output.dtype) for op in before if op.code in {"MUL", "ADD"}} == {"int8"}
 
 
@@ -117,11 +117,11 @@ def uneven_classifier() -> Graph:
     return builder.graph
 
 
-def saliency_of(graph: Graph, x, *, lowered: bool):
+def saliency_of(graph: Graph, x, *, lowered: bool, classes: int = 4):
     source = Source(graph, heads.find(graph), store_float)
     (entry,) = Saliency().build(source).entries
     if lowered:
-        seen = Calibration([{"x": sample[None]} for sample in x], np.zeros(x.shape[1:], np.float32), 4)
+        seen = Calibration([{"x": sample[None]} for sample in x], np.zeros(x.shape[1:], np.float32), classes)
         use_integers(entry.graph, entry.inputs, entry.outputs, seen)
     return CompiledEntry(entry, Model([graph]))
 
@@ -141,6 +141,32 @@ def test_equalised_channels_keep_quiet_ones_alive(monkeypatch):
             errors[name].append(np.linalg.norm(wrong) / np.linalg.norm(right))
     assert np.mean(errors["equalised"]) < 0.1
     assert np.mean(errors["equalised"]) < 0.3 * np.mean(errors["plain"])
+
+
+def test_a_loud_class_that_calibration_never_drew_is_not_clipped(monkeypatch):
+    """One class's weights are thirty times the others': all walks start at one size, and the map gets its own back."""
+    monkeypatch.setattr("export.numerics.peaks._CLASSES_PER_INPUT", 1)
+    random = np.random.default_rng(0)
+    classes, inputs = 60, 4
+    loud = int(np.random.default_rng(0).permutation(classes)[-1])  # the last in turn, and there are 4 turns
+    builder = Builder(Graph("loud"))
+    x = builder.tensor("x", (1, 8, 8, 3))
+    window = tables.Conv2DOptions(fused_activation_function=RELU)
+    a = builder.conv2d(x, builder.constant(random.normal(size=(8, 3, 3, 3))), None, window)
+    b = builder.conv2d(a, builder.constant(random.normal(size=(8, 3, 3, 8))), None, window)
+    weights = random.normal(size=(classes, 512))
+    weights[loud] *= 30
+    logits = builder.fully_connected(builder.reshape(b, (1, 512)), builder.constant(weights))
+    builder.graph.inputs, builder.graph.outputs = [x], [logits]
+    seen = random.normal(size=(inputs, 8, 8, 3)).astype(np.float32)
+    exact, lowered = (saliency_of(builder.graph, seen, lowered=lowered, classes=classes) for lowered in (False, True))
+    for index in (loud, 0):
+        for sample in seen:
+            maps = [
+                c(x=sample[None], class_index=np.asarray([index], np.int32))["map"].ravel() for c in (exact, lowered)
+            ]
+            assert np.abs(maps[1]).sum() == pytest.approx(np.abs(maps[0]).sum(), rel=0.1)
+            assert np.corrcoef(*maps)[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("bias", [-1e4, 0.0])
