@@ -165,6 +165,7 @@ class Compiled:
         return next((entry for entry in self.entries if entry.role in roles), None)
 
 
+@dataclass(frozen=True)
 class Method(ABC):
     """A way to explain a class score."""
 
