@@ -160,7 +160,9 @@ class Explainer:
             latency["explain"] = time.monotonic_ns() - start
             attribution, residual, count = result.attribution, result.residual, result.steps
             flags |= Flag.DEADLINE if result.shortened else Flag.NONE
-            flags |= Flag.RESIDUAL_OVER_BOUND if abs(residual) > RESIDUAL_BOUND * abs(result.change) else Flag.NONE
+            kept = abs(residual) <= RESIDUAL_BOUND * abs(result.change) < math.inf  # nothing that is NaN is
+            flags |= Flag.NONE if kept else Flag.RESIDUAL_OVER_BOUND
+            flags |= Flag.NONE if math.isfinite(residual) else Flag.NOT_FINITE
         else:
             classes = np.asarray([chosen], np.int32)
             start = time.monotonic_ns()
@@ -311,6 +313,7 @@ class Explainer:
     ) -> Flag:
         """Return what can be said of any explanation: see :class:`Flag`."""
         flags = Flag.NONE if attribution.any() else Flag.ZERO_MAP
+        flags |= Flag.NONE if np.isfinite(attribution).all() else Flag.NOT_FINITE
         ordered = sorted(scores.tolist())
         if len(ordered) > 1 and ordered[-1] - ordered[-2] < _SMALL_MARGIN * (ordered[-1] - ordered[0]):
             flags |= Flag.SMALL_MARGIN

@@ -23,6 +23,7 @@ class Flag(enum.IntFlag):
     VISUAL_AID = 32  # the method keeps only positive gradients: not evidence
     DEADLINE = 64  # fewer interpolation steps than asked for, to keep the deadline
     NOT_AT_INPUT = 128  # the way to the input is barred: the map is that of a layer behind it
+    NOT_FINITE = 256  # the map, or its residual, holds infinities or NaN: it says nothing
 
 
 @dataclass(frozen=True)

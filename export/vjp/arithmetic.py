@@ -11,6 +11,12 @@ from ..tflite.ops import FLOAT
 from ..tflite.options import CosOptions, FloorDivOptions, PowOptions
 from .backward import rule
 
+# What a gradient is multiplied or divided by at most and at least: beside a SELECT, as converters write SELU and
+# softplus, the branch that was not taken may be infinite, and 0 times that is no number.
+_LARGEST, _SMALLEST = (float(limit) for limit in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
+
+_SMALLEST_TO_CUBE = 2.1e-26  # x^(-3/2) is more than a float32 can be below
+
 
 def _operand(op: Op, index: int, gradient: Value, emit: Emitter) -> Value:
     """Return the gradient of operand ``index``, summed over the dimensions in which it was broadcast."""
@@ -110,14 +116,16 @@ def abs_(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
 @rule("EXP")
 def exp(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = exp(x), hence ∂/∂x = ∂/∂y y."""
-    return [emit.times(upstream, emit.real(op.output))]
+    build = emit.builder
+    return [emit.times(upstream, build.minimum(emit.real(op.output), build.number(_LARGEST)))]
 
 
 @rule("LOG")
 def log(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = log(x), hence ∂/∂x = ∂/∂y / x."""
-    gradient = emit.dense(upstream)
-    return [Gradient(emit.builder.div(gradient.tensor, emit.real(op.input(0))), gradient.factor)]
+    build, gradient = emit.builder, emit.dense(upstream)
+    x = build.maximum(emit.real(op.input(0)), build.number(_SMALLEST))
+    return [Gradient(build.div(gradient.tensor, x), gradient.factor)]
 
 
 @rule("SIN")
@@ -137,14 +145,16 @@ def cos(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
 @rule("SQRT")
 def sqrt(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = √x, hence ∂/∂x = ∂/∂y / (2 y)."""
-    gradient = emit.scale(upstream, 0.5)
-    return [Gradient(emit.builder.div(gradient.tensor, emit.real(op.output)), gradient.factor)]
+    build, gradient = emit.builder, emit.scale(upstream, 0.5)
+    x = build.maximum(emit.real(op.input(0)), build.number(_SMALLEST))
+    return [Gradient(build.div(gradient.tensor, build.op("SQRT", [x], x.shape)), gradient.factor)]
 
 
 @rule("RSQRT")
 def rsqrt(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = 1/√x, hence ∂/∂x = -∂/∂y y³ / 2."""
-    build, y = emit.builder, emit.real(op.output)
+    build = emit.builder
+    y = build.rsqrt(build.maximum(emit.real(op.input(0)), build.number(_SMALLEST_TO_CUBE)))
     return [emit.scale(emit.times(upstream, build.mul(build.mul(y, y), y)), -0.5)]
 
 
@@ -156,16 +166,17 @@ def square(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
 
 @rule("POW")
 def pow_(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
-    """y = a^b, hence ∂/∂a = ∂/∂y b a^(b-1), ∂/∂b = ∂/∂y y log(a)."""
+    """y = a^b, hence ∂/∂a = ∂/∂y b a^(b-1), ∂/∂b = ∂/∂y y log(a), and 0 where a is not positive."""
     build = emit.builder
     base, exponent = (emit.real(op.input(index)) for index in (0, 1))
     lower = build.sub(exponent, build.number(1))
     constant = emit.constant(op.input(1))
     if constant is not None:
         lower = build.constant(constant.real() - 1)
-    power = build.op("POW", [base, lower], op.output.shape, PowOptions())
+    power = build.minimum(build.op("POW", [base, lower], op.output.shape, PowOptions()), build.number(_LARGEST))
     for_base = emit.times(_times(upstream, op.input(1), emit), power)
-    logarithm = build.op("LOG", [base], base.shape)
+    positive = build.maximum(base, build.number(_SMALLEST))
+    logarithm = build.mul(build.op("LOG", [positive], base.shape), emit.indicator(base))
     for_exponent = emit.times(emit.times(upstream, emit.real(op.output)), logarithm)
     return [_operand(op, 0, for_base, emit), _operand(op, 1, for_exponent, emit)]
 

@@ -9,6 +9,7 @@ from edge.errors import InputError, InterpreterError
 from edge.explanation import Flag
 from edge.integrate import default_schedule
 from edge.interpreter import load
+from edge.stream import chunks
 from export import tflite
 from tests.references import small_models
 from tests.references.tensorflow_twin import input_gradient
@@ -147,6 +148,32 @@ def test_inputs_beyond_calibration_and_undecided_scores_are_flagged(explainer):
     assert bool(undecided.flags & Flag.SMALL_MARGIN) == bool(
         np.diff(np.sort(undecided.scores))[-1] < 0.1 * np.ptp(undecided.scores)
     )
+
+
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "integrated_gradients"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_map_that_is_not_finite_is_flagged(bundle, method, value):
+    """Whatever made it so: a kernel, or a model whose gradient overflows at an input far away."""
+    explainer = edge.Explainer(bundle)
+    head = bundle.manifest.head(method)
+    runner = explainer._runner(head.chosen)
+
+    def broken(**inputs):
+        outputs = dict(runner(**inputs))
+        outputs["map"] = outputs["map"].copy()
+        outputs["map"].flat[1] = value
+        return outputs
+
+    x = small_models.inputs(1)[0]
+    good = explainer.explain(x, method, class_index=1)
+    assert not good.flags & Flag.NOT_FINITE
+    explainer._runners[head.chosen] = broken
+    explainer._integrators.clear()
+    bad = explainer.explain(x, method, class_index=1)
+    assert bad.flags & Flag.NOT_FINITE
+    assert method != "integrated_gradients" or bad.flags & Flag.RESIDUAL_OVER_BOUND
+    (piece, *_) = chunks(0, bad, 0, "int8")
+    assert Flag.NOT_FINITE in Flag(piece.flags)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((12, 12)), np.zeros((1, 12, 12, 3)), np.full((12, 12, 3), np.nan)])

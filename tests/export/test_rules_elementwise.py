@@ -12,7 +12,8 @@ from export.tflite import Tensor
 from export.tflite import options as tables
 from export.tflite.ops import FLOAT
 from export.tflite.options import Activation
-from tests.references.single_op import Drawing, check, exact, examples
+from tests.references.compiled import VectorJacobianProduct
+from tests.references.single_op import Drawing, check, exact, examples, tape
 
 seeds = st.integers(0, 1 << 16)
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(lambda trailing: (1, *trailing))
@@ -230,6 +231,46 @@ def test_select_with_branches_of_one_number_for_many():
     positive = builder.op("GREATER", [drawing.x, builder.number(0.0)], (1, 3, 4), dtype=np.dtype(np.bool_))
     y = builder.op("SELECT_V2", [positive, mean, drawing.x], (1, 3, 4), dtype=np.dtype(np.float32))
     check(drawing, y, lambda x: tf.where(x > 0, tf.reduce_mean(x, 2, True), x), smooth=False)
+
+
+MASKED = {
+    "EXP": (tables.ExpOptions(), "LESS", 0.0, tf.exp, 200.0),
+    "LOG": (None, "GREATER", 0.0, tf.math.log, 0.0),
+    "SQRT": (None, "GREATER", 0.0, tf.sqrt, 0.0),
+    "SQRT of less than nothing": (None, "GREATER", 0.0, tf.sqrt, -3.0),
+    "RSQRT": (None, "GREATER", 0.0, tf.math.rsqrt, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_a_branch_that_is_not_taken_adds_nothing_where_it_is_infinite(case):
+    """SELU and softplus as converters write them: exp(x) overflows where x itself is taken."""
+    options, comparison, border, function, beyond = MASKED[case]
+    drawing = Drawing(5, 1, 6)
+    builder = drawing.builder
+    chosen = builder.op(comparison, [drawing.x, builder.number(border)], (1, 6), dtype=np.dtype(np.bool_))
+    branch = builder.op(case.split()[0], [drawing.x], (1, 6), options)
+    y = builder.op("SELECT_V2", [chosen, branch, builder.scaled(drawing.x, 2)], (1, 6), dtype=FLOAT)
+    x = np.asarray([[-1.5, 0.5, 1.5, -0.25, beyond, beyond]], np.float32)
+    upstream = np.arange(1, 7, dtype=np.float32)[None]
+    builder.graph.outputs = [y]
+    gradient, _ = VectorJacobianProduct(builder.graph, y)(x, upstream)
+
+    def reference(x):
+        taken = x < border if comparison == "LESS" else x > border
+        inside = tf.where(taken, x, tf.constant(-1.0 if comparison == "LESS" else 1.0, tf.float64))
+        return tf.where(taken, function(inside), 2 * x)
+
+    np.testing.assert_allclose(gradient, tape(reference, x, upstream)[1], rtol=1e-5)
+
+
+def test_pow_of_nothing_has_a_finite_gradient_in_the_exponent():
+    """0 times the logarithm of 0, which TensorFlow takes for 0 as well."""
+    drawing = Drawing(5, 1, 4, positive=True)
+    builder = drawing.builder
+    base = builder.constant([[0.0, 0.5, 2.0, 0.0]])
+    y = builder.op("POW", [base, drawing.x], (1, 4), tables.PowOptions())
+    check(drawing, y, lambda x: exact(base) ** x)
 
 
 STEPS = {
