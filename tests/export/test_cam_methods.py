@@ -355,6 +355,15 @@ def test_the_command_says_which_methods_are_visual_aids(tmp_path, capsys):
     assert "visual aid" not in capsys.readouterr().out  # none is made without being asked for by name
 
 
+@every_method
+def test_the_command_takes_a_layer_for_any_class_activation_map_alone(method, tmp_path):
+    model = tmp_path / "shapes.tflite"
+    model.write_bytes(small_models.float_classifier())
+    layer = export.tflite.read(model).graphs[0].ops[0].output.name
+    assert whylite.main(["export", str(model), "--method", method.name, "--layer", layer]) == 0
+    assert edge.Bundle.open(model.with_suffix(".why")).manifest.head(method.name).map_shape == (12, 12)
+
+
 def test_the_layer_that_is_named_is_that_of_all_class_activation_maps():
     file = small_models.float_classifier()
     layer = export.tflite.read(file).graphs[0].ops[0].output.name
