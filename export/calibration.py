@@ -22,6 +22,7 @@ from .tflite.writer import write
 
 _CONTROL_FLOW = {"CALL", "IF", "WHILE"}
 _EXACT = 1 << 24  # integers up to here are float32 numbers, in which inputs are handled
+_SATURATED = 0.25  # of the values beyond what the model can store: more are data of another scale, not outliers
 _HINT = (
     "pass an .npz with x, numbers of shape [N, ...] as the model was trained on, and optionally y, class indices [N]"
 )
@@ -73,6 +74,60 @@ def check(x: ArrayLike, head: Head) -> NDArray[np.float32]:
         if unfit.any():
             raise _refusal(unfit, f"values that input {input_tensor!r} cannot: it takes whole numbers")
     return array
+
+
+def stored_range(graph: Graph, head: Head) -> tuple[float, float] | None:
+    """Return the range of real values that a quantised input, or one quantised at once, can tell apart; else None.
+
+    It reaches a step beyond the grid at both ends, as 1.0 is fed to grids that end at 127/128, and always to 0, which
+    is how inputs say that nothing is there.
+    """
+    readers = [op for op in graph.ops if head.input in op.inputs]
+    if head.input.is_quantized:
+        stored = [head.input]
+    elif all(op.code == "QUANTIZE" for op in readers):
+        stored = [op.output for op in readers]
+    else:
+        return None
+    ends = [0.0]
+    for tensor in stored:
+        grid = tensor.quantization
+        if not tensor.is_quantized or grid is None or grid.per_channel:
+            return None
+        limits = np.iinfo(tensor.dtype)
+        ends += grid.dequantize(np.asarray([limits.min - 1.0, limits.max + 1.0])).tolist()
+    return (min(ends), max(ends)) if stored else None
+
+
+def _beyond(x: NDArray[np.float32], graph: Graph, head: Head) -> tuple[float, str]:
+    """Return what part of the values the input saturates at, and both ranges in words."""
+    held = stored_range(graph, head)
+    if held is None:
+        return 0.0, ""
+    share = float(np.mean((x < np.float32(held[0])) | (x > np.float32(held[1]))))
+    return share, (
+        f"{share:.2%} of the calibration values are beyond what input {head.input!r} can store, about {held[0]:.4g} to "
+        f"{held[1]:.4g}: they are from {x.min():.4g} to {x.max():.4g}"
+    )
+
+
+def check_scale(x: NDArray[np.float32], graph: Graph, head: Head) -> None:
+    """Raise :class:`CalibrationError` for inputs of another scale than the model was quantised for."""
+    share, said = _beyond(x, graph, head)
+    if share > _SATURATED:
+        raise CalibrationError(said, "scale the inputs as for training, for example 0..255 to -1..1")
+
+
+def notes(x: NDArray[np.float32], graph: Graph, head: Head) -> list[str]:
+    """Return what is to be said of inputs that pass: some of their values saturate."""
+    share, said = _beyond(x, graph, head)
+    return [f"{said}, and saturate"] if share else []
+
+
+def extent(x: NDArray[np.float32], graph: Graph, head: Head) -> tuple[float, float]:
+    """Return the smallest and largest input value seen, but for those beyond what the model can store."""
+    low, high = stored_range(graph, head) or (-np.inf, np.inf)
+    return max(float(x.min()), low), min(float(x.max()), high)
 
 
 def _refusal(bad: NDArray[np.bool_], what: str) -> CalibrationError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -99,7 +100,7 @@ def _ensure_used(arguments: argparse.Namespace) -> None:
     for option, field in _METHOD_OPTIONS.items():
         if getattr(arguments, option) == defaults.get_default(option):
             continue
-        users = [name for name, kind in METHODS.items() if hasattr(kind(), field)]
+        users = [name for name, kind in METHODS.items() if field in {each.name for each in dataclasses.fields(kind)}]
         if not set(users).intersection(asked):
             raise UnsupportedModelError(
                 f"--{option} is an option of {', '.join(users)}, and only {', '.join(asked)} is asked for",

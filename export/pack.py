@@ -42,8 +42,9 @@ _GOLDEN_SAMPLES, _GOLDEN_BYTES = 4, 1 << 16
 class Label:
     """What the caller says of the model: its name, classes, target, and where integration starts.
 
-    ``real_data`` says whether the inputs it was checked on came from the caller, ``limits`` what an input of ids may
-    hold, ``notes`` what else there is to say of how it was compiled.
+    ``real_data`` says whether the inputs it was checked on came from the caller, ``extent`` is their range as far as
+    the input can store it, ``limits`` what an input of ids may hold, ``notes`` what else there is to say of how it was
+    compiled.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Label:
     numerics: str
     baseline: str
     real_data: bool
+    extent: tuple[float, float]
     limits: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -74,7 +76,7 @@ def pack(
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
         kind=kind_of(graph),
         input=dataclasses.replace(
-            _port(shipped.input_name, head.input, x if label.real_data else None, label.limits),
+            _port(shipped.input_name, head.input, label.extent if label.real_data else None, label.limits),
             shape=head.sample_shape,
             batched=head.batched,
         ),
@@ -138,7 +140,9 @@ def _logits(shipped: Shipped) -> str | None:
     return next((entry.key for entry in entries if entry is not None), None)
 
 
-def _port(name: str, tensor: Tensor, seen: Array | None = None, limits: tuple[int, ...] | None = None) -> Port:
+def _port(
+    name: str, tensor: Tensor, seen: tuple[float, float] | None = None, limits: tuple[int, ...] | None = None
+) -> Port:
     grid = tensor.quantization if tensor.is_quantized else None
     return Port(
         name=name,
@@ -146,8 +150,8 @@ def _port(name: str, tensor: Tensor, seen: Array | None = None, limits: tuple[in
         dtype=str(tensor.dtype),
         scale=grid.scale[0] if grid else None,
         zero_point=grid.zero_point[0] if grid and grid.zero_point else 0,
-        minimum=None if seen is None else float(seen.min()),
-        maximum=None if seen is None else float(seen.max()),
+        minimum=None if seen is None else seen[0],
+        maximum=None if seen is None else seen[1],
         limits=limits,
     )
 

@@ -130,8 +130,9 @@ def explain(
         progress("fitting schedules, measuring cost")
         schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start, schedule)
         origin, limits = baseline if isinstance(baseline, str) else "given", calibrations.legal_ids(graph, head)
-        said = (*notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
-        label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, limits, said)
+        extent, saturated = calibrations.extent(x, graph, head), calibrations.notes(x, graph, head)
+        said = (*saturated, *notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
+        label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, extent, limits, said)
         return pack(fitted, label, checks, rows, schedules.schedules, x, start)
 
 
@@ -181,6 +182,7 @@ def _inputs(calibration: ArrayLike | None, graph: Graph, head: heads.Head) -> tu
         return calibrations.synthetic(graph, head, _SYNTHETIC_SAMPLES), False
     x = calibrations.check(calibration, head)
     calibrations.check_lookups(x, graph, head)
+    calibrations.check_scale(x, graph, head)
     return x, True
 
 
