@@ -231,6 +231,11 @@ class Bundle:
     manifest: Manifest
     members: Mapping[str, bytes]
 
+    def __repr__(self) -> str:
+        methods = ", ".join(head.method for head in self.manifest.heads)
+        sizes = ", ".join(f"{name} {len(content):,} bytes" for name, content in self.members.items())
+        return f"<Bundle {self.manifest.name!r}: {methods}; {sizes}>"
+
     @property
     def model(self) -> bytes:
         """The TFLite file: the user's subgraph 0 untouched, and one signature per explanation."""

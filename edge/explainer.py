@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,10 @@ class Explainer:
         :class:`InputError` for a bad input or class, or for steps of a method that takes none.
         """
         begin = time.monotonic_ns()
+        _check_deadline(deadline_ms)
         head = self.manifest.head(method or self.manifest.heads[0].method)
-        if class_index is not None and not 0 <= class_index < len(self.manifest.labels):
-            raise InputError(f"there is no class {class_index}", f"classes are 0 to {len(self.manifest.labels) - 1}")
+        if class_index is not None:
+            class_index = _class_of(class_index, len(self.manifest.labels))
         if steps is not None and not head.schedules:
             raise InputError(f"method {head.method!r} takes no interpolation steps", "leave steps away")
         window = self._window(x)
@@ -345,6 +347,20 @@ class _Outputs(dict[str, NDArray[Any]]):
             f"the model of bundle {self._bundle!r} gives {', '.join(self)} where it should give {name!r}",
             "export it again",
         )
+
+
+def _class_of(index: object, classes: int) -> int:
+    """Return a class's index; :class:`InputError` for what is none, True and 1.0 included."""
+    if isinstance(index, bool) or not isinstance(index, Integral) or not 0 <= int(index) < classes:
+        raise InputError(f"there is no class {index!r}", f"classes are whole numbers from 0 to {classes - 1}")
+    return int(index)
+
+
+def _check_deadline(milliseconds: object) -> None:
+    if milliseconds is None:
+        return
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, Real) or not float(milliseconds) >= 0:
+        raise InputError(f"a deadline of {milliseconds!r} ms is no time", "pass a number, 0 or more, or leave it out")
 
 
 def _numbers(x: ArrayLike) -> NDArray[np.float32]:

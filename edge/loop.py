@@ -109,8 +109,8 @@ class Budget:
 
     @property
     def remaining(self) -> float | None:
-        """What is left."""
-        return None if self._end is None else (self._end - clock()) / 1e6
+        """What is left, 0 where more than all of it is spent."""
+        return None if self._end is None else max(0.0, (self._end - clock()) / 1e6)
 
     @property
     def spent(self) -> bool:

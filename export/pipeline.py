@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +21,7 @@ from edge.files import read_bytes
 from . import calibration as calibrations
 from . import choose, fitting, heads, measure, support, targets, tflite, trust
 from .compiling import MARK, compile_methods, enter
-from .errors import CalibrationError, CheckFailedError, ModelFileError, UnsupportedModelError
+from .errors import CalibrationError, CheckFailedError, MemoryLimitError, ModelFileError, UnsupportedModelError
 from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, Source
 from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
@@ -84,7 +86,7 @@ def explain(
     if any(key == MARK for key, _ in source.metadata):
         raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
     chosen_target = _choose(targets.TARGETS, target, "target")
-    _choose(dict.fromkeys(CHOICES), schedule, "schedule")
+    _check_options(schedule, memory)
     wanted = _methods(methods, layer, batch)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
@@ -131,7 +133,7 @@ def explain(
         schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start, schedule)
         origin, limits = baseline if isinstance(baseline, str) else "given", calibrations.legal_ids(graph, head)
         extent, saturated = calibrations.extent(x, graph, head), calibrations.notes(x, graph, head)
-        said = (*saturated, *notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
+        said = (*_repeated(classes), *saturated, *notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
         label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, extent, limits, said)
         return pack(fitted, label, checks, rows, schedules.schedules, x, start)
 
@@ -194,19 +196,26 @@ def _baseline(baseline: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] 
             return np.zeros(shape, np.float32)
         if baseline == "mean":
             return None
-        raise CalibrationError(f"there is no baseline {baseline!r}", "choose zero, mean, or pass an array")
+        raise CalibrationError(
+            f"there is no baseline {baseline!r}", "choose zero, mean or FILE.npy; from Python, an array will do"
+        )
     try:
         given = np.asarray(baseline)
     except ValueError as error:
         raise CalibrationError(
             "the baseline's rows are not all of one length", f"its shape is {list(shape)}"
         ) from error
-    stored = given.astype(np.float32) if given.dtype.kind in "fiu" else np.full((), np.nan)
-    if given.shape != shape or not np.isfinite(stored).all():
+    if given.shape != shape or given.dtype.kind not in "fiu":
         raise CalibrationError(
             f"a baseline of shape {list(given.shape)} and type {given.dtype} does not fit {tensor!r}, where "
             "Integrated Gradients starts",
-            f"pass numbers that are finite in float32, of shape {list(shape)}",
+            f"pass numbers of shape {list(shape)}",
+        )
+    stored = given.astype(np.float32)
+    if not np.isfinite(stored).all():
+        raise CalibrationError(
+            f"{np.sum(~np.isfinite(stored))} of the baseline's {stored.size} values are not finite in float32",
+            "look for NaN, infinity and numbers beyond 3.4e38",
         )
     return stored
 
@@ -252,9 +261,19 @@ def _labels(labels: Sequence[str] | None, classes: int, attached: Mapping[str, b
         texts = [data.decode("utf-8", "replace") for name, data in attached.items() if name.endswith(".txt")]
         fitting = [text.splitlines() for text in texts if len(text.splitlines()) == classes]
         return tuple(fitting[0]) if len(fitting) == 1 else tuple(f"class {index}" for index in range(classes))
+    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+        raise CalibrationError(f"labels are {labels!r:.80}, no list of names", "pass one name per class")
+    labels = list(labels)
     if len(labels) != classes:
         raise CalibrationError(f"{len(labels)} labels for a model of {classes} classes", "give one label per class")
     return tuple(str(label) for label in labels)
+
+
+def _repeated(classes: Sequence[str]) -> list[str]:
+    """Return what is to be said of names that several classes have, as "crane" in ImageNet's: bird and machine."""
+    times = Counter(classes)
+    names = [name for name, count in times.items() if count > 1]
+    return [f"{times[name]} classes are called {name!r}: only their indices tell them apart" for name in names[:10]]
 
 
 def _methods(names: Sequence[str], layer: str | None, batch: int | None) -> list[Method]:
@@ -269,9 +288,19 @@ def _methods(names: Sequence[str], layer: str | None, batch: int | None) -> list
     found = [method(layer) if issubclass(method, ClassActivationMap) else method() for method in chosen]
     if batch is None:
         return found
-    if not 1 <= batch <= MOST_STEPS:
-        raise UnsupportedModelError(f"{batch} steps cannot share a call", f"choose 1 to {MOST_STEPS}")
+    if not _is_whole(batch) or not 1 <= batch <= MOST_STEPS:
+        raise UnsupportedModelError(f"{batch!r} steps cannot share a call", f"choose 1 to {MOST_STEPS}")
     return _at(found, batch)
+
+
+def _check_options(schedule: str, memory: int | None) -> None:
+    _choose(dict.fromkeys(CHOICES), schedule, "schedule")
+    if memory is not None and not (_is_whole(memory) and memory > 0):
+        raise MemoryLimitError(f"a limit of {memory!r} is no number of bytes", "pass a whole number above 0")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list[Method]:
@@ -283,7 +312,7 @@ def _fitted(methods: Sequence[Method], source: Source, batch: int | None) -> lis
 
 def _at(methods: Sequence[Method], steps: int) -> list[Method]:
     """Return the methods with ``steps`` steps a call."""
-    return [replace(m, steps_per_call=steps) if isinstance(m, IntegratedGradients) else m for m in methods]
+    return [replace(m, steps_per_call=int(steps)) if isinstance(m, IntegratedGradients) else m for m in methods]
 
 
 def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:

@@ -12,7 +12,7 @@ import edge
 import export
 import whylite
 from edge.bundle import Bundle, write_whole
-from export.errors import CalibrationError
+from export.errors import CalibrationError, MemoryLimitError, UnsupportedModelError
 from tests.references import small_models
 
 
@@ -327,8 +327,8 @@ def test_a_model_named_by_any_bytes_is_exported(model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [
-        (np.full((12, 12, 3), 1e300), "finite in float32"),
-        (np.full((12, 12, 3), np.nan), "finite in float32"),
+        (np.full((12, 12, 3), 1e300), "432 of the baseline's 432 values are not finite in float32"),
+        (np.where(np.arange(3) == 1, np.nan, np.zeros((12, 12, 3))), "144 of the baseline's 432 values are not finite"),
         (np.zeros((12, 12)), "does not fit 'image'"),
         (np.full((12, 12, 3), "a"), "does not fit 'image'"),
         ([[1.0], [1.0, 2.0]], "not all of one length"),
@@ -338,4 +338,53 @@ def test_a_baseline_that_does_not_fit_is_refused(baseline, message, recwarn):
     with pytest.raises(CalibrationError) as caught:
         export.explain(small_models.float_classifier(), methods="integrated_gradients", baseline=baseline)
     assert message in str(caught.value)
+    assert ("does not fit" in str(caught.value)) == ("does not fit" in message)
     assert not recwarn
+
+
+def test_a_baseline_of_no_known_name_is_told_of_files(model, capsys):
+    assert whylite.main(["export", str(model), "--baseline", "grey"]) == 2
+    assert "zero, mean or FILE.npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "message"),
+    [
+        ({"memory": -1}, MemoryLimitError, "a limit of -1 is no number of bytes"),
+        ({"memory": 0}, MemoryLimitError, "a limit of 0 is"),
+        ({"memory": "4M"}, MemoryLimitError, "a limit of '4M' is"),
+        ({"memory": float("nan")}, MemoryLimitError, "a limit of nan is"),
+        ({"memory": True}, MemoryLimitError, "a limit of True is"),
+        ({"batch": 2.5}, UnsupportedModelError, "2.5 steps cannot share a call"),
+        ({"batch": "8"}, UnsupportedModelError, "'8' steps cannot share a call"),
+        ({"batch": True}, UnsupportedModelError, "True steps cannot share a call"),
+        ({"labels": "abcd"}, CalibrationError, "labels are 'abcd', no list of names"),
+        ({"labels": 4}, CalibrationError, "labels are 4, no list of names"),
+        ({"labels": ["a", "b", "c"]}, CalibrationError, "3 labels for a model of 4 classes"),
+    ],
+)
+def test_options_of_another_kind_are_typed_errors_before_any_work(option, error, message):
+    def past(stage):
+        assert stage == "reading the model" or "labels" in option
+
+    with pytest.raises(error) as caught:
+        export.explain(small_models.float_classifier(), methods="integrated_gradients", progress=past, **option)
+    assert message in caught.value.cause
+    assert caught.value.hint
+
+
+def test_names_that_two_classes_share_are_noted():
+    def notes(*labels):
+        return export.explain(small_models.float_classifier(), methods="saliency", labels=labels).manifest.notes
+
+    said = [note for note in notes("crane", "dog", "crane", "cat") if "called" in note]
+    assert said == ["2 classes are called 'crane': only their indices tell them apart"]
+    assert not [note for note in notes("crane", "dog", "hen", "cat") if "called" in note]
+
+
+def test_numpy_numbers_are_numbers():
+    bundle = export.explain(
+        small_models.float_classifier(), methods="integrated_gradients", batch=np.int64(4), memory=np.int64(10**9)
+    )
+    assert bundle.manifest.heads[0].steps_per_call == 4
+    assert Bundle.from_bytes(bundle.to_bytes()).manifest == bundle.manifest

@@ -96,7 +96,10 @@ class Tensor:
         return self.data.astype(np.float64)
 
     def __repr__(self) -> str:
-        return f"{self.name!r} ({self.dtype} {list(self.shape)})"
+        # Where more than the batch is open, the static sizes are placeholders.
+        declared = self.shape_signature or ()
+        shape = declared if -1 in declared[1:] else self.shape
+        return f"{self.name!r} ({self.dtype} {list(shape)})"
 
 
 @dataclass(eq=False)

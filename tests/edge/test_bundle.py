@@ -258,3 +258,13 @@ def test_a_manifest_of_another_model_is_found_out_where_it_matters(bundle, chang
             step()
     assert message in caught.value.cause
     assert caught.value.hint
+
+
+def test_a_bundle_is_shown_by_what_is_in_it_and_how_large_that_is(bundle):
+    shown = repr(bundle)
+    assert len(shown) < 300
+    assert "'shapes'" in shown
+    for head in bundle.manifest.heads:
+        assert head.method in shown
+    for name, content in bundle.members.items():
+        assert f"{name} {len(content):,} bytes" in shown

@@ -195,6 +195,29 @@ def test_classes_methods_and_steps_that_are_not_there(explainer):
         explainer.explain(x, "tea leaves")
 
 
+@pytest.mark.parametrize("index", ["a", 1.5, 1.0, True, -1, 4, np.nan, np.int64(4), np.float32(1), [1]])
+def test_what_is_no_class_is_refused(index, explainer):
+    with pytest.raises(InputError, match="no class") as caught:
+        explainer.explain(small_models.inputs(1)[0], "saliency", class_index=index)
+    assert "0 to 3" in caught.value.hint
+
+
+@pytest.mark.parametrize("deadline", ["5", np.nan, -1.0, -np.inf, True, [5]])
+@pytest.mark.parametrize("method", ["gradcam", "integrated_gradients"])
+def test_what_is_no_deadline_is_refused(deadline, method, explainer):
+    with pytest.raises(InputError, match="is no time") as caught:
+        explainer.explain(small_models.inputs(1)[0], method, deadline_ms=deadline)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("deadline", [0, 0.0, 1000, np.float32(1000), np.int64(1000), np.inf])
+def test_any_number_of_milliseconds_is_a_deadline(deadline, explainer):
+    x = small_models.inputs(1)[0]
+    e = explainer.explain(x, "integrated_gradients", class_index=np.int64(2), deadline_ms=deadline)
+    assert bool(e.flags & Flag.DEADLINE) == (not deadline)
+    assert type(e.class_index) is int
+
+
 def test_the_interpreter_is_reported_and_can_be_chosen(bundle):
     explainer = edge.Explainer(bundle, threads=2, interpreter="litert")
     assert explainer.runtime.name == "litert"

@@ -184,3 +184,11 @@ def test_stored_windows_wait_for_the_link():
     stream = Stream()
     assert len(list(loop.as_taken(windows(1, 2), stream, loop.Stop()))) == 2
     assert stream.said == [("room",)] * 6  # asked until there was room
+
+
+def test_a_budget_that_is_overspent_leaves_nothing_rather_than_less():
+    budget = loop.Budget(1e-6)
+    while not budget.spent:
+        pass
+    assert budget.remaining == 0.0
+    assert loop.Budget(None).remaining is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -189,3 +191,10 @@ def test_a_layer_of_which_one_position_is_read_is_better_than_none():
     second = next(op for op in main.ops if op.output.name == "second")
     second.inputs[0] = named["first"]
     assert heads.default_layer(main, heads.find(main)) is named["second"]
+
+
+def test_a_tensor_of_open_size_is_shown_as_it_was_declared():
+    x = Tensor("x", (1, 1, 1, 2), np.dtype(np.float32), shape_signature=(-1, -1, -1, 2))
+    assert repr(x) == "'x' (float32 [-1, -1, -1, 2])"
+    assert repr(replace(x, shape_signature=(-1, 1, 1, 2))) == "'x' (float32 [1, 1, 1, 2])"
+    assert repr(replace(x, shape_signature=None)) == "'x' (float32 [1, 1, 1, 2])"
