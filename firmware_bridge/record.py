@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from edge.explanation import Flag
+from edge.files import open_ordinary
 from edge.wire.records import Error, Health, Log, Result, Session
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.maps import Attribution
@@ -30,6 +31,7 @@ NAMES: dict[str, type[Any]] = {
     "error": Error,
     "link": LinkChange,
 }
+_BEGIN = b'{"record"'
 _NAME_OF = {kind: name for name, kind in NAMES.items()}
 
 
@@ -87,6 +89,8 @@ class Recorder:
     """Appends events to a file, each one written at once: the file is whole up to the last event at any time."""
 
     def __init__(self, path: str | Path) -> None:
+        """Begin a file or go on with a recording; RecordingError where that cannot be or the file is something else."""
+        _ensure_recording(path)
         try:
             self._file = Path(path).open("ab", buffering=0)  # noqa: SIM115  closed by `close`
         except OSError as error:
@@ -115,6 +119,17 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ensure_recording(path: str | Path) -> None:
+    """Raise RecordingError for a file that holds something else: a line more would damage it."""
+    try:
+        with open_ordinary(path) as file:
+            begin = file.read(1 << 10).lstrip(b"\n")[: len(_BEGIN)]
+    except OSError:
+        return  # not there yet, or no ordinary file: opening it for writing says what is wrong with that
+    if not _BEGIN.startswith(begin):
+        raise RecordingError(f"cannot record to {path}: it is no recording", "name a new file, or an earlier recording")
 
 
 def line(event: Event, when: float) -> str:

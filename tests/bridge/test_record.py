@@ -173,3 +173,21 @@ def test_an_empty_recording_is_one(tmp_path):
     path = tmp_path / "empty.jsonl"
     Recorder(path).close()
     assert load(path).events == ()
+
+
+@pytest.mark.parametrize("content", [b"PK a bundle", b"TFL3", b'{"x": 1}', b" ", b"\n\nnotes"])
+def test_what_is_no_recording_is_not_written_to(content, tmp_path):
+    path = tmp_path / "model.why"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="it is no recording"):
+        Recorder(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b'{"rec', b'{"record":"log"'])
+def test_a_recording_is_gone_on_with_wherever_it_was_torn(content, tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(content)
+    with Recorder(path):
+        pass
+    assert path.read_bytes().startswith(content)
