@@ -135,7 +135,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
         return pipeline.explain(
             model,
             calibration=x,
-            methods=arguments.method or pipeline.DEFAULT_METHODS,
+            methods=arguments.method,
             target=arguments.target,
             numerics=arguments.numerics,
             baseline=_baseline(arguments.baseline),

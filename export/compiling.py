@@ -88,7 +88,8 @@ def enter(model: Model, entered: Graph, output: str | None = None, *, runs: bool
             "unroll the recurrent layers (unroll=True) and convert it again",
         )
     graph = fold(step, model.graphs[1:]) if runs else step
-    return step, graph, heads.find(graph, output, len(graph.inputs) - len(entered.inputs))
+    names = heads.output_names(model, entered)
+    return step, graph, heads.find(graph, output, len(graph.inputs) - len(entered.inputs), names)
 
 
 def _built(method: Method, source: Source) -> Compiled:

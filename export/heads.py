@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from .errors import UnsupportedModelError
-from .tflite.graph import Graph, Model, Tensor, reachable_from
+from .layout import channels_moved
+from .tflite.graph import Graph, Model, Op, Tensor, reachable_from
 from .tflite.ops import elements
 
 _PASS_THROUGH = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
 # Ops that may read one position of many, and ops that read all of them for each.
 _PICKS = {"GATHER", "SLICE", "STRIDED_SLICE"}
 _MIX = {"BATCH_MATMUL", "CONV_2D", "MEAN", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+_NO_NAMES: Mapping[str, int] = MappingProxyType({})
 _ENDINGS = {"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX"}
 
 
@@ -20,13 +24,15 @@ class Head:
     """``scores`` is the model's output, ``logits`` what its softmax or sigmoid is taken of (the same without one).
 
     A regression's one value and a sigmoid's one probability are the score of class 0. ``states`` are further inputs
-    that the scores depend on: what the variables of a streaming model hold before the step.
+    that the scores depend on: what the variables of a streaming model hold before the step. ``squashed`` says whether
+    a softmax or sigmoid was found; without one, what is explained is the output itself.
     """
 
     input: Tensor
     scores: Tensor
     logits: Tensor
     states: tuple[Tensor, ...] = ()
+    squashed: bool = False
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -57,45 +63,67 @@ def graph_of(model: Model, signature: str | None = None) -> Graph:
     )
 
 
-def find(graph: Graph, output: str | None = None, states: int = 0) -> Head:
+def output_names(model: Model, entered: Graph) -> dict[str, int]:
+    """Return the places of a graph's outputs by what its signatures call them."""
+    entering = (entrance for entrance in model.signatures if entrance.graph is entered)
+    named = [(name, tensor) for entrance in entering for name, tensor in entrance.outputs.items()]
+    return {name: entered.outputs.index(tensor) for name, tensor in named if tensor in entered.outputs}
+
+
+def find(graph: Graph, output: str | None = None, states: int = 0, names: Mapping[str, int] = _NO_NAMES) -> Head:
     """Return the head of ``graph``, the last so many inputs of which are states.
 
-    ``output`` names the output to explain where there are several. Raises :class:`UnsupportedModelError` where the
+    ``output`` names the output to explain where there are several: its tensor, or what a signature calls it, for which
+    ``names`` has its place (see :func:`output_names`). Raises :class:`UnsupportedModelError` where the
     model has several inputs, an input of open size, or an output that is no vector of class scores.
     """
     given, held = graph.inputs[: len(graph.inputs) - states], graph.inputs[len(graph.inputs) - states :]
     if len(given) != 1:
-        names = ", ".join(repr(tensor.name) for tensor in given)
-        raise UnsupportedModelError(f"the model has {len(given)} inputs ({names})", "only one can be explained yet")
+        listed = ", ".join(repr(tensor.name) for tensor in given)
+        raise UnsupportedModelError(f"the model has {len(given)} inputs ({listed})", "only one can be explained yet")
     (source,) = given
     if -1 in (source.shape_signature or ())[len(source.shape) > 1 :]:
         raise UnsupportedModelError(
             f"input {source!r} has open dimensions: {list(source.shape_signature or ())}",
             "convert the model with a fixed input shape; the batch alone may stay open",
         )
-    scores = _choose_output(graph, output)
+    scores = _choose_output(graph, output, names)
     if not scores.shape or scores.shape[0] != 1 or elements(scores.shape) != scores.shape[-1]:
         raise UnsupportedModelError(
             f"output {scores!r} is no vector of class scores", "an output of shape [1, classes] can be explained"
         )
     producers = graph.producers()
     tensor = scores
-    while tensor in producers and producers[tensor].code in _PASS_THROUGH:
+    while tensor in producers and _keeps_order(producers[tensor]):
         tensor = producers[tensor].input(0)
-    ends = tensor in producers and producers[tensor].code in _ENDINGS
+    # A softmax or sigmoid over several axes, flattened behind it, has no vector of logits.
+    ends = tensor in producers and producers[tensor].code in _ENDINGS and tensor.shape[-1:] == scores.shape[-1:]
     logits = producers[tensor].input(0) if ends else scores
     while logits in producers and producers[logits].code in {"QUANTIZE", "DEQUANTIZE"}:
         logits = producers[logits].input(0)
     moving = [state for state in held if scores in reachable_from(graph, {state})]
-    return Head(source, scores, logits, tuple(moving))
+    return Head(source, scores, logits, tuple(moving), squashed=ends)
 
 
-def _choose_output(graph: Graph, output: str | None) -> Tensor:
-    listed = ", ".join(f"{tensor!r}" for tensor in graph.outputs)
+def _keeps_order(op: Op) -> bool:
+    """Whether an op hands on a vector's entries as they are, one after the other."""
+    return op.code in _PASS_THROUGH or (
+        op.code == "TRANSPOSE" and max(op.output.shape, default=1) == elements(op.output.shape)
+    )
+
+
+def _choose_output(graph: Graph, output: str | None, names: Mapping[str, int]) -> Tensor:
+    called = {graph.outputs[place]: name for name, place in names.items()}
+    listed = ", ".join(
+        f"{tensor!r}" + (f", called {called[tensor]!r}" if called.get(tensor, tensor.name) != tensor.name else "")
+        for tensor in graph.outputs
+    )
     if output is not None:
         for tensor in graph.outputs:
             if tensor.name == output:
                 return tensor
+        if output in names:
+            return graph.outputs[names[output]]
         raise UnsupportedModelError(f"the model has no output {output!r}", f"its outputs are {listed}")
     if len(graph.outputs) != 1:
         raise UnsupportedModelError(
@@ -109,7 +137,8 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
 
     That is the last rank-4 (or rank-3) tensor with more than one position on the way to the logits, activation
     included, as Selvaraju et al. 2017 choose it. Where only one of its positions is read on, as the last step of a
-    recurrent layer, one before positions mix is preferred: the others have no gradient.
+    recurrent layer, one before positions mix is preferred: the others have no gradient. One whose last axis is not its
+    channels, as channels-first models have them before they are flattened, is passed by.
     """
     producers = graph.producers()
     tensor = head.logits
@@ -117,12 +146,15 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     for op in graph.ops:
         if any(operand in reached for operand in op.inputs if operand is not None):
             reached.update(op.outputs)
+    moved = channels_moved(graph)
     one_read, last = False, None
     while tensor in producers:
         op = producers[tensor]
         one_read = (one_read or op.code in _PICKS) and op.code not in _MIX
         tensor = next((t for t in op.inputs if t is not None and t in reached and t.dtype.kind != "b"), head.input)
-        if not has_positions(tensor) or tensor not in producers or producers[tensor].code in _passed_by(tensor):
+        if not has_positions(tensor) or tensor in moved or tensor not in producers:
+            continue
+        if producers[tensor].code in _passed_by(tensor):
             continue
         if not one_read:
             return tensor
@@ -130,7 +162,8 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     if last is not None:
         return last
     raise UnsupportedModelError(
-        "no layer of the model has spatial positions left", "GradCAM needs a convolutional layer: use another method"
+        "no layer of the model has spatial positions left",
+        "class activation maps need a convolutional layer: ask for another method, as --method integrated_gradients",
     )
 
 

@@ -91,7 +91,7 @@ def pack(
         runtime=f"{shipped.runtime.info.name} {shipped.runtime.info.version}",
         checks=tuple(checks),
         candidates=candidates,
-        notes=(*_notes(shipped, label.real_data, heads, checks), *label.notes),
+        notes=(*_notes(shipped, label.real_data, heads, checks, x), *label.notes),
         states=tuple(_state(state) for state in head.states),
         state=shipped.aids[Role.STATE].key if Role.STATE in shipped.aids else None,
         scores=shipped.aids[Role.SCORES].key if Role.SCORES in shipped.aids else None,
@@ -176,7 +176,7 @@ def kind_of(graph: Graph) -> str:
 
 
 def _notes(
-    shipped: Shipped, real_data: bool, heads: Sequence[ExplanationHead], checks: Sequence[Check]
+    shipped: Shipped, real_data: bool, heads: Sequence[ExplanationHead], checks: Sequence[Check], x: Array
 ) -> tuple[str, ...]:
     graph, model = shipped.source.graph, shipped.source.head
     notes = []
@@ -193,6 +193,10 @@ def _notes(
     if shipped.source.streams:
         names = ", ".join(state.name for state in model.states) or "none that the answer depends on"
         notes.append(f"a streaming model: explained with its state ({names}) as a constant of the step")
+    if not model.squashed and _may_be_probabilities(shipped, x):
+        notes.append(
+            f"explains output {_text(model.scores.name)!r} itself, which may be a probability: maps are in its unit"
+        )
     if not real_data:
         notes.append("no calibration data was given: checks ran on random inputs")
     if is_recurrent(graph):
@@ -209,6 +213,13 @@ def _notes(
     if any(not check.passed for check in checks):
         notes.append("shipped with failed checks (--allow-unfaithful)")
     return tuple(notes)
+
+
+def _may_be_probabilities(shipped: Shipped, x: Array) -> bool:
+    """Whether every score of a few inputs lies between 0 and 1."""
+    port = _port(shipped.score_name, shipped.source.head.scores)
+    scores = [port.dequantize(shipped.scores(shipped.stored(sample))) for sample in x[:_GOLDEN_SAMPLES]]
+    return all(bool(((value >= 0) & (value <= 1)).all()) for value in scores)
 
 
 def _golden(shipped: Shipped, x: Array) -> bytes:

@@ -46,7 +46,7 @@ def explain(
     model: str | Path | bytes,
     *,
     calibration: ArrayLike | None = None,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[str] | None = None,
     target: str = "pi",
     numerics: str = "auto",
     baseline: str | ArrayLike = "zero",
@@ -65,8 +65,9 @@ def explain(
 
     ``model`` is a ``.tflite`` file or its bytes. ``calibration`` is ``[N, ...]``, inputs as the float the model was
     trained on; without it checks run on random inputs and the bundle says so. ``methods`` are names of
-    :data:`export.methods.METHODS`, ``layer`` the tensor GradCAM and its kin look at, ``output`` the one to explain,
-    ``signature`` the entry point where that is not the primary graph.
+    :data:`export.methods.METHODS`, by default :data:`DEFAULT_METHODS`, without GradCAM where no layer has positions
+    (which a note says). ``layer`` is the tensor GradCAM and its kin look at, ``output`` the one to explain, by its name
+    or the signature's, ``signature`` the entry point where that is not the primary graph.
     ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
     shape of what it explains: the input, or the first tensor that can be reached where the way to the input is barred
     (an embedding look-up, an RFFT front end). ``batch`` is how many of its steps share a call, by default what is
@@ -87,13 +88,14 @@ def explain(
         raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
     chosen_target = _choose(targets.TARGETS, target, "target")
     _check_options(schedule, memory)
-    wanted = _methods(methods, layer, batch)
+    wanted = _methods(DEFAULT_METHODS if methods is None else methods, layer, batch)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
         shapes = _tried_out(entered, source, original, file_name)
         _, graph, head = enter(source, entered, output, runs=shapes is not None)
         check_shapes(graph, shapes or {}, file_name)
         check_weights(graph, file_name)
+        wanted, left_out = _with_layers(wanted, graph, head, must=methods is not None or layer is not None)
         targets_of = {method.name: method.target(graph, head) for method in wanted}
         support.check(graph, head, list(targets_of.values()), runs=shapes is not None)
         wanted = _fitted(wanted, Source(graph, head, store_float), batch)
@@ -133,7 +135,15 @@ def explain(
         schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start, schedule)
         origin, limits = baseline if isinstance(baseline, str) else "given", calibrations.legal_ids(graph, head)
         extent, saturated = calibrations.extent(x, graph, head), calibrations.notes(x, graph, head)
-        said = (*_repeated(classes), *saturated, *notes, *fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
+        said = (
+            *left_out,
+            *_repeated(classes),
+            *saturated,
+            *notes,
+            *fitted.notes,
+            *choose.notes(chosen, rows),
+            *schedules.notes,
+        )
         label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, extent, limits, said)
         return pack(fitted, label, checks, rows, schedules.schedules, x, start)
 
@@ -301,6 +311,23 @@ def _check_options(schedule: str, memory: int | None) -> None:
 
 def _is_whole(number: object) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def _with_layers(
+    methods: Sequence[Method], graph: Graph, head: heads.Head, *, must: bool
+) -> tuple[list[Method], list[str]]:
+    """Return the methods without those that find no layer to look at, unless they ``must``, and what to say of them."""
+    kept, left_out = [], []
+    for method in methods:
+        try:
+            method.target(graph, head)
+        except UnsupportedModelError as error:
+            if must or not isinstance(method, ClassActivationMap):
+                raise
+            left_out.append(f"{method.name} left out: {error.cause}")
+        else:
+            kept.append(method)
+    return kept, left_out
 
 
 def _fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list[Method]:

@@ -11,6 +11,7 @@ import numpy as np
 from .. import heads
 from ..errors import UnsupportedModelError
 from ..heads import Head
+from ..layout import channels_moved
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Graph, Tensor
@@ -62,17 +63,26 @@ class ClassActivationMap(Method):
     def target(self, graph: Graph, head: Head) -> Tensor:
         """Return the layer to look at; raises ``UnsupportedModelError`` where there is none of that name.
 
-        Converters join the names of fused ops with ";": any one of them will do where it is unique.
+        Converters join the names of fused ops with ";": any one of them will do where it is unique. Where none is,
+        "op:N" is the layer that op N of the graph gives.
         """
         if self.layer is None:
             return heads.default_layer(graph, head)
-        maps = [t for op in graph.ops for t in op.outputs if heads.has_positions(t)]
+        moved = channels_moved(graph)
+        maps = {t: place for place, op in enumerate(graph.ops) for t in op.outputs if heads.has_positions(t)}
         named = [tensor for tensor in maps if tensor.name == self.layer]
         named = named or [tensor for tensor in maps if self.layer in tensor.name.split(";")]
-        if len(named) == 1:
+        named = named or [tensor for tensor, place in maps.items() if self.layer == f"op:{place}"]
+        if len(named) == 1 and named[0] not in moved:
             return named[0]
+        usable = [tensor for tensor in named if tensor not in moved] or [t for t in maps if t not in moved]
+        listed = "\n    ".join(f"{t.name.split(';')[0]} {list(t.shape[1:])}, op:{maps[t]}" for t in usable)
+        if len(named) == 1:
+            raise UnsupportedModelError(
+                f"layer {named[0]!r} does not have its channels last: a TRANSPOSE moved them",
+                f"choose one before that, of\n    {listed}",
+            )
         problem = "several layers" if named else "no layer"
-        listed = "\n    ".join(f"{t.name.split(';')[0]} {list(t.shape[1:])}" for t in named or maps)
         raise UnsupportedModelError(
             f"the model has {problem} {self.layer!r} with spatial positions", f"choose one of\n    {listed}"
         )

@@ -13,7 +13,8 @@ from edge.bundle import Bundle
 from edge.explainer import Explainer
 from export import heads, tflite
 from export.errors import UnsupportedModelError
-from export.methods import Saliency
+from export.layout import channels_moved
+from export.methods import GradCAM, Saliency
 from export.numerics import store_float
 from export.tflite import Graph, Model, Signature, Tensor
 from export.tflite import options as tables
@@ -198,3 +199,184 @@ def test_a_tensor_of_open_size_is_shown_as_it_was_declared():
     assert repr(x) == "'x' (float32 [-1, -1, -1, 2])"
     assert repr(replace(x, shape_signature=(-1, 1, 1, 2))) == "'x' (float32 [1, 1, 1, 2])"
     assert repr(replace(x, shape_signature=None)) == "'x' (float32 [1, 1, 1, 2])"
+
+
+# Channels-first models
+
+
+def channels_first(ending: str) -> tuple[Graph, dict[str, Tensor]]:
+    """A convolution, its channels moved in front of its positions; then flattened, or rectified and averaged."""
+    rng = np.random.default_rng(0)
+    builder = Builder(Graph("main"))
+    x = builder.tensor("x", (1, 10, 8, 2))
+    builder.graph.inputs = [x]
+    named = {}
+    maps = named["maps"] = builder.relu(builder.conv2d(x, builder.constant(rng.normal(size=(4, 3, 3, 2)))))
+    y = named["moved"] = builder.transpose(maps, (0, 3, 1, 2))
+    if ending != "flattened":
+        y = named["rectified"] = builder.relu(builder.mul(y, builder.constant(rng.normal(size=(1, 4, 1, 1)))))
+    if ending == "averaged":
+        y = builder.mean(y, (2, 3))
+    elif ending == "averaged in two steps":
+        y = named["rows"] = builder.reshape(builder.mean(y, (2,)), (1, *y.shape[1:2], *y.shape[3:]))
+        y = builder.mean(y, (2,))
+    y = builder.reshape(y, (1, int(np.prod(y.shape))))
+    builder.graph.outputs = [builder.fully_connected(y, builder.constant(rng.normal(size=(3, y.shape[-1]))))]
+    for name, tensor in named.items():
+        tensor.name = name
+    return builder.graph, named
+
+
+@pytest.mark.parametrize("ending", ["flattened", "averaged", "averaged in two steps"])
+def test_gradcam_looks_in_front_of_channels_that_were_moved(ending):
+    """Behind the TRANSPOSE, rows would be taken for channels."""
+    main, named = channels_first(ending)
+    assert heads.default_layer(main, heads.find(main)) is named["maps"]
+
+
+@pytest.mark.parametrize(("ending", "layer"), [("flattened", "moved"), ("averaged", "rectified")])
+def test_a_layer_with_its_channels_moved_is_refused_by_name(ending, layer):
+    main, named = channels_first(ending)
+    with pytest.raises(UnsupportedModelError, match=f"{layer}.*channels last") as caught:
+        GradCAM(layer).target(main, heads.find(main))
+    assert "maps [" in caught.value.hint
+    assert layer not in caught.value.hint
+    assert GradCAM("maps").target(main, heads.find(main)) is named["maps"]
+
+
+def test_gradcam_of_a_channels_first_head_is_that_of_the_same_head_written_channels_last():
+    first, _ = channels_first("flattened")
+    last, _ = channels_first("flattened")
+    dense = next(op for op in last.ops if op.code == "FULLY_CONNECTED")
+    maps = next(tensor for tensor in last.tensors if tensor.name == "maps")
+    _, height, width, channels = maps.shape
+    weights = dense.input(1)
+    weights.data = weights.data.reshape(3, channels, height, width).transpose(0, 2, 3, 1).reshape(3, -1).copy()
+    flatten = next(op for op in last.ops if op.code == "RESHAPE")
+    flatten.inputs[0] = maps
+    last.ops = [op for op in last.ops if op.code != "TRANSPOSE"]
+    x = np.random.default_rng(1).normal(size=(1, 10, 8, 2)).astype(np.float32)
+    found = [
+        compile_method(GradCAM(), Model([graph]), store_float)["gradcam"](x=x)["map"].ravel() for graph in (first, last)
+    ]
+    assert found[0].any()
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_that_come_back_to_the_end_are_channels():
+    """As in a mixer, or behind a channel shuffle."""
+    main, named = channels_first("flattened")
+    builder = Builder(main, "more/")
+    back = builder.transpose(named["moved"], (0, 2, 3, 1))
+    shape = back.shape
+    split = builder.reshape(back, (*shape[:3], 2, 2))
+    shuffled = builder.reshape(builder.transpose(split, (0, 1, 2, 4, 3)), shape)
+    pooled = builder.reshape(named["moved"], (1, shape[3], shape[1] * shape[2]))
+    moved = channels_moved(main)
+    assert {named["moved"], pooled} <= moved
+    assert not moved & {named["maps"], back, split, shuffled}
+
+
+def test_layers_of_one_name_are_told_apart_by_their_op():
+    main, named = tokens("mean")
+    for name in ("first", "second"):
+        named[name].name = "twin"
+    with pytest.raises(UnsupportedModelError, match="several layers 'twin'") as caught:
+        GradCAM("twin").target(main, heads.find(main))
+    places = {name: main.ops.index(main.producers()[named[name]]) for name in ("first", "second")}
+    for name, place in places.items():
+        assert f"op:{place}" in caught.value.hint
+        assert GradCAM(f"op:{place}").target(main, heads.find(main)) is named[name]
+
+
+# Scores that are no function of logits
+
+
+def ending_in(*codes: str) -> Graph:
+    """Ten dense values, and what stands between them and the answer."""
+    main = graph(10, None)
+    builder = Builder(main, "more/")
+    y = main.outputs[0]
+    for code in codes:
+        if code in ENDINGS:
+            y = builder.op(code, [y], y.shape, ENDINGS[code])
+        elif code == "TRANSPOSE":
+            y = builder.transpose(y, (0, *range(len(y.shape))[:0:-1]))
+        else:
+            y = builder.reshape(y, [int(size) for size in code.split("x")])
+    main.outputs = [y]
+    return main
+
+
+@pytest.mark.parametrize("ending", ["SOFTMAX", "LOGISTIC"])
+def test_a_softmax_of_parts_is_explained_itself(ending):
+    """Two heads of five, flattened: there are ten classes, and no vector of ten logits."""
+    main = ending_in("1x2x5", ending, "1x10")
+    head = heads.find(main)
+    assert (head.logits, head.classes, head.squashed) == (main.outputs[0], 10, False)
+    bundle = export.explain(tflite.write(zoo.signed(Model([main]))), methods=["saliency"])
+    assert len(bundle.manifest.labels) == 10
+    assert any("may be a probability" in note for note in bundle.manifest.notes)
+    assert np.isfinite(Explainer(bundle).explain(np.ones((6, 5, 3), np.float32), "saliency").map).all()
+
+
+@pytest.mark.parametrize(
+    "between", [(), ("1x10x1", "1x10"), ("1x1x1x10", "TRANSPOSE", "1x10"), ("1x10x1", "TRANSPOSE", "1x10")]
+)
+def test_a_vector_of_probabilities_may_be_turned_any_way(between):
+    main = ending_in("LOGISTIC", *between)
+    head = heads.find(main)
+    assert head.logits is logits_of(main)
+    assert head.squashed
+
+
+@pytest.mark.parametrize(("ending", "said"), [("SOFTMAX", False), (None, False), ("by hand", True)])
+def test_an_answer_that_may_be_a_probability_is_said_to_be_explained_itself(ending, said):
+    main = graph(3, None if ending == "by hand" else ending)
+    if ending == "by hand":
+        builder = Builder(main, "more/")
+        raised = builder.exp(builder.scaled(main.outputs[0], 0.3))
+        main.outputs = [builder.div(raised, builder.sum(raised, (1,)))]
+    bundle = export.explain(tflite.write(zoo.signed(Model([main]))), methods=["saliency"])
+    assert any("may be a probability" in note for note in bundle.manifest.notes) == said
+
+
+# What is asked for by name, and what by default
+
+
+def without_positions() -> bytes:
+    rng = np.random.default_rng(0)
+    builder = Builder(Graph("main"))
+    x = builder.tensor("x", (1, 12))
+    builder.graph.inputs = [x]
+    hidden = builder.relu(builder.fully_connected(x, builder.constant(rng.normal(size=(8, 12)))))
+    builder.graph.outputs = [builder.fully_connected(hidden, builder.constant(rng.normal(size=(3, 8))))]
+    return tflite.write(zoo.signed(Model([builder.graph])))
+
+
+def test_a_model_without_positions_is_explained_without_gradcam_unless_asked(tmp_path, capsys):
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(without_positions())
+    assert whylite.main(["export", str(path)]) == 0
+    manifest = Bundle.open(path.with_suffix(".why")).manifest
+    assert [head.method for head in manifest.heads] == ["integrated_gradients"]
+    assert any(note.startswith("gradcam left out: ") for note in manifest.notes)
+    assert whylite.main(["export", str(path), "--method", "gradcam"]) == 2
+    assert "--method integrated_gradients" in capsys.readouterr().err
+    assert whylite.main(["export", str(path), "--layer", "nowhere"]) == 2
+
+
+@pytest.mark.parametrize(("output", "classes"), [("answer", 3), ("second answer", 2), ("other", 2)])
+def test_an_output_goes_by_the_name_its_signature_gives_it(output, classes):
+    model = two_outputs()
+    model.signatures[0].outputs = dict(zip(("answer", "second answer"), model.graphs[0].outputs, strict=True))
+    bundle = export.explain(tflite.write(model), methods=["saliency"], output=output)
+    assert len(bundle.manifest.labels) == classes
+
+
+def test_an_unknown_output_is_refused_with_both_names_of_those_there_are():
+    model = two_outputs()
+    model.signatures[0].outputs = dict(zip(("answer", "second answer"), model.graphs[0].outputs, strict=True))
+    with pytest.raises(UnsupportedModelError, match="no output 'third'") as caught:
+        export.explain(tflite.write(model), methods=["saliency"], output="third")
+    assert all(repr(name) in caught.value.hint for name in ("scores", "answer", "other", "second answer"))
