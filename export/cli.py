@@ -55,8 +55,12 @@ def parser() -> argparse.ArgumentParser:
     add("--target", choices=list(TARGETS), default="pi", help="where the bundle will run (default: %(default)s)")
     add("--numerics", choices=["auto", *NUMERICS], default="auto", help="how gradients are stored (default: auto)")
     add("--baseline", default="zero", metavar="zero|mean|FILE.npy", help="where Integrated Gradients starts")
-    add("--layer", metavar="TENSOR", help="the layer of class activation maps (default: the last with positions)")
-    add("--output", metavar="TENSOR", help="the output to explain, where there are several")
+    add("--layer", metavar="TENSOR|op:N", help="the layer of class activation maps (default: the last with positions)")
+    add(
+        "--output",
+        metavar="TENSOR",
+        help="the output to explain, where there are several: a tensor's name or the signature's",
+    )
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
     add("--batch", type=int, metavar="N", help="steps of Integrated Gradients per call (default: the fastest here)")
     add("--schedule", choices=CHOICES, default="auto", metavar="RULE", help=f"where steps lie: {', '.join(CHOICES)}")

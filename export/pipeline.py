@@ -133,18 +133,12 @@ def explain(
 
         progress("fitting schedules, measuring cost")
         schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start, schedule)
-        origin, limits = baseline if isinstance(baseline, str) else "given", calibrations.legal_ids(graph, head)
-        extent, saturated = calibrations.extent(x, graph, head), calibrations.notes(x, graph, head)
-        said = (
-            *left_out,
-            *_repeated(classes),
-            *saturated,
-            *notes,
-            *fitted.notes,
-            *choose.notes(chosen, rows),
-            *schedules.notes,
+        said = (*left_out, *_repeated(classes), *calibrations.notes(x, graph, head), *notes)
+        said += (*fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
+        extent, limits = calibrations.extent(x, graph, head), calibrations.legal_ids(graph, head)
+        label = Label(
+            name, classes, chosen_target.name, chosen.name, _origin(baseline), real_data, extent, limits, said
         )
-        label = Label(name, classes, chosen_target.name, chosen.name, origin, real_data, extent, limits, said)
         return pack(fitted, label, checks, rows, schedules.schedules, x, start)
 
 
@@ -228,6 +222,10 @@ def _baseline(baseline: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] 
             "look for NaN, infinity and numbers beyond 3.4e38",
         )
     return stored
+
+
+def _origin(baseline: str | ArrayLike) -> str:
+    return baseline if isinstance(baseline, str) else "given"
 
 
 def _mean(shipped: Shipped, x: NDArray[np.float32]) -> NDArray[np.float32]:
