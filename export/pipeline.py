@@ -133,11 +133,17 @@ def explain(
 
         progress("fitting schedules, measuring cost")
         schedules = measure.fitted_schedules(shipped, partial(compile_at, chosen), x, start, schedule)
-        said = (*left_out, *_repeated(classes), *calibrations.notes(x, graph, head), *notes)
-        said += (*fitted.notes, *choose.notes(chosen, rows), *schedules.notes)
-        extent, limits = calibrations.extent(x, graph, head), calibrations.legal_ids(graph, head)
+        told = (*left_out, *_repeated(classes), *calibrations.notes(x, graph, head), *notes, *fitted.notes)
         label = Label(
-            name, classes, chosen_target.name, chosen.name, _origin(baseline), real_data, extent, limits, said
+            name,
+            classes,
+            chosen_target.name,
+            chosen.name,
+            baseline if isinstance(baseline, str) else "given",
+            real_data,
+            calibrations.extent(x, graph, head),
+            calibrations.legal_ids(graph, head),
+            (*told, *choose.notes(chosen, rows), *schedules.notes),
         )
         return pack(fitted, label, checks, rows, schedules.schedules, x, start)
 
@@ -222,10 +228,6 @@ def _baseline(baseline: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] 
             "look for NaN, infinity and numbers beyond 3.4e38",
         )
     return stored
-
-
-def _origin(baseline: str | ArrayLike) -> str:
-    return baseline if isinstance(baseline, str) else "given"
 
 
 def _mean(shipped: Shipped, x: NDArray[np.float32]) -> NDArray[np.float32]:
