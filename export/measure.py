@@ -48,7 +48,8 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
     method = next(method for method in single.compiled.values() if method.steps_per_call)
     entry = method.entry(Role.STEPS)
     assert entry is not None
-    logits = _logits_key(single)
+    logits = single.logits
+    assert logits is not None
     grid, found = GRIDS[0], []
     weights = np.ones(1, np.float32)
     deadline = time.monotonic() + _PATH_SECONDS
@@ -85,7 +86,8 @@ def with_residuals(
 ) -> tuple[Schedule, ...]:
     """Return schedules with the completeness residual that each leaves when it runs, all on the same inputs."""
     trial = dataclasses.replace(head, schedules=tuple(schedules))
-    logits_key = _logits_key(shipped)
+    logits_key = shipped.logits
+    assert logits_key is not None
 
     def steps(**inputs: Array) -> dict[str, Array]:
         return shipped.runtime.call(head.chosen, **inputs)
@@ -108,11 +110,6 @@ def with_residuals(
         dataclasses.replace(candidate, residual_p50=float(p50), residual_p90=float(p90))
         for candidate, p50, p90 in zip(schedules, *quantiles, strict=True)
     )
-
-
-def _logits_key(shipped: Shipped) -> str:
-    entries = (method.entry(Role.LOGITS) for method in shipped.compiled.values())
-    return next(entry.key for entry in entries if entry is not None)
 
 
 def with_costs(bundle: Bundle, x: Array) -> Bundle:

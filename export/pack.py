@@ -83,7 +83,7 @@ def pack(
         output=_port(shipped.score_name, head.scores),
         labels=tuple(map(_text, label.classes)),
         predict=shipped.predict.key,
-        logits=_logits(shipped),
+        logits=shipped.logits,
         heads=heads,
         numerics=label.numerics,
         target=label.target,
@@ -132,12 +132,6 @@ def _head(name: str, fitted: Fitted, schedules: Sequence[Schedule], x: Array, ba
     if chosen.role is not Role.STEPS:
         return head
     return dataclasses.replace(head, schedules=measure.with_residuals(head, schedules, x, baseline, shipped))
-
-
-def _logits(shipped: Shipped) -> str | None:
-    """Return the signature that gives the logits, where a method needs one."""
-    entries = (method.entry(Role.LOGITS) for method in shipped.compiled.values())
-    return next((entry.key for entry in entries if entry is not None), None)
 
 
 def _port(

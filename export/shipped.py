@@ -72,6 +72,12 @@ class Shipped:
         return replace(self, state=runtime.call(self.aids[Role.STATE].key))
 
     @property
+    def logits(self) -> str | None:
+        """The signature that gives the logits, where a method needs one."""
+        entries = (method.entry(Role.LOGITS) for method in self.compiled.values())
+        return next((entry.key for entry in entries if entry is not None), None)
+
+    @property
     def input_name(self) -> str:
         """The model's input in the signature that predicts."""
         return name_in(self.predict.inputs, self.source.head.input)

@@ -2,6 +2,16 @@
 
 import signal
 
+import pytest
+
+from firmware_bridge.nullmodem import NullModem
+
 # A shell makes its background jobs ignore SIGINT, and so would every program that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def modem():
+    with NullModem() as modem:
+        yield modem

@@ -31,12 +31,6 @@ METHODS = ("gradcam", "integrated_gradients")
 VALUES = np.random.default_rng(4).normal(size=(20, 6)).astype(np.float32)
 
 
-@pytest.fixture
-def modem():
-    with NullModem() as modem:
-        yield modem
-
-
 def introduced():
     return introduction(Manifest(), METHODS, "litert 2.1.0, 1 thread")
 

@@ -22,7 +22,6 @@ from edge.wire.port import Port
 from edge.wire.records import Result
 from firmware_bridge import record
 from firmware_bridge.maps import Attribution
-from firmware_bridge.nullmodem import NullModem
 from tests.references import small_models
 
 WINDOWS = 30
@@ -34,12 +33,6 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "windows.npz"
     np.savez(path, x=small_models.inputs(WINDOWS, seed=3), y=np.arange(WINDOWS) % 4)
     return path
-
-
-@pytest.fixture
-def modem():
-    with NullModem() as modem:
-        yield modem
 
 
 @pytest.fixture

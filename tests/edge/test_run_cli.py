@@ -13,7 +13,6 @@ import pytest
 
 from edge.bundle import npz_bytes, seal
 from edge.wire.records import Error, Health, Latency, Log, Map, Ping, Request, Result, Session
-from firmware_bridge.nullmodem import NullModem
 from tests.link import FarEnd
 from tests.references import small_models
 
@@ -26,12 +25,6 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "windows.npz"
     np.savez(path, x=small_models.inputs(WINDOWS, seed=3), y=np.arange(WINDOWS) % 4)
     return path
-
-
-@pytest.fixture
-def modem():
-    with NullModem() as modem:
-        yield modem
 
 
 @pytest.fixture

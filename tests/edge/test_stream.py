@@ -46,12 +46,6 @@ def explanation(size=100, method="saliency", **more):
 
 
 @pytest.fixture
-def modem():
-    with NullModem() as modem:
-        yield modem
-
-
-@pytest.fixture
 def host(modem):
     end = FarEnd(modem.host)
     yield end
