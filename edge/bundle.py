@@ -152,13 +152,38 @@ class ExplanationHead:
 
 @dataclass(frozen=True)
 class Check:
-    """One check made at export: what was measured, the bound it was held to, and on how many inputs."""
+    """One check made at export: what was measured, the bound it was held to, and on how many inputs.
+
+    ``method`` is the one it is about, empty where it is about the whole model. Where the bound comes from a null
+    distribution, ``band`` are its 5th and 95th percentiles and ``seeds`` what its random numbers came from. A check
+    that is not ``gating`` is of a visual aid: it may fail and the method is shipped all the same, as what it is.
+    """
 
     name: str
     value: float
     bound: float
     passed: bool
     samples: int
+    detail: str = ""
+    method: str = ""
+    band: tuple[float, ...] | None = None
+    seeds: tuple[int, ...] = ()
+    gating: bool = True
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of one method that is reported and bounds nothing, with its 95 % confidence interval if it has one.
+
+    ``reference`` is what the same figure is where there is nothing to explain, such as for a random order of values.
+    """
+
+    name: str
+    method: str
+    value: float
+    samples: int
+    interval: tuple[float, ...] | None = None
+    reference: float | None = None
     detail: str = ""
 
 
@@ -200,6 +225,7 @@ class Manifest:
     baseline: str
     runtime: str
     checks: tuple[Check, ...] = ()
+    measures: tuple[Measure, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
     states: tuple[Port, ...] = ()

@@ -15,7 +15,6 @@ from edge.bundle import (
     GOLDEN,
     MODEL,
     Bundle,
-    Candidate,
     Check,
     ExplanationHead,
     Manifest,
@@ -28,8 +27,8 @@ from edge.explainer import RESIDUAL_BOUND
 from edge.integrate import default_schedule
 
 from . import measure, reach
-from .fitting import Fitted
 from .methods import METHODS, Role
+from .selection import Selected
 from .shipped import Shipped, is_recurrent
 from .tflite.graph import Graph, Tensor
 
@@ -58,19 +57,11 @@ class Label:
     notes: tuple[str, ...] = ()
 
 
-def pack(
-    fitted: Fitted,
-    label: Label,
-    checks: Sequence[Check],
-    candidates: tuple[Candidate, ...],
-    schedules: Sequence[Schedule],
-    x: Array,
-    baseline: Array,
-) -> Bundle:
+def pack(selected: Selected, label: Label, checks: Sequence[Check], schedules: Sequence[Schedule], x: Array) -> Bundle:
     """Return the bundle; measures what its schedules leave unexplained and what its explanations cost."""
-    shipped = fitted.shipped
+    shipped = selected.shipped
     graph, head = shipped.source.graph, shipped.source.head
-    heads = tuple(_head(name, fitted, schedules, x, baseline) for name in shipped.compiled)
+    heads = tuple(_head(name, selected, schedules, x) for name in shipped.compiled)
     manifest = Manifest(
         name=_text(label.name),
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
@@ -90,7 +81,7 @@ def pack(
         baseline=label.baseline,
         runtime=f"{shipped.runtime.info.name} {shipped.runtime.info.version}",
         checks=tuple(checks),
-        candidates=candidates,
+        candidates=selected.rows,
         notes=(*_notes(shipped, label.real_data, heads, checks, x), *label.notes),
         states=tuple(_state(state) for state in head.states),
         state=shipped.aids[Role.STATE].key if Role.STATE in shipped.aids else None,
@@ -100,7 +91,7 @@ def pack(
     )
     members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
     if label.baseline != "zero":
-        members[BASELINE] = npz_bytes(baseline=baseline)
+        members[BASELINE] = npz_bytes(baseline=selected.baseline)
     return measure.with_costs(seal(manifest, members), x)
 
 
@@ -109,8 +100,8 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _head(name: str, fitted: Fitted, schedules: Sequence[Schedule], x: Array, baseline: Array) -> ExplanationHead:
-    shipped = fitted.shipped
+def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array) -> ExplanationHead:
+    shipped = selected.shipped
     compiled = shipped.compiled[name]
     chosen = compiled.entry(Role.CHOSEN, Role.GRADIENT, Role.STEPS)
     assert chosen is not None
@@ -127,11 +118,11 @@ def _head(name: str, fitted: Fitted, schedules: Sequence[Schedule], x: Array, ba
         stored_input=stored_input,
         steps_per_call=compiled.steps_per_call,
         front=None if stored_input or Role.FRONT not in shipped.aids else shipped.aids[Role.FRONT].key,
-        peak_memory=fitted.peaks.get(name),
+        peak_memory=selected.peaks.get(name),
     )
     if chosen.role is not Role.STEPS:
         return head
-    return dataclasses.replace(head, schedules=measure.with_residuals(head, schedules, x, baseline, shipped))
+    return dataclasses.replace(head, schedules=measure.with_residuals(head, schedules, x, selected.baseline, shipped))
 
 
 def _port(
@@ -204,7 +195,7 @@ def _notes(
                 f"{head.method}: the schedule of {usual.steps} steps, used unless another is asked for, leaves "
                 f"{usual.residual_p90:.0%} of the logit's change or more unexplained in 1 of 10 inputs"
             )
-    if any(not check.passed for check in checks):
+    if any(check.gating and not check.passed for check in checks):
         notes.append("shipped with failed checks (--allow-unfaithful)")
     return tuple(notes)
 

@@ -1,0 +1,123 @@
+"""What a caller asks for by name or number, as what the compiler works with; refused where there is no such thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import CalibrationError, MemoryLimitError, UnsupportedModelError
+from .heads import Head
+from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, Source
+from .schedule import CHOICES
+from .tflite.graph import Graph, Tensor
+
+MOST_STEPS = 64
+"""The most steps of Integrated Gradients that a call may have: the longest schedule's."""
+
+
+def methods(names: Sequence[str], layer: str | None, batch: int | None) -> list[Method]:
+    """Return the methods of these names, with ``layer`` and ``batch`` steps a call where they take them."""
+    if isinstance(names, str):
+        names = (names,)
+    if not names:
+        raise UnsupportedModelError("no explanation method is asked for", f"choose from: {', '.join(METHODS)}")
+    for name in names:
+        if name not in METHODS:
+            raise UnsupportedModelError(f"there is no method {name!r}", f"choose from: {', '.join(METHODS)}")
+    chosen = [METHODS[name] for name in dict.fromkeys(names)]
+    found = [method(layer) if issubclass(method, ClassActivationMap) else method() for method in chosen]
+    if batch is None:
+        return found
+    if not _is_whole(batch) or not 1 <= batch <= MOST_STEPS:
+        raise UnsupportedModelError(f"{batch!r} steps cannot share a call", f"choose 1 to {MOST_STEPS}")
+    return at(found, batch)
+
+
+def check_options(schedule: str, memory: int | None) -> None:
+    """Refuse a schedule that there is none of, and a limit that is no number of bytes."""
+    if schedule not in CHOICES:
+        raise UnsupportedModelError(f"there is no schedule {schedule!r}", f"choose one of: {', '.join(CHOICES)}")
+    if memory is not None and not (_is_whole(memory) and memory > 0):
+        raise MemoryLimitError(f"a limit of {memory!r} is no number of bytes", "pass a whole number above 0")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def with_layers(methods: Sequence[Method], graph: Graph, head: Head, *, must: bool) -> tuple[list[Method], list[str]]:
+    """Return the methods without those that find no layer to look at, unless they ``must``, and what to say of them."""
+    kept, left_out = [], []
+    for method in methods:
+        try:
+            method.target(graph, head)
+        except UnsupportedModelError as error:
+            if must or not isinstance(method, ClassActivationMap):
+                raise
+            left_out.append(f"{method.name} left out: {error.cause}")
+        else:
+            kept.append(method)
+    return kept, left_out
+
+
+def fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list[Method]:
+    """Return the methods as they suit the model; refuses a ``batch`` that does not."""
+    found = [method.fitted(source) for method in methods]
+    if batch is not None and found != at(found, batch):
+        raise UnsupportedModelError("its ops mix the entries of a batch", f"leave out batch {batch}: one step a call")
+    return found
+
+
+def at(methods: Sequence[Method], steps: int) -> list[Method]:
+    """Return the methods with ``steps`` steps a call."""
+    return [replace(m, steps_per_call=int(steps)) if isinstance(m, IntegratedGradients) else m for m in methods]
+
+
+def baseline(wanted: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] | None:
+    """Return where integration starts, float32 of the shape of ``tensor``; None for a mean yet to be taken."""
+    shape = tensor.shape[1:]
+    if isinstance(wanted, str):
+        if wanted == "zero":
+            return np.zeros(shape, np.float32)
+        if wanted == "mean":
+            return None
+        raise CalibrationError(
+            f"there is no baseline {wanted!r}", "choose zero, mean or FILE.npy; from Python, an array will do"
+        )
+    try:
+        given = np.asarray(wanted)
+    except ValueError as error:
+        raise CalibrationError(
+            "the baseline's rows are not all of one length", f"its shape is {list(shape)}"
+        ) from error
+    if given.shape != shape or given.dtype.kind not in "fiu":
+        raise CalibrationError(
+            f"a baseline of shape {list(given.shape)} and type {given.dtype} does not fit {tensor!r}, where "
+            "Integrated Gradients starts",
+            f"pass numbers of shape {list(shape)}",
+        )
+    stored = given.astype(np.float32)
+    if not np.isfinite(stored).all():
+        raise CalibrationError(
+            f"{np.sum(~np.isfinite(stored))} of the baseline's {stored.size} values are not finite in float32",
+            "look for NaN, infinity and numbers beyond 3.4e38",
+        )
+    return stored
+
+
+def labels(given: Sequence[str] | None, classes: int, attached: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the names of the classes: those given, else those in the one list attached to the model that fits."""
+    if given is None:
+        texts = [data.decode("utf-8", "replace") for name, data in attached.items() if name.endswith(".txt")]
+        fitting = [text.splitlines() for text in texts if len(text.splitlines()) == classes]
+        return tuple(fitting[0]) if len(fitting) == 1 else tuple(f"class {index}" for index in range(classes))
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise CalibrationError(f"labels are {given!r:.80}, no list of names", "pass one name per class")
+    names = list(given)
+    if len(names) != classes:
+        raise CalibrationError(f"{len(names)} labels for a model of {classes} classes", "give one label per class")
+    return tuple(str(label) for label in names)
