@@ -1,0 +1,82 @@
+"""What the libraries answer, one function per method: an entry in :data:`REFERENCES` is all that another one takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from captum import attr
+from numpy.typing import NDArray
+
+from . import libraries  # noqa: F401  (before what imports torchvision)
+
+import pytorch_grad_cam as cams  # isort: skip
+from pytorch_grad_cam.base_cam import BaseCAM  # isort: skip
+
+from .networks import Network
+from .twin import Twin, from_torch, to_torch
+
+Array = NDArray[np.float64]
+Reference = Callable[[Network, Array, int], Array]
+"""The map of one class for one input ``[1, height, width, channels]``, of the input's shape or the target layer's."""
+
+STEPS = 16
+"""Of Integrated Gradients, by the midpoint rule."""
+
+warnings.filterwarnings("ignore", category=UserWarning, module="captum")
+
+
+def logits(network: Network, x: Array, class_index: int) -> Array:
+    """Return no map, but the logits, which say that both networks are the same."""
+    del class_index
+    return Twin(network)(to_torch(x)).detach().numpy()
+
+
+def captum(method: type[attr.Attribution], /, **options: object) -> Reference:
+    """Return one of Captum's methods at the input."""
+
+    def explain(network: Network, x: Array, class_index: int) -> Array:
+        given = to_torch(x).requires_grad_()
+        return from_torch(method(Twin(network)).attribute(given, target=class_index, **options))
+
+    return explain
+
+
+def integrated_gradients(network: Network, x: Array, class_index: int) -> Array:
+    """Return Captum's Integrated Gradients from the network's baseline."""
+    options = {"n_steps": STEPS, "method": "riemann_middle", "baselines": to_torch(network.baseline[None])}
+    return captum(attr.IntegratedGradients, **options)(network, x, class_index)
+
+
+def class_activation_map(method: type[BaseCAM], *, rectified: bool) -> Reference:
+    """Return a map of pytorch-grad-cam before it is scaled to an image: rectified or of both signs."""
+
+    def explain(network: Network, x: Array, class_index: int) -> Array:
+        twin = Twin(network)
+        with method(twin, [twin.target]) as cam:
+            scores = cam.activations_and_grads(to_torch(x).requires_grad_())
+            scores[0, class_index].backward()
+            seen = [values[0].numpy() for values in (cam.activations_and_grads.activations, _gradients(cam))]
+            found = cam.get_cam_image(to_torch(x), twin.target, None, *seen, False)
+        return np.maximum(found, 0) if rectified else found
+
+    return explain
+
+
+def _gradients(cam: BaseCAM) -> list[torch.Tensor]:
+    return list(cam.activations_and_grads.gradients)
+
+
+REFERENCES: dict[str, Reference] = {
+    "logits": logits,
+    "saliency": captum(attr.Saliency, abs=False),
+    "input_x_gradient": captum(attr.InputXGradient),
+    "integrated_gradients": integrated_gradients,
+    "gradcam": class_activation_map(cams.GradCAM, rectified=True),
+    "hirescam": class_activation_map(cams.HiResCAM, rectified=False),
+    "xgradcam": class_activation_map(cams.XGradCAM, rectified=False),
+    "layercam": class_activation_map(cams.LayerCAM, rectified=True),
+    "gradcam_plus_plus": class_activation_map(cams.GradCAMPlusPlus, rectified=True),
+}
