@@ -107,7 +107,8 @@ class Schedule:
     ``residual_p50`` and ``residual_p90`` are quantiles of ``|f(x) - f(x') - sum(map)| / |f(x) - f(x')|``, ``error_p50``
     and ``error_p90`` of the Euclidean distance to the map of a dense integration, relative to the size of that.
     ``rule`` names how nodes and weights were chosen. Where ``intervals`` is given, they are chosen anew for each input,
-    from the outputs at the ends of so many intervals (``edge.nuig``), and those here are uniform.
+    from the outputs at the ends of so many intervals (``edge.nuig``), at ``place`` in the part that is each step's, and
+    those here are uniform.
     """
 
     steps: int
@@ -119,6 +120,12 @@ class Schedule:
     error_p50: float | None = None
     error_p90: float | None = None
     intervals: int = 0
+    place: float = 1.0
+
+    @property
+    def probes(self) -> int:
+        """How many forward passes it takes to choose the steps, beside those at the ends of the path."""
+        return max(self.intervals - 1, 0)
 
 
 @dataclass(frozen=True)

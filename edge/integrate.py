@@ -45,6 +45,7 @@ class Integrator:
         self._schedules = sorted(head.schedules, key=lambda schedule: schedule.steps)
         self._baseline_logits: NDArray[np.float32] | None = None
         self._call_ns = 0.0  # exponential mean of the time of one call
+        self._probe_ns = 0.0  # the last time of one forward pass
 
     def integrate(
         self,
@@ -66,12 +67,17 @@ class Integrator:
             raise _mismatch(self._head, "x", x, self._baseline)
         start = time.monotonic_ns()
         given = {"x": x[None], **held}
-        change = self._change(given, class_index)
+        low, high = self._ends(given, class_index)
+        change = high - low
         if time_left_ns is not None:
             self._learn_cost(given, class_index)
             time_left_ns -= time.monotonic_ns() - start
         schedule = self._fitting(wanted, time_left_ns)
-        rule = self._probed(given, schedule, class_index) if schedule.intervals else (schedule.nodes, schedule.weights)
+        rule = (
+            self._probed(given, schedule, class_index, low, high)
+            if schedule.intervals
+            else (schedule.nodes, schedule.weights)
+        )
         total = np.zeros_like(self._baseline)
         size = self._head.steps_per_call
         for first in range(0, schedule.steps, size):
@@ -106,24 +112,28 @@ class Integrator:
             self._call_ns = 0.0
             self._call(given, nothing, nothing, class_index)
 
-    def _change(self, given: Given, class_index: int) -> float:
-        """Return f(x) - f(baseline); the baseline's logits are computed once where they depend on nothing else."""
-        start = self._baseline_logits
-        if start is None or len(given) > 1:
-            start = self._run_logits(**{**given, "x": self._baseline})["logits"].reshape(-1)
-            self._baseline_logits = start
-        logits = self._run_logits(**given)["logits"].reshape(-1)
-        if class_index >= min(logits.size, start.size):
-            raise _mismatch(self._head, "logits", logits, self._baseline)
-        return float(logits[class_index] - start[class_index])
+    def _ends(self, given: Given, class_index: int) -> tuple[float, float]:
+        """Return f(baseline), whose logits are computed once where they depend on nothing else, and f(x)."""
+        low = self._baseline_logits
+        if low is None or len(given) > 1:
+            low = self._run_logits(**{**given, "x": self._baseline})["logits"].reshape(-1)
+            self._baseline_logits = low
+        start = time.monotonic_ns()
+        high = self._run_logits(**given)["logits"].reshape(-1)
+        self._probe_ns = time.monotonic_ns() - start
+        if class_index >= min(high.size, low.size):
+            raise _mismatch(self._head, "logits", high, self._baseline)
+        return float(low[class_index]), float(high[class_index])
 
-    def _probed(self, given: Given, schedule: Schedule, class_index: int) -> tuple[Sequence[float], Sequence[float]]:
+    def _probed(
+        self, given: Given, schedule: Schedule, class_index: int, low: float, high: float
+    ) -> tuple[Sequence[float], Sequence[float]]:
         """Return nodes and weights for this input, from its logit at the ends of the schedule's intervals."""
         change = given["x"] - self._baseline
-        places = np.linspace(0, 1, schedule.intervals + 1, dtype=np.float32)
+        places = np.linspace(0, 1, schedule.intervals + 1, dtype=np.float32)[1:-1]
         points = ({**given, "x": self._baseline + place * change} for place in places)
         values = [float(self._run_logits(**point)["logits"].reshape(-1)[class_index]) for point in points]
-        nodes, weights = nuig.nodes_and_weights(np.asarray(values), schedule.steps)
+        nodes, weights = nuig.nodes_and_weights(np.asarray([low, *values, high]), schedule.steps, schedule.place)
         return nodes.tolist(), weights.tolist()
 
     def _schedule(self, steps: int | None) -> Schedule:
@@ -139,12 +149,15 @@ class Integrator:
         """Return the longest schedule up to ``wanted`` that fits the time left; the shortest where none does."""
         if time_left_ns is None:
             return wanted
-        size = self._head.steps_per_call
         fitting = self._schedules[0]
         for schedule in self._schedules:
-            if schedule.steps <= wanted.steps and -(-schedule.steps // size) * self._call_ns <= time_left_ns:
+            if schedule.steps <= wanted.steps and self._expected_ns(schedule) <= time_left_ns:
                 fitting = schedule
         return fitting if fitting.steps <= wanted.steps else wanted
+
+    def _expected_ns(self, schedule: Schedule) -> float:
+        calls = -(-schedule.steps // self._head.steps_per_call)
+        return calls * self._call_ns + schedule.probes * self._probe_ns
 
 
 def _mismatch(head: ExplanationHead, what: str, found: NDArray[Any], baseline: NDArray[np.float32]) -> BundleError:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def nodes_and_weights(values: Array, steps: int) -> tuple[Array, Array]:
+def nodes_and_weights(values: Array, steps: int, place: float = 1.0) -> tuple[Array, Array]:
     """Return the rule of Bhat & Raychowdhury 2023 (arXiv 2302.11107), sec. 3, for one input.
 
     ``values`` ``[intervals + 1]`` are the outputs at the ends of equal intervals of the path. The ``steps`` are dealt
     out in proportion to the square root of the output's change over an interval, at least one each, and lie uniformly
-    inside it, the last at its end.
+    inside it: each at the end of its part, as published, or at another ``place`` in it (0.5, the middle).
     """
     intervals = len(values) - 1
     if steps < intervals:
@@ -25,6 +25,6 @@ def nodes_and_weights(values: Array, steps: int) -> tuple[Array, Array]:
         counts[np.argmax(np.where(counts > 1, counts - share * steps, -np.inf))] -= 1
     while counts.sum() < steps:
         counts[np.argmax(share * steps - counts)] += 1
-    nodes = [(place + np.arange(1, count + 1) / count) / intervals for place, count in enumerate(counts)]
+    nodes = [(start + (np.arange(count) + place) / count) / intervals for start, count in enumerate(counts)]
     weights = [np.full(count, 1 / (count * intervals)) for count in counts]
     return np.concatenate(nodes), np.concatenate(weights)

@@ -81,6 +81,8 @@ def _head_faults(where: str, head: ExplanationHead) -> Iterator[str]:
             )
         if not 0 <= schedule.intervals <= schedule.steps:
             yield f"{where}.schedules[{index}] is of {schedule.steps} steps in {schedule.intervals} intervals"
+        if not 0 <= schedule.place <= 1:
+            yield f"{where}.schedules[{index}].place is {schedule.place}"
         if not all(abs(number) <= _LARGEST for number in (*schedule.nodes, *schedule.weights)):
             yield f"{where}.schedules[{index}] has nodes or weights that are not finite"
 

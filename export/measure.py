@@ -14,7 +14,7 @@ from edge.bundle import Bundle, ExplanationHead, Schedule
 from edge.explainer import Explainer
 from edge.integrate import Integrator
 
-from . import schedule
+from . import choose, schedule
 from .clock import within
 from .methods import Role
 from .schedule import GRIDS, Fit, Path
@@ -26,6 +26,7 @@ _PATH_SAMPLES, _PATH_SECONDS = 24, 10.0
 _ENOUGH_PATHS = 12
 _SCHEDULE_SAMPLES, _SCHEDULE_SECONDS = 12, 5.0
 _COST_ROUNDS, _COST_SECONDS = 15, 3.0
+_PROBE_SECONDS = 1.0
 
 
 def fitted_schedules(
@@ -37,7 +38,31 @@ def fitted_schedules(
     """
     if not any(method.steps_per_call for method in shipped.compiled.values()):
         return Fit(())
-    return schedule.fit(paths(compile_at(1), x, baseline), rule)
+    return schedule.fit(paths(compile_at(1), x, baseline), rule, probe_cost=probe_cost(shipped, x, baseline))
+
+
+def probe_cost(shipped: Shipped, x: Array, baseline: Array) -> float:
+    """Return the time of a forward pass to the logits over that of a step, as they ship; medians of calls in turn."""
+    method = next(method for method in shipped.compiled.values() if method.steps_per_call)
+    entry, logits = method.entry(Role.STEPS), shipped.logits
+    assert entry is not None
+    assert logits is not None
+    at = shipped.entered(x[0])
+    (steps,) = choose.step_inputs(entry, baseline)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: shipped.runtime.call(logits, **at),
+        lambda: shipped.runtime.call(entry.key, **at, **steps, class_index=np.zeros(1, np.int32)),
+    )
+    for call in calls:
+        call()
+    times: list[list[float]] = [[], []]
+    for _ in within(_PROBE_SECONDS, range(_COST_ROUNDS)):
+        for row, call in zip(times, calls, strict=True):
+            begin = time.thread_time()
+            call()
+            row.append(time.thread_time() - begin)
+    probe, together = np.median(times, axis=1)
+    return float(probe / together * method.steps_per_call)
 
 
 def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:

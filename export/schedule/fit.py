@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +25,7 @@ CHOICES = ("auto", STATIC, NUIG, *RULES)
 """What ``fit`` may be asked for."""
 
 _INTERVALS = (2, 4, 8, 16)  # of NUIG
+_PLACES = {NUIG: 1.0, f"{NUIG} midpoint": 0.5}
 _FEWEST = 8  # inputs from which a density may be estimated
 _UNIFORM_PART = 0.05  # of the density, so that no stretch of the path is left out
 _SMOOTHING = 2  # places of the grid to either side
@@ -36,17 +39,19 @@ class Fit:
     notes: tuple[str, ...] = ()
 
 
-def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENGTHS) -> Fit:
+def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENGTHS, *, probe_cost: float = 1.0) -> Fit:
     """Return a schedule per length, with the residual and map error it had on held-back inputs.
 
     Half of the paths make the density from which the static rules are built, the other half decides. ``rule`` is one of
-    :data:`CHOICES`: "auto" for the best at each length, or one of them for all. With fewer than 8 usable paths there is
-    no density, and the rule is the midpoint rule in the square root of the path, unless another was asked for.
+    :data:`CHOICES`: "auto" for the best at each length, or one of them for all. ``probe_cost`` is the time of a forward
+    pass over that of a step: NUIG, which looks before it steps, is held against rules of as many more steps as its
+    probes cost. With fewer than 8 usable paths there is no density, and the rule is the midpoint rule in the square
+    root of the path, unless another was asked for.
     """
     usable = [path for path in paths if path.usable]
     held_back = usable[1::2]
     if rule == NUIG:
-        return Fit(tuple(_nuig(steps, held_back) for steps in lengths))
+        return Fit(tuple(min(_nuig(NUIG, steps, held_back), key=shortfall) for steps in lengths))
     if rule in RULES:
         return Fit(tuple(_measured(rule, RULES[rule], steps, held_back) for steps in lengths))
     if len(usable) < _FEWEST:
@@ -56,8 +61,9 @@ def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENG
         )
         return Fit(tuple(_measured("squared midpoint", squared, steps, usable) for steps in lengths), (note,))
     static = static_rules(usable[::2])
-    rules = static if rule == STATIC else RULES | static
-    return Fit(tuple(_best(rules, steps, held_back) for steps in lengths))
+    if rule == STATIC:
+        return Fit(tuple(_best(static, steps, held_back) for steps in lengths))
+    return Fit(tuple(_best_at_its_price(RULES | static, steps, held_back, probe_cost) for steps in lengths))
 
 
 def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:
@@ -79,22 +85,32 @@ def _best(rules: dict[str, Rule], steps: int, held_back: Sequence[Path]) -> Sche
     return min(measured, key=shortfall)
 
 
-def _nuig(steps: int, paths: Sequence[Path]) -> Schedule:
-    """Return the schedule with the number of intervals that did best."""
-    uniform, intervals = RULES["uniform right"], [number for number in _INTERVALS if number <= steps]
-    candidates = [replace(_measured(NUIG, uniform, steps, []), intervals=number) for number in intervals]
-    measured = [
-        _with_errors(
-            candidate,
-            paths,
-            [
-                path.on_grid(*nuig.nodes_and_weights(path.values[:: (len(PLACES) - 1) // candidate.intervals], steps))
-                for path in paths
-            ],
-        )
-        for candidate in candidates
-    ]
-    return min(measured, key=shortfall)
+def _best_at_its_price(rules: dict[str, Rule], steps: int, held_back: Sequence[Path], probe_cost: float) -> Schedule:
+    """Return the best rule, or NUIG where it falls less short than any rule that costs no more than it and its probes.
+
+    Rules of all lengths between are asked, for one that is a step longer may do worse.
+    """
+    best_of = functools.cache(lambda length: _best(rules, length, held_back))
+    chosen: Schedule = best_of(steps)
+    for candidate in (schedule for name in _PLACES for schedule in _nuig(name, steps, held_back)):
+        price = steps + math.ceil(candidate.probes * probe_cost)
+        rivals = (chosen, *(best_of(length) for length in range(steps, price + 1)))
+        if shortfall(candidate) < min(map(shortfall, rivals)):
+            chosen = candidate
+    return chosen
+
+
+def _nuig(name: str, steps: int, paths: Sequence[Path]) -> Iterator[Schedule]:
+    """Yield NUIG with each number of intervals that leaves a step for all of them."""
+    place = _PLACES[name]
+    for intervals in (number for number in _INTERVALS if number <= steps):
+        plain = replace(_measured(name, RULES["uniform right"], steps, []), intervals=intervals, place=place)
+        ends = [path.values[:: (len(PLACES) - 1) // intervals] for path in paths]
+        spreads = [
+            path.on_grid(*nuig.nodes_and_weights(values, steps, place))
+            for path, values in zip(paths, ends, strict=True)
+        ]
+        yield _with_errors(plain, paths, spreads)
 
 
 def _measured(name: str, rule: Rule, steps: int, paths: Sequence[Path]) -> Schedule:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import edge
 import export
-from edge.bundle import Schedule
+from edge.bundle import ExplanationHead, Schedule
 from edge.nuig import nodes_and_weights as nuig
 from export import tflite
 from export.schedule import GRIDS, LENGTHS, PLACES, RULES, Path, fit, path, static_rules
@@ -61,10 +61,11 @@ def test_nuig_deals_out_steps_by_the_root_of_the_change():
         np.testing.assert_allclose(weights[inside], 0.25 / count)
 
 
-@given(st.lists(st.floats(-50, 50), min_size=2, max_size=9), st.integers(0, 40))
-def test_nuig_spends_what_it_is_given(values, more):
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=9), st.integers(0, 40), st.sampled_from([0.5, 1.0]))
+def test_nuig_spends_what_it_is_given(values, more, place):
     intervals = len(values) - 1
-    nodes, weights = nuig(np.asarray(values), intervals + more)
+    nodes, weights = nuig(np.asarray(values), intervals + more, place)
+    assert (np.diff(nodes) > 0).all()
     assert len(nodes) == intervals + more
     assert weights.sum() == pytest.approx(1)
     assert np.histogram(nodes - 1e-9, intervals, (0, 1))[0].min() >= 1
@@ -106,6 +107,13 @@ def test_steps_go_where_maps_change():
     assert np.median(nodes) < 0.25  # all of the change lies below 0.3
 
 
+def nodes_of(schedule: Schedule, one: Path):
+    """The nodes and weights of a schedule on a path: where it probes first, from the logit there."""
+    if schedule.intervals:
+        return nuig(one.values[:: 16 // schedule.intervals], schedule.steps, schedule.place)
+    return np.asarray(schedule.nodes), np.asarray(schedule.weights)
+
+
 def test_a_fit_beats_uniform_steps_on_paths_it_has_not_seen():
     found = fit([saturating(seed) for seed in range(16)])
     assert [schedule.steps for schedule in found.schedules] == list(LENGTHS)
@@ -114,7 +122,7 @@ def test_a_fit_beats_uniform_steps_on_paths_it_has_not_seen():
     for schedule in found.schedules:
         mine, uniform = [], []
         for one in strangers:
-            mine.append(one.map_error(one.on_grid(np.asarray(schedule.nodes), np.asarray(schedule.weights))))
+            mine.append(one.map_error(one.on_grid(*nodes_of(schedule, one))))
             uniform.append(one.map_error(one.on_grid(*RULES["uniform right"](schedule.steps))))
         assert np.median(mine) < np.median(uniform) / 2
         assert np.median(mine) == pytest.approx(schedule.error_p50, rel=0.5)
@@ -163,6 +171,60 @@ def test_a_rule_can_be_asked_for():
     assert all(one.error_p50 < other.error_p50 for one, other in zip(probed[2:], uniform[2:], strict=True))
     with pytest.raises(export.UnsupportedModelError, match="no schedule 'best'"):
         export.explain(small_models.float_classifier(), schedule="best")
+
+
+def jumping(seed: int) -> Path:
+    """A path whose change lies somewhere else for every input: only who looks first finds it."""
+    random = np.random.default_rng(seed)
+    centre, size = random.uniform(0.05, 0.95), random.normal(size=20)
+    speeds = random.uniform(15, 40, 20)
+
+    def gradient(alpha):
+        return (size * speeds / np.cosh(speeds * (alpha - centre)) ** 2).astype(np.float32)
+
+    values = np.array([size @ np.tanh(speeds * (place - centre)) for place in PLACES])
+    return path(gradient, values, np.ones(20, np.float32), GRID)
+
+
+def test_nuig_is_chosen_where_its_probes_are_worth_their_price_and_only_there():
+    paths = [jumping(seed) for seed in range(24)]
+    free = fit(paths, probe_cost=0.0).schedules
+    fair = fit(paths, probe_cost=0.5).schedules
+    dear = fit(paths, probe_cost=4.0).schedules
+    counts = [sum(schedule.intervals > 0 for schedule in found) for found in (free, fair, dear)]
+    assert counts[0] >= counts[1] >= counts[2]
+    assert counts[0] > counts[2]
+    assert counts[1] >= 2
+    for schedule in (schedule for schedule in fair if schedule.intervals):
+        assert schedule.rule == ("nuig" if schedule.place == 1 else "nuig midpoint")
+        assert 2 <= schedule.intervals <= min(16, schedule.steps)
+        price = schedule.steps + -(-(schedule.intervals - 1) // 2)
+        rivals = [fit(paths, name, [price]).schedules[0] for name in ("static", *RULES)]
+        assert edge.integrate.shortfall(schedule) < min(map(edge.integrate.shortfall, rivals))
+
+
+def test_the_inner_probes_alone_count_on_the_device():
+    """Three of four intervals' ends and the input itself: the baseline's logit is asked for once, in all."""
+    calls = {"steps": 0, "logits": 0}
+    schedule = Schedule(8, (0.5,) * 8, (0.125,) * 8, intervals=4, place=0.5)
+    head = ExplanationHead("ig", "x", (3,), "ig", steps_per_call=4, schedules=(schedule,))
+
+    def steps(**given):
+        calls["steps"] += 1
+        gradients = np.stack([2 * a * given["x"][0] for a in given["alphas"]])
+        return {"map": np.tensordot(given["weights"], gradients, 1)[None]}
+
+    def logits(x):
+        calls["logits"] += 1
+        return {"logits": np.array([[np.square(x).sum()]], np.float32)}
+
+    integrator = edge.integrate.Integrator(head, np.zeros(3, np.float32), steps, logits)
+    x = np.array([1, 2, 3], np.float32)
+    for explained in (1, 2):
+        found = integrator.integrate(x, 0)
+        assert calls == {"steps": 2 * explained, "logits": 4 * explained + 1}
+    # The gradient is linear between the ends of an interval, where the midpoint rule is exact.
+    np.testing.assert_allclose(found.attribution, x**2, rtol=1e-6)
 
 
 def test_nuig_probes_on_the_device_and_integrates_where_it_says():
