@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge.bundle import Candidate, Check
 
 from .clock import within
-from .methods import Entry, Role
+from .methods import METHODS, WALKS, Entry, LayerwiseRelevance, Role
 from .numerics import Numerics
 from .schedule.rules import midpoint
 from .shipped import Shipped
@@ -41,7 +41,7 @@ def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: 
     exact = candidates[0][1]
     rows: list[Candidate] = []
     for name, method in exact.compiled.items():
-        if len(candidates) == 1 or method.entry(Role.GRADIENT, Role.STEPS) is None:
+        if len(candidates) == 1 or method.entry(*WALKS) is None:
             continue
         explain = [_explain(shipped, name, baseline) for _, shipped in candidates]
         steps = max(method.steps_per_call, 1)
@@ -95,7 +95,7 @@ def ranking(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candi
 def check_runs(candidate: Shipped, x: Array, baseline: Array) -> None:
     """Raise :class:`InterpreterError` where the interpreter will not run a candidate's gradients."""
     for name, method in candidate.compiled.items():
-        if method.entry(Role.GRADIENT, Role.STEPS) is not None:
+        if method.entry(*WALKS) is not None:
             _explain(candidate, name, baseline)(x[0], None)
 
 
@@ -125,7 +125,11 @@ def notes(numerics: Numerics, rows: Sequence[Candidate]) -> list[str]:
     forward_only = {row.method: row for row in rows if row.numerics == "mixed"}
     found = []
     for row in rows:
-        if row.numerics == numerics.name:
+        if row.numerics != numerics.name:
+            continue
+        if issubclass(METHODS[row.method], LayerwiseRelevance):
+            found.append(f"{row.method}: shares are those along a float forward pass, in numerics {row.numerics} too")
+        else:
             forward = forward_only.get(row.method, row)
             found.append(
                 f"{row.method}: the integer forward pass rounds small activations to 0, where no gradient passes: "
@@ -137,7 +141,7 @@ def notes(numerics: Numerics, rows: Sequence[Candidate]) -> list[str]:
 
 def _explain(shipped: Shipped, name: str, baseline: Array, steps: int | None = None) -> Explain:
     """Return one method as a function: for Integrated Gradients of ``steps`` steps, or of those of one call."""
-    entry = shipped.compiled[name].entry(Role.GRADIENT, Role.STEPS)
+    entry = shipped.compiled[name].entry(*WALKS)
     assert entry is not None
     calls = step_inputs(entry, baseline, steps)
 

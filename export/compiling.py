@@ -9,7 +9,7 @@ from importlib import metadata
 from . import heads, state, tflite
 from .errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from .heads import Head
-from .methods import Compiled, Entry, Method, Role, Source
+from .methods import WALKS, Compiled, Entry, Method, Role, Source
 from .numerics import Calibration, Numerics
 from .shipped import Runtime, Shipped, is_recurrent
 from .tflite.fold import fold, unfold
@@ -23,7 +23,6 @@ MARK = "whylite"
 # What the emitted op versions ask for; the oldest runtime they are tested on.
 _OLDEST_RUNTIME = "2.14.0"
 
-_GRADIENTS = (Role.GRADIENT, Role.STEPS)
 _OF_THE_MODEL = (Role.PREDICTED, Role.CHOSEN, Role.FRONT, Role.SCORES)
 
 
@@ -57,7 +56,7 @@ def compile_methods(
         compiled[method.name] = replace(built, entries=[settled(entry) for entry in built.entries])
     entries = [entry for method in compiled.values() for entry in method.entries]
     aids: dict[Role, Entry] = {}
-    if any(entry.role in _GRADIENTS for entry in entries) and source.start is not head.input:
+    if any(entry.role in WALKS for entry in entries) and source.start is not head.input:
         aids[Role.FRONT] = settled(source.front("front"))
     if source.streams:
         aids[Role.SCORES] = settled(source.scores("scores"))
@@ -66,7 +65,7 @@ def compile_methods(
         aids[Role.STATE] = settled(Entry("state", Role.STATE, reader, {}, states))
     entries += aids.values()
     for entry in entries:
-        if entry.role in _GRADIENTS:
+        if entry.role in WALKS:
             _finish(entry, numerics, calibration)
             pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)

@@ -27,7 +27,7 @@ from edge.explainer import RESIDUAL_BOUND
 from edge.integrate import default_schedule
 
 from . import measure, reach
-from .methods import METHODS, Role
+from .methods import METHODS, WALKS, Role
 from .selection import Selected
 from .shipped import Shipped, is_recurrent
 from .tflite.graph import Graph, Tensor
@@ -103,7 +103,7 @@ def _text(name: str) -> str:
 def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array) -> ExplanationHead:
     shipped = selected.shipped
     compiled = shipped.compiled[name]
-    chosen = compiled.entry(Role.CHOSEN, Role.GRADIENT, Role.STEPS)
+    chosen = compiled.entry(Role.CHOSEN, *WALKS)
     assert chosen is not None
     predicted = compiled.entry(Role.PREDICTED)
     stored_input = chosen.role is Role.CHOSEN

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .support import CONSTRAINTS, first_line, message, takes_real
-from .vjp import GRADIENT
+from .vjp import GRADIENT, LRP_EPSILON
+from .vjp.backward import Rule
 
 _HEADER = """# Supported ops
 
@@ -37,15 +38,39 @@ Weights of convolutions and dense layers, indices, sizes and axes must be consta
 (SHAPE, STRIDED_SLICE, PACK, ...) is folded at the batch size the file declares. Sparse ones (DENSIFY) are unpacked."""
 
 
+_RELEVANCE = """
+## Layer-wise relevance propagation
+
+`lrp_epsilon` walks back by rules of its own, over ops in float32 whose activations are taken apart from them. What each
+operand takes of the relevance R of a result:
+
+| ops | rule |
+| --- | --- |"""
+
+_AS_THE_GRADIENT = """
+As the gradient above goes R over the value, through ops whose result is proportional to what their operands contribute:
+a sum and an average share R out in proportion, a maximum gives it to the winner, and what only moves values moves it.
+What a bias or a constant contributes, it keeps. These are: """
+
+_WITHOUT = """.
+
+Any other op on the way is refused by name; exponentials, powers and attention are."""
+
+
 def page() -> str:
     """Return the page of what can be explained, in Markdown, as the rules and constraints say it themselves."""
-    by_rule: dict[str, list[str]] = {}
-    for code in sorted(GRADIENT):
-        by_rule.setdefault(first_line(GRADIENT[code]), []).append(code)
-    rows = [f"| {', '.join(codes)} | {text.replace('|', chr(92) + '|')} |" for text, codes in by_rule.items()]
     refusals: list[Callable[..., bool]] = [*CONSTRAINTS, takes_real]
     reasons = [f"- {message(constraint)}" for constraint in refusals]
-    return "\n".join([_HEADER, *rows, _BETWEEN, *reasons, _FOOTER])
+    own = {code: rule for code, rule in LRP_EPSILON.items() if rule is not GRADIENT.get(code)}
+    shared = _AS_THE_GRADIENT + ", ".join(sorted(LRP_EPSILON.keys() - own)) + _WITHOUT
+    return "\n".join([_HEADER, *_rows(GRADIENT), _BETWEEN, *reasons, _FOOTER, _RELEVANCE, *_rows(own), shared])
+
+
+def _rows(rules: Mapping[str, Rule]) -> list[str]:
+    by_rule: dict[str, list[str]] = {}
+    for code in sorted(rules):
+        by_rule.setdefault(first_line(rules[code]), []).append(code)
+    return [f"| {', '.join(codes)} | {text.replace('|', chr(92) + '|')} |" for text, codes in by_rule.items()]
 
 
 if __name__ == "__main__":

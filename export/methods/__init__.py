@@ -1,6 +1,6 @@
 """Explanation methods: one file each, registered by being imported here."""
 
-from .base import Compiled, Entry, Method, Role, Source
+from .base import WALKS, Compiled, Entry, Method, Role, Source
 from .cam import ClassActivationMap
 from .gradcam import GradCAM
 from .gradcam_plus_plus import GradCAMPlusPlus
@@ -9,6 +9,8 @@ from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .layercam import LayerCAM
 from .layercam_signed import SignedLayerCAM
+from .lrp_epsilon import LRPEpsilon
+from .relevance import LayerwiseRelevance
 from .saliency import Saliency
 from .xgradcam import XGradCAM
 
@@ -22,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
         Saliency,
         InputXGradient,
         IntegratedGradients,
+        LRPEpsilon,
         LayerCAM,
         GradCAMPlusPlus,
     )
@@ -29,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = [
     "METHODS",
+    "WALKS",
     "ClassActivationMap",
     "Compiled",
     "Entry",
@@ -37,7 +41,9 @@ __all__ = [
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
+    "LRPEpsilon",
     "LayerCAM",
+    "LayerwiseRelevance",
     "Method",
     "Role",
     "Saliency",

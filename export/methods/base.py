@@ -123,11 +123,16 @@ class Role(enum.Enum):
     PREDICTED = "the map of the class predicted in the graph, and the scores"
     CHOSEN = "the map of a class asked for, and the scores"
     GRADIENT = "the map of a class asked for, from a float input"
+    MODIFIED = "the map of a class asked for, from a float input, by modified backward rules"
     STEPS = "gradients at several interpolation steps, summed with weights"
     LOGITS = "the logits, from a float input"
     FRONT = "where gradients are taken, from the model's input"
     SCORES = "the scores, from the model's input and its state"
     STATE = "the state"
+
+
+WALKS = (Role.GRADIENT, Role.MODIFIED, Role.STEPS)
+"""Roles of entries that walk back over the float twin, from where gradients are taken."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ def input_gradient(source: Source, key: str) -> tuple[Emitter, dict[str, Tensor]
     return emit, inputs, emit.expand(emit.dense(value), x.shape)
 
 
-def input_entry(graph: Graph, inputs: dict[str, Tensor], outputs: dict[str, Tensor], unit: float) -> Entry:
+def input_entry(
+    graph: Graph, inputs: dict[str, Tensor], outputs: dict[str, Tensor], unit: float, role: Role = Role.GRADIENT
+) -> Entry:
     """Return the entry of a graph that is complete, in place."""
     graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
     skip_flattening(graph)
     prune(graph)
-    return Entry(graph.name, Role.GRADIENT, graph, inputs, outputs, unit)
+    return Entry(graph.name, role, graph, inputs, outputs, unit)

@@ -129,6 +129,23 @@ def instantiate(
     return copies
 
 
+def unfused(graph: Graph) -> Graph:
+    """Return a float graph with every fused activation as an op of its own; tensors keep what they were."""
+    apart = graph.copy(graph.name)
+    apart.ops = []
+    for op in graph.ops:
+        activation = fused_activation(op)
+        if activation == Activation.NONE:
+            apart.ops.append(op)
+            continue
+        before = replace(op.output, name=f"{op.output.name}/before_{activation.name}")
+        apart.tensors.append(before)
+        options = with_options(op, fused_activation_function=Activation.NONE)
+        apart.ops.append(replace(op, outputs=[before], options=options))
+        apart.ops.append(Op(activation.name, [before], op.outputs))
+    return apart
+
+
 def _resized(
     builder: Builder, op: Op, inputs: list[Tensor | None], shape: tuple[int, ...]
 ) -> tuple[list[Tensor | None], Options | None]:

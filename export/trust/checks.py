@@ -14,6 +14,7 @@ from edge import interpreter
 from edge.bundle import Check
 
 from ..clock import within
+from ..methods import METHODS, LayerwiseRelevance
 from ..methods.base import Compiled, Entry, Formula, Role, Source, class_input, named
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
@@ -26,11 +27,14 @@ from ..vjp import backward
 from ..vjp.backward import AFFINE
 from . import original
 from .differences import error_along, errors_in_random_directions
+from .frozen import Frozen
 
 Array = NDArray[np.float32]
 
 GRADIENT_BOUND = 1e-3
 RANDOM_BOUND = 0.05
+SUM_BOUND = 0.05
+_TOWARDS = 1e-2  # by which part of itself an input is moved to see what all of it adds
 _ENOUGH = 0.25  # of a bound: time is better spent on another input than on a better figure
 _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
 # Where rounded activations decide the masks behind the layer, those that became 0 are masked unlike the float ones.
@@ -57,6 +61,8 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
         if (entry := own.entry(Role.GRADIENT)) is not None:
             checks += _input_gradient(name, partial(_mean_of_gradients, exact.runtime, entry), exact, samples)
             checks += [_input_formula(name, exact, entry, own.formula, samples)] if own.formula is not None else []
+        if issubclass(METHODS[name], LayerwiseRelevance):
+            checks += _relevance(name, exact, own, samples)
         if (entry := own.entry(Role.STEPS)) is not None:
             checks += _input_gradient(name, partial(_mean_of_steps, exact.runtime, entry), exact, samples)
     return checks
@@ -198,6 +204,32 @@ class GradientErrors:
         """Measure at ``x``."""
         along = error_along(function, gradient, x, scale, GRADIENT_BOUND * _ENOUGH)
         return cls(along, errors_in_random_directions(function, gradient, x, scale, RANDOM_BOUND * _ENOUGH, random))
+
+
+def _relevance(name: str, exact: Shipped, method: Compiled, samples: Array) -> list[Check]:
+    """Hold relevance against the network whose shares are held fixed, which it is input times gradient of."""
+    entry = method.entry(Role.MODIFIED)
+    assert entry is not None
+    frozen = Frozen(exact.source)
+    points = [exact.entered(sample) for sample in samples]
+    random, scale = np.random.default_rng(0), _scale(np.concatenate([point["x"] for point in points]))
+    errors, gaps = [], []
+    for sample, point in within(_SECONDS, list(zip(samples, points, strict=True)), at_least=1):
+        x, chosen = np.asarray(point["x"], np.float32), int(exact.scores(exact.stored(sample)).argmax())
+        outputs = exact.runtime.call(entry.key, **point, **_class_argument(entry, chosen))
+        share = np.asarray(outputs["share"] * entry.unit, np.float32)
+        function = _entry_of(frozen.at(point), chosen)
+        errors.append(GradientErrors.of(function, lambda low, high, share=share: share, x, scale, random))
+        # All that depends on the input, by a move towards it: biases and what epsilon absorbs stay what they are.
+        owed = (function(x + _TOWARDS * x) - function(x - _TOWARDS * x)) / (2 * _TOWARDS)
+        size = max(abs(owed), float(np.linalg.norm(share) * np.linalg.norm(x)) / np.sqrt(x.size), 1e-30)
+        gaps.append(abs(float((outputs["map"] * entry.unit).sum(dtype=np.float64)) - owed) / size)
+    error = float(np.median(gaps))
+    detail = (
+        f"median of the map's sum less what neither biases nor epsilon absorb of the logit; largest {max(gaps):.1e}"
+    )
+    adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail)
+    return [*_gradient_checks(f"{name} with shares held fixed", errors), adds_up]
 
 
 def _scale(samples: Array) -> float:

@@ -2,9 +2,11 @@
 
 from . import activation, arithmetic, convolution, dense, normalization, pooling, recurrent, resize, shape
 from .backward import GRADIENT, Rules, backward, rule
+from .lrp_epsilon import LRP_EPSILON
 
 __all__ = [
     "GRADIENT",
+    "LRP_EPSILON",
     "Rules",
     "activation",
     "arithmetic",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,20 @@ from ..tflite.options import Activation
 # An op with several outputs is given a list, with None for outputs that nothing depends on.
 Upstream = Any
 Rule = Callable[[Op, Upstream, Emitter], Sequence[Contribution | None]]
-Rules = Mapping[str, Rule]
 
 NO_WAY_HINT = "explain at a layer after it (--layer), or choose an output that does not depend on it (--output)"
+OTHER_METHOD_HINT = "choose a method that follows the gradient, as --method integrated_gradients"
 
-GRADIENT: dict[str, Rule] = {}
+
+class Rules(dict[str, Rule]):
+    """A rule for each op that a walk may meet; ``kind`` is what an error calls the one that is missing."""
+
+    def __init__(self, kind: str, rules: Mapping[str, Rule] = MappingProxyType({})) -> None:
+        super().__init__(rules)
+        self.kind = kind
+
+
+GRADIENT = Rules("gradient")
 """The vector-Jacobian product of each op: from the gradient at its output, the gradient at each input."""
 
 
@@ -64,9 +74,9 @@ def backward(
         # A logit at the end of its range is at no kink: only what the file declares counts there.
         activation = declared_activation(op) if op.output in seeds else fused_activation(op)
         if activation != Activation.NONE:
-            (contribution,) = _applied(lookup(rules, activation.name, op), op, upstream, emit)
+            (contribution,) = _applied(rules, activation.name, op, upstream, emit)
             upstream = emit.sum([contribution] if contribution is not None else [])
-        gradients = _applied(lookup(rules, op.code, op), op, upstream, emit)
+        gradients = _applied(rules, op.code, op, upstream, emit)
         for tensor, gradient in zip(op.inputs, gradients, strict=False):
             if tensor in wanted and gradient is not None:
                 pending.setdefault(tensor, []).append(gradient)
@@ -80,13 +90,15 @@ def backward(
     ]
 
 
-def _applied(rule: Rule, op: Op, upstream: Upstream, emit: Emitter) -> Sequence[Contribution | None]:
-    """Apply a rule; where operands or options are not what its op takes, say so of the op."""
+def _applied(rules: Rules, code: str, op: Op, upstream: Upstream, emit: Emitter) -> Sequence[Contribution | None]:
+    """Apply the rule for ``code``; where operands or options are not what its op takes, say so of the op."""
+    rule = lookup(rules, code, op)
     try:
         return rule(op, upstream, emit)
     except UNFORESEEN as error:
         raise unforeseen(
-            f"op {op.code} has operands or options that its gradient rule cannot take\n  at tensor {op.output!r}", error
+            f"op {op.code} has operands or options that its {rules.kind} rule cannot take\n  at tensor {op.output!r}",
+            error,
         ) from error
 
 
@@ -96,6 +108,6 @@ def lookup(rules: Rules, code: str, op: Op) -> Rule:
         return rules[code]
     what = op.custom_code or code if op.code == "CUSTOM" else code
     raise UnsupportedModelError(
-        f"op {what} has no gradient rule\n  at tensor {op.output!r}",
-        NO_WAY_HINT,
+        f"op {what} has no {rules.kind} rule\n  at tensor {op.output!r}",
+        NO_WAY_HINT if rules is GRADIENT else OTHER_METHOD_HINT,
     )

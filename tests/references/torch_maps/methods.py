@@ -14,8 +14,13 @@ from . import libraries  # noqa: F401  (before what imports torchvision)
 
 import pytorch_grad_cam as cams  # isort: skip
 from pytorch_grad_cam.base_cam import BaseCAM  # isort: skip
+from zennit import rules, types  # isort: skip
+from zennit.attribution import Gradient  # isort: skip
+from zennit.composites import LayerMapComposite  # isort: skip
+from zennit.core import Hook, Stabilizer  # isort: skip
+from zennit.layer import Sum  # isort: skip
 
-from .networks import Network
+from .networks import CLASSES, Network
 from .twin import Twin, from_torch, to_torch
 
 Array = NDArray[np.float64]
@@ -69,11 +74,32 @@ def _gradients(cam: BaseCAM) -> list[torch.Tensor]:
     return list(cam.activations_and_grads.gradients)
 
 
+def relevance(rule: Callable[[], Hook]) -> Reference:
+    """Return zennit's LRP with a rule for layers with weights; the whole logit is shared out."""
+    tiny = 1e-12  # where zennit divides, and ours does not
+
+    def explain(network: Network, x: Array, class_index: int) -> Array:
+        layers = [(types.Activation, rules.Pass()), (types.AvgPool, rules.Norm(tiny)), (Sum, rules.Norm(tiny))]
+        layers += [(types.Convolution, rule()), (torch.nn.Linear, rule())]
+        wanted = torch.nn.functional.one_hot(torch.tensor([class_index]), CLASSES)
+        with Gradient(Twin(network), LayerMapComposite(layers), lambda logits: logits * wanted) as attributor:
+            _, found = attributor(to_torch(x).requires_grad_())
+        return from_torch(found)
+
+    return explain
+
+
+def epsilon() -> Hook:
+    """Return the epsilon rule, epsilon in units of the root mean square of what the layer computes."""
+    return rules.Epsilon(Stabilizer(epsilon=0.01, norm_scale=True))
+
+
 REFERENCES: dict[str, Reference] = {
     "logits": logits,
     "saliency": captum(attr.Saliency, abs=False),
     "input_x_gradient": captum(attr.InputXGradient),
     "integrated_gradients": integrated_gradients,
+    "lrp_epsilon": relevance(epsilon),
     "gradcam": class_activation_map(cams.GradCAM, rectified=True),
     "hirescam": class_activation_map(cams.HiResCAM, rectified=False),
     "xgradcam": class_activation_map(cams.XGradCAM, rectified=False),
