@@ -173,8 +173,12 @@ def _notes(
         )
         decisions = ", ".join(tensor.name for tensor in shipped.source.decisions)
         notes += [f"{', '.join(moved)}: with what the input decides held fixed ({decisions})"] if decisions else []
-    aids = ", ".join(head.method for head in heads if not head.signed)
-    notes += [f"{aids}: visual aid: keeps only positive gradients (Khakzar et al. 2020)"] if aids else []
+    notes += [
+        f"{head.method}: visual aid: keeps only positive gradients (Khakzar et al. 2020); its signed twin is "
+        f"{METHODS[head.method].signed_twin}"
+        for head in heads
+        if not head.signed
+    ]
     if shipped.source.streams:
         names = ", ".join(state.name for state in model.states) or "none that the answer depends on"
         notes.append(f"a streaming model: explained with its state ({names}) as a constant of the step")

@@ -2,14 +2,18 @@
 
 from .base import WALKS, Compiled, Entry, Method, Role, Source
 from .cam import ClassActivationMap
+from .deconvnet import DeconvNet
 from .gradcam import GradCAM
 from .gradcam_plus_plus import GradCAMPlusPlus
+from .guided_backprop import GuidedBackprop
 from .hirescam import HiResCAM
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .layercam import LayerCAM
 from .layercam_signed import SignedLayerCAM
 from .lrp_epsilon import LRPEpsilon
+from .rectgrad import RectGrad
+from .rectified import RectifiedBackward
 from .relevance import LayerwiseRelevance
 from .saliency import Saliency
 from .xgradcam import XGradCAM
@@ -27,6 +31,9 @@ METHODS: dict[str, type[Method]] = {
         LRPEpsilon,
         LayerCAM,
         GradCAMPlusPlus,
+        GuidedBackprop,
+        DeconvNet,
+        RectGrad,
     )
 }
 
@@ -35,9 +42,11 @@ __all__ = [
     "WALKS",
     "ClassActivationMap",
     "Compiled",
+    "DeconvNet",
     "Entry",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
@@ -45,6 +54,8 @@ __all__ = [
     "LayerCAM",
     "LayerwiseRelevance",
     "Method",
+    "RectGrad",
+    "RectifiedBackward",
     "Role",
     "Saliency",
     "SignedLayerCAM",

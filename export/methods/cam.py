@@ -132,13 +132,6 @@ def is_even(gradient: Gradient) -> bool:
     return all(size == 1 for size in gradient.tensor.shape[:-1])
 
 
-def positive(emit: Emitter, gradient: Gradient) -> Gradient:
-    """Return what is positive of a gradient."""
-    if gradient.factor < 0:
-        gradient = emit.rescale(gradient, -gradient.factor)
-    return Gradient(emit.builder.relu(gradient.tensor), gradient.factor)
-
-
 def spatial_mean(emit: Emitter, gradient: Gradient, layer: Tensor) -> Gradient:
     """Return the mean over positions, ``[1, channels]``; nothing to compute where the gradient is the same at all."""
     channels = layer.shape[-1]

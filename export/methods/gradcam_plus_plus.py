@@ -11,7 +11,7 @@ from ..numerics.gradient import Gradient
 from ..tflite.graph import Tensor
 from ..tflite.ops import elements
 from .base import Array
-from .cam import ClassActivationMap, positive, spatial_mean, spatial_sum
+from .cam import ClassActivationMap, spatial_mean, spatial_sum
 
 
 class GradCAMPlusPlus(ClassActivationMap):
@@ -21,19 +21,20 @@ class GradCAMPlusPlus(ClassActivationMap):
     class's score to be exp(logit), by which the whole map is multiplied: left out here, so that the map is in logits.
     At a layer that goes below zero, alpha may have a pole.
 
-    The relu drops negative gradients: a visual aid (Khakzar et al. 2020, arXiv 2012.00362). There is no signed twin:
-    without the relu, alpha would have its pole at g_k = -2 / sum_ab(A_k) at any layer. Where alpha is nearly the same
-    everywhere, as Lerma & Lucas 2022 (arXiv 2205.10838) find it to be, what remains without the relu is GradCAM.
+    The relu drops negative gradients: a visual aid (Khakzar et al. 2020, arXiv 2012.00362). The formula without it is
+    no twin: alpha would have its pole at g_k = -2 / sum_ab(A_k) at any layer. Where alpha is nearly the same all over,
+    as Lerma & Lucas 2022 (arXiv 2205.10838) find it to be, what remains without the relu is GradCAM.
     """
 
     name: ClassVar[str] = "gradcam_plus_plus"
     signed: ClassVar[bool] = False
+    signed_twin: ClassVar[str | None] = "gradcam"
     rectified: ClassVar[bool] = True
 
     def summands(self, emit: Emitter, layer: Tensor, gradient: Gradient) -> tuple[Tensor, Gradient]:
         """Emit A and w; w as a mean over positions, of which the factor makes a sum."""
         build, activations = emit.builder, emit.real(layer)
-        slopes = positive(emit, emit.rescale(gradient, 1.0)).tensor
+        slopes = emit.positive(emit.rescale(gradient, 1.0)).tensor
         below = build.shifted(build.mul(slopes, spatial_sum(emit, activations)), 2.0)
         mean = spatial_mean(emit, Gradient(build.div(slopes, below)), layer)
         return activations, Gradient(mean.tensor, 1 / elements(layer.shape[1:-1]))

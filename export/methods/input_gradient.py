@@ -6,12 +6,15 @@ from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Graph, Tensor
 from ..tflite.ops import Builder, prune, skip_flattening
-from ..vjp import backward
+from ..vjp import GRADIENT, Rules, backward
 from .base import Entry, Role, Source, class_input, forward, held_inputs, named
 
 
-def input_gradient(source: Source, key: str) -> tuple[Emitter, dict[str, Tensor], Gradient]:
-    """Start a graph named ``key``; return its emitter, its inputs by name and the gradient at ``x``, in full size."""
+def input_gradient(source: Source, key: str, rules: Rules = GRADIENT) -> tuple[Emitter, dict[str, Tensor], Gradient]:
+    """Start a graph named ``key``; return its emitter, its inputs by name and the gradient at ``x``, in full size.
+
+    Another table of ``rules`` makes it what that says, in the gradient's place.
+    """
     twin = source.twin()
     builder = Builder(Graph(key))
     x = builder.tensor("x", twin.head.input.shape)
@@ -19,7 +22,7 @@ def input_gradient(source: Source, key: str) -> tuple[Emitter, dict[str, Tensor]
     logits = forward(source, builder, twin, twin.graph.ops, {twin.head.input: x, **held})
     index = class_input(builder)
     emit = Emitter(builder, source.store)
-    (value,) = backward(builder.graph, {logits: OneHot(index, logits.shape)}, [x], emit)
+    (value,) = backward(builder.graph, {logits: OneHot(index, logits.shape)}, [x], emit, rules)
     inputs = {"x": x, "class_index": index, **named(held.values())}
     return emit, inputs, emit.expand(emit.dense(value), x.shape)
 

@@ -180,6 +180,13 @@ class Emitter:
             return self.scale(value, float(constant.flat[0]))
         return self.times(value, self.builder.constant(constant))
 
+    def positive(self, value: Value) -> Gradient:
+        """Return what is positive of a gradient."""
+        gradient = self.dense(value)
+        if gradient.factor < 0:
+            gradient = self.rescale(gradient, -gradient.factor)
+        return Gradient(self.builder.relu(gradient.tensor), gradient.factor)
+
     def minus(self, left: Gradient, right: Gradient) -> Gradient:
         """Return ``left - right``."""
         return Gradient(self.builder.sub(left.tensor, self.rescale(right, left.factor).tensor), left.factor)

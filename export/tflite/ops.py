@@ -27,6 +27,7 @@ INT32 = np.dtype(np.int32)
 _INT8_VERSION = {
     "ADD": 2,
     "ARG_MAX": 2,
+    "BROADCAST_TO": 2,
     "CONCATENATION": 2,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
@@ -40,6 +41,7 @@ _INT8_VERSION = {
     "MUL": 2,
     "PAD": 2,
     "QUANTIZE": 2,
+    "RELU": 2,
     "SLICE": 2,
     "SUB": 2,
     "SUM": 2,

@@ -16,6 +16,7 @@ from edge.bundle import Check
 from ..clock import within
 from ..methods import METHODS, LayerwiseRelevance
 from ..methods.base import Compiled, Entry, Formula, Role, Source, class_input, named
+from ..methods.rectified import RectifiedBackward
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
 from ..numerics.twin import float_twin
@@ -28,6 +29,7 @@ from ..vjp.backward import AFFINE
 from . import original
 from .differences import error_along, errors_in_random_directions
 from .frozen import Frozen
+from .pieces import Pieces, Walk
 
 Array = NDArray[np.float32]
 
@@ -63,6 +65,8 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
             checks += [_input_formula(name, exact, entry, own.formula, samples)] if own.formula is not None else []
         if issubclass(METHODS[name], LayerwiseRelevance):
             checks += _relevance(name, exact, own, samples)
+        if issubclass(kind := METHODS[name], RectifiedBackward):
+            checks += _rectified(name, exact, own, samples, sloped=kind.sloped)
         if (entry := own.entry(Role.STEPS)) is not None:
             checks += _input_gradient(name, partial(_mean_of_steps, exact.runtime, entry), exact, samples)
     return checks
@@ -230,6 +234,33 @@ def _relevance(name: str, exact: Shipped, method: Compiled, samples: Array) -> l
     )
     adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail)
     return [*_gradient_checks(f"{name} with shares held fixed", errors), adds_up]
+
+
+def _rectified(name: str, exact: Shipped, method: Compiled, samples: Array, *, sloped: bool) -> list[Check]:
+    """Hold a map against its rule in numpy between pieces of the model, the pieces' gradients against differences."""
+    entry = method.entry(Role.MODIFIED)
+    assert entry is not None
+    assert method.formula is not None
+    pieces, random = Pieces(exact.source, sloped=sloped), np.random.default_rng(0)
+    gradients, errors = [], []
+    for sample in within(_SECONDS, samples, at_least=1):
+        point, chosen = exact.entered(sample), int(exact.scores(exact.stored(sample)).argmax())
+        walk = pieces.at(point, chosen, method.formula)
+        measured = exact.runtime.call(entry.key, **point, **_class_argument(entry, chosen))["map"] * entry.unit
+        errors.append(float(np.linalg.norm(measured - walk.map)) / max(float(np.linalg.norm(walk.map)), 1e-12))
+
+        def mean(low: Array, high: Array, walk: Walk = walk) -> Array:
+            places = (low + fraction * (high - low) for fraction in _points(low, high))
+            return np.asarray(np.mean([walk.gradient(place) for place in places], 0), np.float32)
+
+        at = walk.point
+        gradients.append(GradientErrors.of(walk.value, mean, at, float(np.linalg.norm(at)) or 1.0, random))
+    error = float(np.median(errors))
+    detail = f"median relative error of the maps; largest {max(errors):.1e}"
+    return [
+        *_gradient_checks(f"{name} between rectifiers", gradients),
+        Check(f"{name} against its rule", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail),
+    ]
 
 
 def _scale(samples: Array) -> float:

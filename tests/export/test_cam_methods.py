@@ -330,8 +330,11 @@ def test_visual_aids_and_only_these_are_marked_on_every_map_and_noted(bundle):
         assert head.signed == (head.method not in aids)
         for explanation in (explainer.explain(x, head.method), explainer.explain(x, head.method, class_index=1)):
             assert (Flag.VISUAL_AID in explanation.flags) == (head.method in aids)
-    (note,) = [note for note in bundle.manifest.notes if "visual aid" in note]
-    assert note == "layercam, gradcam_plus_plus: visual aid: keeps only positive gradients (Khakzar et al. 2020)"
+    said = "visual aid: keeps only positive gradients (Khakzar et al. 2020); its signed twin is"
+    assert [note for note in bundle.manifest.notes if "visual aid" in note] == [
+        f"layercam: {said} layercam_signed",
+        f"gradcam_plus_plus: {said} gradcam",
+    ]
     signed = export.explain(small_models.float_classifier(), methods=["hirescam"])
     assert not any("visual aid" in note for note in signed.manifest.notes)
 
@@ -385,7 +388,7 @@ def test_an_export_is_stopped_where_a_map_is_not_its_formula(monkeypatch):
 
 def test_the_page_on_adding_a_method_shows_what_is_in_the_tree():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adding-a-method.md").read_text(), re.DOTALL)
-    sources = [ROOT / "export/methods/hirescam.py", Path(__file__)]
+    sources = [ROOT / "export/methods/hirescam.py", Path(__file__), ROOT / "export/methods/guided_backprop.py"]
     assert len(blocks) == len(sources)
     for block, source in zip(blocks, sources, strict=True):
         assert block in source.read_text()

@@ -6,7 +6,8 @@ the gradient should be. Works on the float twin of quantised models: real weight
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
@@ -29,12 +30,13 @@ def forward(
     dtype: tf.DType = tf.float32,
     given: dict[Tensor, tf.Tensor] | None = None,
     shift: float = 0.0,
+    activations: Mapping[Activation, Callable[[tf.Tensor], tf.Tensor]] = MappingProxyType(_ACTIVATIONS),
 ) -> dict[Tensor, tf.Tensor]:
     """Return the value of every activation for a batch of inputs.
 
     ``given`` holds the values of tensors to be taken as they are instead of computed: what hangs on them is
     differentiable with respect to them. ``shift`` moves the kinks of rectifiers, for their gradients only, by that part
-    of the largest value of the tensor.
+    of the largest value of the tensor. ``activations`` may have other gradients than their own.
     """
     given = given or {}
     values = {graph.inputs[0]: x, **given}
@@ -49,12 +51,11 @@ def forward(
             activation = (
                 Activation.NONE if inside else getattr(op.options, "fused_activation_function", Activation.NONE)
             )
-            values[op.output] = _activate(activation, result, shift)
+            values[op.output] = _activate(activation, activations[activation](result), result, shift)
     return values
 
 
-def _activate(activation: Activation, x: tf.Tensor, shift: float) -> tf.Tensor:
-    y = _ACTIVATIONS[activation](x)
+def _activate(activation: Activation, y: tf.Tensor, x: tf.Tensor, shift: float) -> tf.Tensor:
     if activation == Activation.NONE or not shift:
         return y
     edge = shift * tf.reduce_max(tf.abs(x), range(1, x.shape.rank), keepdims=True)

@@ -89,9 +89,43 @@ def relevance(rule: Callable[[], Hook]) -> Reference:
     return explain
 
 
+def rectifiers(hook: Hook) -> Reference:
+    """Return the gradient at the input where a hook of zennit's changes what every rectifier hands back."""
+
+    def explain(network: Network, x: Array, class_index: int) -> Array:
+        composite = LayerMapComposite([((torch.nn.ReLU, torch.nn.ReLU6), hook)])
+        seed = torch.eye(CLASSES, dtype=torch.float64)[[class_index]]
+        with Gradient(model=Twin(network), composite=composite) as attribute:
+            _, found = attribute(to_torch(x).requires_grad_(), seed)
+        return from_torch(found)
+
+    return explain
+
+
 def epsilon() -> Hook:
     """Return the epsilon rule, epsilon in units of the root mean square of what the layer computes."""
     return rules.Epsilon(Stabilizer(epsilon=0.01, norm_scale=True))
+
+
+class RectGrad(Hook):
+    """Kim et al. 2019, which no library has: what a ReLU hands back where it contributes as much as 98 % do not."""
+
+    def forward(self, module: torch.nn.Module, given: object, output: torch.Tensor) -> None:
+        """Remember what the rectifier let pass."""
+        del module, given
+        self.stored_tensors["output"] = output
+
+    def backward(self, module: torch.nn.Module, grad_input: object, grad_output: object) -> tuple[torch.Tensor]:
+        """Return the gradient where output times gradient is among the largest 2 %, one at the least."""
+        del module
+        contribution = self.stored_tensors["output"] * grad_output[0]
+        size = contribution.numel()
+        lowest = contribution.flatten().sort().values[min(int(np.floor(0.98 * size)), size - 1)]
+        return (grad_input[0] * (contribution >= lowest) * (contribution > 0),)
+
+    def copy(self) -> RectGrad:
+        """Return another, with nothing remembered."""
+        return RectGrad()
 
 
 REFERENCES: dict[str, Reference] = {
@@ -105,4 +139,7 @@ REFERENCES: dict[str, Reference] = {
     "xgradcam": class_activation_map(cams.XGradCAM, rectified=False),
     "layercam": class_activation_map(cams.LayerCAM, rectified=True),
     "gradcam_plus_plus": class_activation_map(cams.GradCAMPlusPlus, rectified=True),
+    "guided_backprop": rectifiers(rules.ReLUGuidedBackprop()),
+    "deconvnet": rectifiers(rules.ReLUDeconvNet()),
+    "rectgrad": rectifiers(RectGrad()),
 }

@@ -58,7 +58,7 @@ def _step(network: Network, layer: Layer) -> nn.Module:
         _set(modules[-1], kernel, bias)
     elif layer.op in {"max", "average"}:
         window = tuple(min(layer.taps, size) for size in inputs[:2])
-        pool = nn.MaxPool2d if layer.op == "max" else nn.AvgPool2d
+        pool = MaxPool if layer.op == "max" else nn.AvgPool2d
         modules.append(pool(window, layer.stride))
     elif layer.op == "add":
         modules.append(Sum(dim=-1))
@@ -73,6 +73,15 @@ def _step(network: Network, layer: Layer) -> nn.Module:
 def _set(module: nn.Module, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
     module.weight.data = torch.from_numpy(np.ascontiguousarray(kernel))
     module.bias.data = torch.from_numpy(bias)
+
+
+class MaxPool(nn.MaxPool2d):
+    """A max pooling of which values that tie share what comes back, where torch's own gives it to the first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the largest value of each window."""
+        height, width = self.kernel_size
+        return x.unfold(2, height, self.stride).unfold(3, width, self.stride).amax((-2, -1))
 
 
 class ChannelsLast(nn.Module):
