@@ -70,7 +70,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         arrays, names = read_arrays(path, ("x", "y"))
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}", "check the path after npz:") from error
+        raise InputError(f"there is no file {path}", "check the path") from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", _SAVE) from error
     if "x" not in arrays:

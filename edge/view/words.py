@@ -1,0 +1,33 @@
+"""What explanations say about themselves, in words."""
+
+from __future__ import annotations
+
+from ..explanation import Explanation, Flag
+
+FLAGS = {
+    Flag.VISUAL_AID: "visual aid: no evidence of what the model used",
+    Flag.NOT_FINITE: "holds values that are no numbers: it says nothing",
+    Flag.ZERO_MAP: "the map is zero everywhere",
+    Flag.RESIDUAL_OVER_BOUND: "does not add up: residual above 5 % of the logit's change",
+    Flag.SATURATED: "some values were clipped",
+    Flag.SMALL_MARGIN: "the two best classes are nearly equal",
+    Flag.OUT_OF_RANGE: "the input leaves the calibrated range",
+    Flag.DEADLINE: "fewer steps than asked for, to keep the deadline",
+    Flag.NOT_AT_INPUT: "explains a layer behind the input",
+}
+
+
+def flags_of(explanation: Explanation) -> list[str]:
+    """Return what a reader must know before trusting an explanation, the gravest first."""
+    return [words for flag, words in FLAGS.items() if flag in explanation.flags]
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Write a number with its sign, to so many significant digits; a zero without."""
+    return f"{value:+.{digits}g}".replace("-", "−") if value else "0"
+
+
+def short(text: str, most: int = 60) -> str:
+    """Return a label or a tensor's name as it fits into a line: cut, and with a mark for what cannot be printed."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(letter if letter.isprintable() else "�" for letter in cut)
