@@ -9,6 +9,7 @@ from importlib.metadata import version
 # subcommand: (module that has a `main(argv) -> exit code`, what it does)
 COMMANDS = {
     "export": ("export.cli", "compile explanations into a trained .tflite model"),
+    "report": ("export.report.cli", "write the page that shows a bundle's explanations and what they are worth"),
     "explain": ("edge.view.cli", "draw the explanation of one input as a picture"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),

@@ -31,6 +31,7 @@ from .files import read_bytes
 FORMAT = 1
 MODEL, GOLDEN, MANIFEST = "model.tflite", "golden.npz", "manifest.json"
 BASELINE = "baseline.npz"  # absent where Integrated Gradients starts at zero
+REPORT = "report.html"  # for people; absent where none was asked for
 _SEAL = b"whylite sha256 "
 _ALIGNMENT = 64  # of a member's first byte: a cache line, and more than any tensor asks for
 _MAX_BYTES = 1 << 30

@@ -179,6 +179,18 @@ class Explainer:
             scores, chosen, latency, head.method, shaped, residual, count, flags, head.layer, state=state
         )
 
+    def logit_along(self, x: ArrayLike, places: ArrayLike, method: str, prediction: Prediction) -> NDArray[np.float64]:
+        """Return the predicted class's logit at ``places`` of the path that ``method`` integrates along.
+
+        0 is the baseline, 1 the input; ``prediction`` is what :meth:`predict` said of ``x``. Raises
+        :class:`InputError` for a bad input, or for a method that integrates nothing.
+        """
+        head = self.manifest.head(method)
+        if not head.schedules:
+            raise InputError(f"method {method!r} integrates nothing", "ask for one that has schedules")
+        given = self._entered(self._window(x), head, prediction.state, {})
+        return self._integrator(head).logit_along(given, np.asarray(places, np.float32), prediction.class_index)
+
     def _entered(self, window: _Window, head: ExplanationHead, state: State, latency: dict[str, int]) -> Given:
         """Return what the signatures of a head are given for an input and a state."""
         if head.stored_input:

@@ -129,12 +129,16 @@ class Integrator:
         self, given: Given, schedule: Schedule, class_index: int, low: float, high: float
     ) -> tuple[Sequence[float], Sequence[float]]:
         """Return nodes and weights for this input, from its logit at the ends of the schedule's intervals."""
-        change = given["x"] - self._baseline
         places = np.linspace(0, 1, schedule.intervals + 1, dtype=np.float32)[1:-1]
-        points = ({**given, "x": self._baseline + place * change} for place in places)
-        values = [float(self._run_logits(**point)["logits"].reshape(-1)[class_index]) for point in points]
-        nodes, weights = nuig.nodes_and_weights(np.asarray([low, *values, high]), schedule.steps, schedule.place)
+        values = [low, *self.logit_along(given, places, class_index), high]
+        nodes, weights = nuig.nodes_and_weights(np.asarray(values), schedule.steps, schedule.place)
         return nodes.tolist(), weights.tolist()
+
+    def logit_along(self, given: Given, places: NDArray[np.float32], class_index: int) -> NDArray[np.float64]:
+        """Return the class's logit at ``places`` of the path, of which 0 is the baseline and 1 the input."""
+        change = given["x"] - self._baseline
+        points = ({**given, "x": self._baseline + place * change} for place in places)
+        return np.array([float(self._run_logits(**point)["logits"].reshape(-1)[class_index]) for point in points])
 
     def _schedule(self, steps: int | None) -> Schedule:
         if steps is None:

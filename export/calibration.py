@@ -28,8 +28,8 @@ _HINT = (
 )
 
 
-def read(path: str | Path) -> NDArray[np.float32]:
-    """Return ``x`` of a calibration file; raises :class:`CalibrationError` for a file that has none."""
+def read(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """Return ``x`` of a calibration file, and ``y`` if it has that; :class:`CalibrationError` for a file without x."""
     path = Path(path)
     try:
         arrays, names = read_arrays(path, ("x", "y"))
@@ -44,7 +44,25 @@ def read(path: str | Path) -> NDArray[np.float32]:
         raise CalibrationError(
             f"{path.name}: y is {y.dtype} {list(y.shape)}, and {len(x) if x.ndim else 'no'} samples are in x", _HINT
         )
-    return x
+    return x, y
+
+
+def check_truth(truth: ArrayLike | None, samples: int, classes: int) -> NDArray[np.int64] | None:
+    """Return true classes as ``[N]``, if given; :class:`CalibrationError` where they are none of ``samples`` inputs."""
+    if truth is None:
+        return None
+    try:
+        array: NDArray[Any] = np.asarray(truth)
+    except ValueError as error:
+        raise CalibrationError("true classes are not numbers in a row", _HINT) from error
+    if array.dtype.kind not in "iu" or array.shape != (samples,):
+        raise CalibrationError(f"true classes are {array.dtype} {list(array.shape)} for {samples} inputs", _HINT)
+    if (array < 0).any() or (array >= classes).any():
+        raise CalibrationError(
+            f"true classes are from {array.min()} to {array.max()}, and the model has {classes} classes",
+            "number classes from 0, in the order of the model's scores",
+        )
+    return array.astype(np.int64)
 
 
 def check(x: ArrayLike, head: Head) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("model", metavar="MODEL", help="a trained .tflite file, or a .keras model (needs whylite[keras])")
     add("-o", "--output-file", metavar="OUT.why", help="where to put the bundle (default: beside the model)")
-    add("--calibration", metavar="X.npz", help="inputs: x [N, ...], float as the model was trained on")
+    add("--calibration", metavar="X.npz", help="inputs: x [N, ...], float as trained on; perhaps y [N], their classes")
     add(
         "--method",
         action="append",
@@ -128,7 +128,7 @@ def _ensure_no_input(path: Path, arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> Bundle:
-    x = calibration.read(arguments.calibration) if arguments.calibration else None
+    x, truth = calibration.read(arguments.calibration) if arguments.calibration else (None, None)
     model: Path | bytes = Path(arguments.model)
     if isinstance(model, Path) and model.suffix in {".keras", ".h5"}:
         from .frontends import keras
@@ -139,6 +139,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
         return pipeline.explain(
             model,
             calibration=x,
+            truth=truth,
             methods=arguments.method,
             target=arguments.target,
             numerics=arguments.numerics,
@@ -152,6 +153,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
             schedule=arguments.schedule,
             name=Path(arguments.model).stem,
             allow_unfaithful=arguments.allow_unfaithful,
+            report=True,
             progress=progress,
         )
 
@@ -215,6 +217,7 @@ def summary(bundle: Bundle, path: Path) -> str:
             probed = f" x{schedule.intervals}" if schedule.intervals else ""
             lines.append(f"  {schedule.steps:<28}{schedule.rule + probed:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}")
     lines += [f"  note: {note}" for note in manifest.notes]
+    lines += ["", f"  see what it looked at: whylite report {path}"]
     return "\n".join(lines)
 
 

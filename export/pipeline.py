@@ -17,6 +17,7 @@ from edge.files import read_bytes
 
 from . import asked, choose, heads, measure, support, targets, tflite, trust
 from . import calibration as calibrations
+from . import report as reports
 from .compiling import MARK, compile_methods, enter
 from .errors import CheckFailedError, ModelFileError, UnsupportedModelError
 from .methods import IntegratedGradients, Source
@@ -39,6 +40,7 @@ def explain(
     model: str | Path | bytes,
     *,
     calibration: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
     methods: Sequence[str] | None = None,
     target: str = "pi",
     numerics: str = "auto",
@@ -52,6 +54,7 @@ def explain(
     schedule: str = "auto",
     name: str | None = None,
     allow_unfaithful: bool = False,
+    report: bool = False,
     progress: Progress = lambda stage: None,
 ) -> Bundle:
     """Compile explanations into a trained TFLite classifier and return them as a bundle.
@@ -67,6 +70,8 @@ def explain(
     fastest here; ``memory`` is how many bytes an explanation may take at most (see :mod:`export.memory`), which bounds
     batch and numerics. ``schedule`` is where its steps lie: one of :data:`export.schedule.CHOICES`, "auto" for what
     suits the calibration inputs best. ``labels`` default to the list attached to the model, if there is one.
+    ``report`` puts a page into the bundle that shows calibration inputs with their maps, and right or wrong where their
+    classes are given as ``truth`` ``[N]``.
     ``progress`` is called with a line for each stage.
 
     Raises :class:`ModelFileError`, :class:`UnsupportedModelError` or :class:`CalibrationError` before any work, and
@@ -96,6 +101,7 @@ def explain(
         x, real_data = _inputs(calibration, graph, head)
         given = asked.baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
         classes = asked.labels(labels, head.classes, source.associated_files)
+        truth = calibrations.check_truth(truth, len(x), head.classes)
 
         def compiled(kind: Numerics, steps: int | None = None, seen: Calibration | None = None) -> Shipped:
             using = wanted if steps is None else asked.at(wanted, steps)
@@ -130,7 +136,12 @@ def explain(
                 *schedules.notes,
             ),
         )
-        return pack(selected, label, checks, schedules.schedules, x)
+        bundle = pack(selected, label, checks, schedules.schedules, x)
+        if not report:
+            return bundle
+        progress("drawing the report")
+        compare = reports.comparison(shipped, selected.exact, selected.baseline)
+        return reports.attached(bundle, x, truth, compare)
 
 
 @contextmanager

@@ -2,7 +2,6 @@ import io
 import re
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import matplotlib.image
 import numpy as np
@@ -10,32 +9,9 @@ import numpy as np
 from edge.bundle import Check
 from examples.watch import picture, report
 from tests.examples.made_up import make_case, make_result
+from tests.page import Page
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text, and insists that every element is closed where it should be."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.words = [], Counter(), [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
 
 
 def pixels(png):
