@@ -3,7 +3,7 @@
 from collections import Counter
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "wbr", "path", "rect"}
+VOID = {"meta", "img", "br", "wbr", "path", "rect", "use"}
 
 
 class Page(HTMLParser):

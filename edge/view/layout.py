@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,13 +124,15 @@ def standalone(attribution: Array) -> Array:
 
 
 def binned(values: Array, most: Sequence[int], fold: Callable[..., Array] = np.sum) -> Array:
-    """Return values with at most so many places along each of the first axes, what falls into one summed (or ``fold``).
+    """Return values in blocks of one size, at most so many along each of the first axes, each block summed.
 
-    Attributions are additive: nothing is lost by a sum but detail.
+    Attributions are additive: nothing is lost but detail. The last block may be smaller; ``fold`` replaces the sum.
     """
     for axis, limit in enumerate(most):
-        if values.shape[axis] > limit:
-            edges = np.linspace(0, values.shape[axis], limit + 1).astype(int).tolist()
-            parts = [fold(values.take(range(*pair), axis), axis=axis) for pair in itertools.pairwise(edges)]
+        size = -(-values.shape[axis] // limit)
+        if size > 1:
+            starts = range(0, values.shape[axis], size)
+            last = values.shape[axis]
+            parts = [fold(values.take(range(a, min(a + size, last)), axis), axis=axis) for a in starts]
             values = np.stack(parts, axis)
     return values

@@ -22,8 +22,10 @@ from .samples import Sample
 
 Array = NDArray[np.floating]
 
-_PICTURE_BYTES = 300_000  # of all pictures together, about
-_LARGEST_PICTURE = 112  # pixels along a side
+_PICTURE_BYTES = 300_000  # of all maps together, about
+_LARGEST_PICTURE = 112  # cells along a side of a map
+_PHOTOGRAPH = 96  # pixels along a side of an input
+_PAIRS = 4  # further maps per method, where exact ones are shown beside those that ship
 _TOKEN_BYTES = 40
 _MOST_PLACES = 240  # along a curve
 _MOST_CHANNELS = 8
@@ -34,7 +36,7 @@ _BEST = 3
 class Scales:
     """What is the same for all maps of a report: layout, the end of each method's colours, how much detail there is.
 
-    ``side`` is the most pixels along a side of a picture, ``channels`` are the curves that are drawn, ``tokens`` how
+    ``side`` is the most cells along a side of a map, ``channels`` are the curves that are drawn, ``tokens`` how
     many ids; ``signed`` are the methods with values below zero, ``failed`` says by method which checks failed.
     """
 
@@ -51,8 +53,7 @@ def scales_of(manifest: Manifest, samples: Sequence[Sample]) -> Scales:
     """Return the scales on which all of these are shown side by side."""
     layout = layout_of(manifest.input)
     count, methods = len(samples), len(manifest.heads)
-    pixels = count * (3.4 * (3 if len(layout.axes) > 2 else 1) / 3 + methods)
-    side = int(min(_LARGEST_PICTURE, np.sqrt(_PICTURE_BYTES / pixels)))
+    side = int(min(_LARGEST_PICTURE, np.sqrt(_PICTURE_BYTES / ((count + _PAIRS) * methods))))
     found: dict[str, list[Array]] = {head.method: [] for head in manifest.heads}
     for sample in samples:
         for explanation in sample.explanations:
@@ -109,7 +110,8 @@ def card(sample: Sample, manifest: Manifest, scales: Scales) -> Markup:
     base = _base(sample.x, manifest, scales)
     style = None if base is None else f"--pixels:url({source(base)})"
     first = [_input_panel(sample, scales)] if base is not None else []
-    return element("article", head, element("div", *first, *panels, class_=row_class(scales)), style=style)
+    curves = _signals(sample, scales) if scales.layout.kind is Kind.CURVES else ""
+    return element("article", head, curves, element("div", *first, *panels, class_=row_class(scales)), style=style)
 
 
 def row_class(scales: Scales) -> str:
@@ -141,7 +143,7 @@ def panel(sample: Sample, method: str, attribution: Array, scales: Scales, under
     if not on_input:
         drawing = _stack(values, end, said, aspect=_aspect(values.shape), base=False)
     elif kind is Kind.CURVES:
-        drawing = _curves(sample.x, values, end, scales, said)
+        drawing = _curves(sample, values, end, scales, said)
     elif kind is Kind.TOKENS:
         drawing = _tokens(sample.x, values, end, scales)
     elif kind is Kind.TABLE:
@@ -182,7 +184,7 @@ def _base(x: Array, manifest: Manifest, scales: Scales) -> bytes | None:
     """Return the input as a picture; None for what is no picture. Images are on the scale of the calibration data."""
     if scales.layout.kind not in {Kind.IMAGE, Kind.GRID}:
         return None
-    values = binned(scales.layout.of_input(x), (scales.side, scales.side), np.mean)
+    values = binned(scales.layout.of_input(x), (_PHOTOGRAPH, _PHOTOGRAPH), np.mean)
     low, high = float(values.min()), float(values.max())
     port = manifest.input
     if scales.layout.kind is Kind.IMAGE and port.minimum is not None and port.maximum is not None:
@@ -207,36 +209,53 @@ def _stack(values: Array, end: float, said: str, *, aspect: float, base: bool) -
     return element("div", under, drawn, class_="stack", style=f"aspect-ratio:{aspect:.3g}")
 
 
-def _curves(x: Array, values: Array, end: float, scales: Scales, said: str) -> Markup:
+def _curves(sample: Sample, values: Array, end: float, scales: Scales, said: str) -> Markup:
     """Return each channel's curve with its attribution along it; where the map has none of its own, it shades all."""
-    signals = scales.layout.of_input(x)
-    rows: list[Markup] = []
-    shared = len(values) == 1 and len(scales.channels) > 1
-    if shared:
-        rows.append(picture(indexed(shades(values, end), PALETTE), said, class_="shade"))
-    for channel in scales.channels:
-        rows += [element("span", channel, class_="place"), _curve(signals[channel])]
-        row = values[min(int((channel + 0.5) * len(values) / len(signals)), len(values) - 1)]
+    channels = scales.channels
+    count = scales.layout.shape[scales.layout.axes[0]] if len(scales.layout.axes) > 1 else 1
+    shared = len(values) == 1 and len(channels) > 1
+    own = [values[min(int((channel + 0.5) * len(values) / count), len(values) - 1)] for channel in channels]
+    drawn = source(indexed(shades(values if shared else np.stack(own), end), PALETTE))
+    rows: list[Markup] = [element("i", class_="shade")] if shared else []
+    for place, (channel, attribution) in enumerate(zip(channels, own, strict=True)):
+        curve = Markup(f'<use href="#{_curve_name(sample, channel)}"/>')
+        rows += [
+            element("span", channel, class_="place"),
+            svg(1000, 100, curve, alternative=f"channel {channel} of input {sample.index}"),
+        ]
         if not shared:
-            rows.append(element("span", _beside(float(row.sum()), end), class_="sum"))
-            strip = indexed(shades(row[None], end), PALETTE)
-            rows.append(picture(strip, f"{said}, channel {channel}", class_="strip"))
-    if shared:
-        rows.append(picture(indexed(shades(values, end), PALETTE), said, class_="strip"))
-    return element("div", *rows, class_="curves" if len(scales.channels) > 1 else "curves one")
+            height = 100 * place / max(len(channels) - 1, 1)
+            rows.append(element("span", _beside(float(attribution.sum()), end), class_="sum"))
+            rows.append(element("i", class_="strip", style=f"background-position:0 {height:.4g}%"))
+    rows += [element("i", class_="strip")] if shared else []
+    size = f"100% {100 if shared else 100 * len(channels)}%"
+    class_ = "curves" if len(channels) > 1 else "curves one"
+    return element("div", *rows, class_=class_, style=f"--size:{size};--map:url({drawn})", role="img", aria_label=said)
 
 
-def _curve(signal: Array) -> Markup:
-    """Return a signal as a line on a scale of its own; of a long one the smallest and largest value of each stretch."""
+def _signals(sample: Sample, scales: Scales) -> Markup:
+    """Return the curves of an input, hidden, for every panel to draw."""
+    signals = scales.layout.of_input(sample.x)
+    paths = (
+        Markup(f'<path id="{_curve_name(sample, channel)}" d="{_curve(signals[channel])}" class="signal"/>')
+        for channel in scales.channels
+    )
+    return element("svg", element("defs", *paths), class_="hidden")
+
+
+def _curve_name(sample: Sample, channel: int) -> str:
+    return f"input{sample.index}-{channel}"
+
+
+def _curve(signal: Array) -> str:
+    """Return a signal as a path on a scale of its own; of a long one the smallest and largest value of each stretch."""
     if len(signal) > _MOST_PLACES:
         low, high = (binned(signal, (_MOST_PLACES // 2,), fold) for fold in (np.min, np.max))
         signal = np.stack([low, high], 1).ravel()
     bottom, top = float(signal.min()), float(signal.max())
     heights = 96 - 92 * (signal - bottom) / ((top - bottom) or 1.0)
     places = (np.arange(len(signal)) + 0.5) * 1000 / len(signal)
-    points = "L".join(f"{place:.0f} {height:.0f}" for place, height in zip(places, heights, strict=True))
-    path = Markup(f'<path d="M{points}" class="signal"/>')
-    return svg(1000, 100, path, alternative=f"values {bottom:.3g} to {top:.3g}")
+    return "M" + "L".join(f"{place:.0f} {height:.0f}" for place, height in zip(places, heights, strict=True))
 
 
 def _tokens(x: Array, values: Array, end: float, scales: Scales) -> Markup:
@@ -264,4 +283,4 @@ def _beside(value: float, end: float) -> str:
     """Write a value with the digits that count on the scale of its map."""
     if not 1e-4 < end < 1e6 or not math.isfinite(value):
         return signed(value, 2)
-    return f"{value:+.{max(0, 2 - math.floor(math.log10(end)))}f}".replace("-", "−")
+    return f"{value:+.{max(1, 1 - math.floor(math.log10(end)))}f}".replace("-", "−")
