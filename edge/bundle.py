@@ -130,6 +130,19 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """What SmoothGrad adds to the copies of an input.
+
+    Normal noise whose deviation is ``level`` times that input's range, of ``samples`` copies unless another number is
+    asked for, from ``numpy.random.default_rng(seed)``: copy by copy, so that fewer of them are the first of more.
+    """
+
+    level: float
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class ExplanationHead:
     """One explanation method of the bundle.
 
@@ -140,7 +153,8 @@ class ExplanationHead:
     a chosen layer); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
     reached, and ``front`` the signature that leads from the input to it. ``cost_ratio`` is the measured time of an
     explanation over that of a plain prediction, on the machine that exported; ``peak_memory`` the bytes by which
-    loading the model, predicting and explaining made a process grow there, at the most.
+    loading the model, predicting and explaining made a process grow there, at the most. ``noise`` is given where a map
+    is a mean over noisy copies of the input, ``steps_per_call`` of which share a call then.
     """
 
     method: str
@@ -156,6 +170,7 @@ class ExplanationHead:
     front: str | None = None
     cost_ratio: float | None = None
     peak_memory: int | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from .bundle import GOLDEN, Bundle, ExplanationHead, Manifest
 from .errors import BundleError, InputError, InterpreterError
 from .explanation import Explanation, Flag, Prediction
 from .integrate import Integrator
+from .smooth import Smoother, check_samples
 
 # The two best scores closer than this (in units of the scores' range): the answer could as well be the other one.
 _SMALL_MARGIN = 0.1
@@ -39,6 +40,7 @@ class Explainer:
         self._interpreter, self.runtime = interpreters.load(bundle.model, threads=threads, interpreter=interpreter)
         self._runners: dict[str, Callable[..., dict[str, NDArray[Any]]]] = {}
         self._integrators: dict[str, Integrator] = {}
+        self._smoothers: dict[str, Smoother] = {}
         self._reset: Callable[[], None] | None = None
 
     @classmethod
@@ -133,8 +135,9 @@ class Explainer:
         :meth:`predict` said of this very input, to spare asking again. A streaming model is explained in the state in
         which that prediction was made, or in its present state where there is none; it stays in the state it is in.
         ``steps`` picks a schedule of Integrated Gradients (by default the one that left the least unexplained in
-        calibration); ``deadline_ms`` is the time the whole call may take, and picks the longest schedule that fits it
-        by the times measured so far, marking the result ``Flag.DEADLINE`` where that is not the one asked for. Raises
+        calibration), or says how many noisy copies SmoothGrad takes; ``deadline_ms`` is the time the whole call may
+        take, and picks the longest schedule, or as many copies, as fit it by the times measured so far, marking the
+        result ``Flag.DEADLINE`` where that is less than what was asked for. Raises
         :class:`InputError` for a bad input or class, or for steps of a method that takes none.
         """
         begin = time.monotonic_ns()
@@ -143,7 +146,9 @@ class Explainer:
         if class_index is not None:
             class_index = _class_of(class_index, len(self.manifest.labels))
         if steps is not None and not head.schedules:
-            raise InputError(f"method {head.method!r} takes no interpolation steps", "leave steps away")
+            if head.noise is None:
+                raise InputError(f"method {head.method!r} takes no interpolation steps", "leave steps away")
+            check_samples(steps)
         window = self._window(x)
         if class_index is None and prediction is None and head.predicted is not None:
             return self._explain_predicted(window, head)
@@ -165,6 +170,16 @@ class Explainer:
             kept = abs(residual) <= RESIDUAL_BOUND * abs(result.change) < math.inf  # nothing that is NaN is
             flags |= Flag.NONE if kept else Flag.RESIDUAL_OVER_BOUND
             flags |= Flag.NONE if math.isfinite(residual) else Flag.NOT_FINITE
+        elif head.noise is not None:
+            left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
+            start = time.monotonic_ns()
+            given = self._entered(window, head, prediction.state, latency)
+            if left is not None:
+                left -= time.monotonic_ns() - start
+            mean = self._smoother(head).smooth(given, chosen, samples=steps, time_left_ns=left)
+            latency["explain"] = time.monotonic_ns() - start
+            attribution, count = mean.attribution, mean.samples
+            flags |= Flag.DEADLINE if mean.shortened else Flag.NONE
         else:
             classes = np.asarray([chosen], np.int32)
             start = time.monotonic_ns()
@@ -221,6 +236,11 @@ class Explainer:
                 head, self.bundle.baseline, self._runner(head.chosen), self._runner(self.manifest.logits)
             )
         return self._integrators[head.method]
+
+    def _smoother(self, head: ExplanationHead) -> Smoother:
+        if head.method not in self._smoothers:
+            self._smoothers[head.method] = Smoother(head, self._runner(head.chosen))
+        return self._smoothers[head.method]
 
     def _runner(self, signature: str) -> Callable[..., dict[str, NDArray[Any]]]:
         if signature not in self._runners:

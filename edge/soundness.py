@@ -73,6 +73,13 @@ def _head_faults(where: str, head: ExplanationHead) -> Iterator[str]:
         yield f"{where}.unit is {head.unit}"
     if not 0 <= head.steps_per_call <= _STEPS or (head.schedules and not head.steps_per_call):
         yield f"{where}.steps_per_call is {head.steps_per_call}"
+    if head.noise is not None:
+        if not 0 <= head.noise.level <= _LARGEST:
+            yield f"{where}.noise.level is {head.noise.level}"
+        if not 0 < head.noise.samples <= _STEPS or not head.steps_per_call:
+            yield f"{where}.noise is of {head.noise.samples} samples, {head.steps_per_call} a call"
+        if head.noise.seed < 0:
+            yield f"{where}.noise.seed is {head.noise.seed}"
     for index, schedule in enumerate(head.schedules):
         if not 0 < schedule.steps <= _STEPS or {len(schedule.nodes), len(schedule.weights)} != {schedule.steps}:
             yield (

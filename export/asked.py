@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import CalibrationError, MemoryLimitError, UnsupportedModelError
 from .heads import Head
-from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, Source
+from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, SmoothGrad, Source
 from .schedule import CHOICES
 from .tflite.graph import Graph, Tensor
 
@@ -73,8 +73,10 @@ def fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list
 
 
 def at(methods: Sequence[Method], steps: int) -> list[Method]:
-    """Return the methods with ``steps`` steps a call."""
-    return [replace(m, steps_per_call=int(steps)) if isinstance(m, IntegratedGradients) else m for m in methods]
+    """Return the methods with ``steps`` steps or noisy copies a call."""
+    return [
+        replace(m, steps_per_call=int(steps)) if isinstance(m, IntegratedGradients | SmoothGrad) else m for m in methods
+    ]
 
 
 def baseline(wanted: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] | None:

@@ -66,7 +66,7 @@ def _time_ratio(rival: Shipped, holder: Shipped, method: str, x: Array, baseline
 
 
 def _step(shipped: Shipped, method: str, x: Array, baseline: Array) -> Callable[[], object]:
-    entry = shipped.compiled[method].entry(Role.STEPS)
+    entry = shipped.compiled[method].entry(Role.STEPS, Role.SAMPLES)
     assert entry is not None
     (steps,) = step_inputs(entry, baseline)
     given = {**shipped.entered(x[0]), "class_index": np.zeros(1, np.int32), **steps}

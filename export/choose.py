@@ -157,10 +157,15 @@ def _explain(shipped: Shipped, name: str, baseline: Array, steps: int | None = N
 
 
 def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list[dict[str, Array]]:
-    """Return what calls want beside the input and the class: nothing, or an equal part each of ``steps`` steps.
+    """Return what calls want beside the input and the class: nothing, or an equal part each of ``steps``.
 
     Without ``steps`` it is one call; else these are a multiple of what a call takes.
     """
+    if entry.role is Role.SAMPLES:
+        shape = entry.inputs["noise"].shape
+        size = entry.inputs["weights"].shape[0]
+        drawn = np.random.default_rng(0).normal(size=((steps or size) // size, *shape)).astype(np.float32)
+        return [{"noise": noise, "weights": np.full(size, 1 / (steps or size), np.float32)} for noise in drawn]
     if entry.role is not Role.STEPS:
         return [{}]
     size = entry.inputs["alphas"].shape[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,19 +17,19 @@ from edge.files import read_array, read_bytes
 
 from . import calibration, memory, pipeline
 from .errors import CalibrationError, CheckFailedError, UnsupportedModelError
-from .methods import METHODS
+from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, SmoothGrad
 from .numerics import NUMERICS
 from .progress import StageLines
 from .schedule import CHOICES
 from .targets import TARGETS
 
 _LABEL_BYTES = 16 << 20
-# Options that only some methods have a use for, and the field of a method that says it is one of them.
-_METHOD_OPTIONS = {
-    "layer": "layer",
-    "batch": "steps_per_call",
-    "schedule": "steps_per_call",
-    "baseline": "steps_per_call",
+# Options that only some methods have a use for.
+_METHOD_OPTIONS: dict[str, tuple[type[Method], ...]] = {
+    "layer": (ClassActivationMap,),
+    "batch": (IntegratedGradients, SmoothGrad),
+    "schedule": (IntegratedGradients,),
+    "baseline": (IntegratedGradients,),
 }
 
 
@@ -62,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         help="the output to explain, where there are several: a tensor's name or the signature's",
     )
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
-    add("--batch", type=int, metavar="N", help="steps of Integrated Gradients per call (default: the fastest here)")
+    add("--batch", type=int, metavar="N", help="steps or noisy copies per call (default: the fastest here)")
     add("--schedule", choices=CHOICES, default="auto", metavar="RULE", help=f"where steps lie: {', '.join(CHOICES)}")
     add("--memory", metavar="SIZE", help="the most an explanation may take, as 512k or 4M (bounds batch and numerics)")
     add("--labels", metavar="FILE", help="class names, one a line")
@@ -101,10 +100,10 @@ def _ensure_used(arguments: argparse.Namespace) -> None:
     """Raise :class:`UnsupportedModelError` for an option that no method asked for has a use for."""
     defaults = parser()
     asked = arguments.method or pipeline.DEFAULT_METHODS
-    for option, field in _METHOD_OPTIONS.items():
+    for option, kinds in _METHOD_OPTIONS.items():
         if getattr(arguments, option) == defaults.get_default(option):
             continue
-        users = [name for name, kind in METHODS.items() if field in {each.name for each in dataclasses.fields(kind)}]
+        users = [name for name, kind in METHODS.items() if issubclass(kind, kinds)]
         if not set(users).intersection(asked):
             raise UnsupportedModelError(
                 f"--{option} is an option of {', '.join(users)}, and only {', '.join(asked)} is asked for",

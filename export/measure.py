@@ -36,14 +36,14 @@ def fitted_schedules(
 
     ``compile_at(1)`` compiles what ships with one step a call, which shows each step's own gradient.
     """
-    if not any(method.steps_per_call for method in shipped.compiled.values()):
+    if shipped.logits is None:
         return Fit(())
     return schedule.fit(paths(compile_at(1), x, baseline), rule, probe_cost=probe_cost(shipped, x, baseline))
 
 
 def probe_cost(shipped: Shipped, x: Array, baseline: Array) -> float:
     """Return the time of a forward pass to the logits over that of a step, as they ship; medians of calls in turn."""
-    method = next(method for method in shipped.compiled.values() if method.steps_per_call)
+    method = next(method for method in shipped.compiled.values() if method.entry(Role.STEPS) is not None)
     entry, logits = method.entry(Role.STEPS), shipped.logits
     assert entry is not None
     assert logits is not None
@@ -70,7 +70,7 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
 
     As many as the time allows, on the finest grid with which that is enough of them.
     """
-    method = next(method for method in single.compiled.values() if method.steps_per_call)
+    method = next(method for method in single.compiled.values() if method.entry(Role.STEPS) is not None)
     entry = method.entry(Role.STEPS)
     assert entry is not None
     logits = single.logits

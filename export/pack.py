@@ -119,6 +119,7 @@ def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array
         steps_per_call=compiled.steps_per_call,
         front=None if stored_input or Role.FRONT not in shipped.aids else shipped.aids[Role.FRONT].key,
         peak_memory=selected.peaks.get(name),
+        noise=compiled.noise,
     )
     if chosen.role is not Role.STEPS:
         return head

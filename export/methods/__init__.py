@@ -16,6 +16,7 @@ from .rectgrad import RectGrad
 from .rectified import RectifiedBackward
 from .relevance import LayerwiseRelevance
 from .saliency import Saliency
+from .smoothgrad import SmoothGrad
 from .xgradcam import XGradCAM
 
 METHODS: dict[str, type[Method]] = {
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
         Saliency,
         InputXGradient,
         IntegratedGradients,
+        SmoothGrad,
         LRPEpsilon,
         LayerCAM,
         GradCAMPlusPlus,
@@ -59,6 +61,7 @@ __all__ = [
     "Role",
     "Saliency",
     "SignedLayerCAM",
+    "SmoothGrad",
     "Source",
     "XGradCAM",
 ]

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.bundle import Noise
+
 from ..heads import Head
 from ..numerics.twin import float_twin, instantiate
 from ..numerics.weights import Store
@@ -125,13 +127,14 @@ class Role(enum.Enum):
     GRADIENT = "the map of a class asked for, from a float input"
     MODIFIED = "the map of a class asked for, from a float input, by modified backward rules"
     STEPS = "gradients at several interpolation steps, summed with weights"
+    SAMPLES = "gradients at several noisy copies of the input, summed with weights"
     LOGITS = "the logits, from a float input"
     FRONT = "where gradients are taken, from the model's input"
     SCORES = "the scores, from the model's input and its state"
     STATE = "the state"
 
 
-WALKS = (Role.GRADIENT, Role.MODIFIED, Role.STEPS)
+WALKS = (Role.GRADIENT, Role.MODIFIED, Role.STEPS, Role.SAMPLES)
 """Roles of entries that walk back over the float twin, from where gradients are taken."""
 
 
@@ -155,7 +158,8 @@ class Compiled:
     """What a method made of a model: its entries, the tensor its map is about, and the map's shape.
 
     ``formula`` is the method in numpy, from the values there and their gradients: of a class activation map what each
-    channel adds, ``[positions, channels]``, of which the sum is the map, cut off at 0 if ``rectified``.
+    channel adds, ``[positions, channels]``, of which the sum is the map, cut off at 0 if ``rectified``. ``noise`` is
+    what is added to copies of the input, where that is the method.
     """
 
     entries: list[Entry]
@@ -164,6 +168,7 @@ class Compiled:
     steps_per_call: int = 0
     formula: Formula | None = None
     rectified: bool = False
+    noise: Noise | None = None
 
     def entry(self, *roles: Role) -> Entry | None:
         """Return the entry that has one of these roles."""

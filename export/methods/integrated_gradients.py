@@ -15,8 +15,8 @@ from ..vjp import backward
 from ..vjp.backward import AFFINE
 from .base import Compiled, Entry, Method, Role, Source, class_input, copy_of, forward, held_inputs, named
 
-# A batch that tells whether a model computes its entries apart: none that a shape is likely to have by itself.
-_PROBE = 3
+PROBE = 3
+"""A batch that tells whether a model computes its entries apart: none that a shape is likely to have by itself."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class IntegratedGradients(Method):
     def fitted(self, source: Source) -> IntegratedGradients:
         """Return the method with one step a call where the model mixes the entries of a batch."""
         twin = source.twin()
-        apart = self.steps_per_call == 1 or batches(twin.graph, twin.head.logits, _PROBE)
+        apart = self.steps_per_call == 1 or batches(twin.graph, twin.head.logits, PROBE)
         return self if apart else replace(self, steps_per_call=1)
 
     def build(self, source: Source) -> Compiled:
@@ -83,7 +83,7 @@ class IntegratedGradients(Method):
         seed = OneHot(index, logits.shape, None if last else weights)
         gradients = backward(builder.graph, {logits: seed}, list(points.values()), emit)
         sums = {
-            prefix[tensor]: _sum_of_steps(emit, emit.dense(gradient), steps, last)
+            prefix[tensor]: sum_of_steps(emit, emit.dense(gradient), steps, last)
             for tensor, gradient in zip(points, gradients, strict=True)
         }
         (value,) = backward(builder.graph, sums, [ends], emit)
@@ -174,7 +174,7 @@ def _one_of_equals(emit: Emitter, gradient: Gradient) -> Gradient:
     return Gradient(emit.builder.slice(gradient.tensor, (0,) * len(shape), (1, *shape[1:])), gradient.factor)
 
 
-def _sum_of_steps(emit: Emitter, gradient: Gradient, steps: int, weights: Tensor | None) -> Gradient:
+def sum_of_steps(emit: Emitter, gradient: Gradient, steps: int, weights: Tensor | None) -> Gradient:
     """Return the sum over the batch, weighted where the weights have not gone into it already."""
     tensor, rank = gradient.tensor, len(gradient.tensor.shape)
     if weights is not None:

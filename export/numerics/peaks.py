@@ -71,6 +71,9 @@ def _calls(inputs: Mapping[str, Tensor], calibration: Calibration) -> Iterator[d
             given["alphas"] = ((np.arange(steps) + random.uniform(size=steps)) / steps).astype(np.float32)
             given["weights"] = np.full(steps, 1 / steps, np.float32)
             given["baseline"] = calibration.baseline[None]
+        if "noise" in inputs:
+            given["noise"] = random.normal(size=inputs["noise"].shape).astype(np.float32)
+            given["weights"] = np.full(inputs["weights"].shape, 1 / inputs["weights"].shape[0], np.float32)
         yield given
 
 

@@ -67,6 +67,10 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
             checks += _relevance(name, exact, own, samples)
         if issubclass(kind := METHODS[name], RectifiedBackward):
             checks += _rectified(name, exact, own, samples, sloped=kind.sloped)
+        if (entry := own.entry(Role.SAMPLES)) is not None and own.noise is not None:
+            level = own.noise.level
+            checks += _input_gradient(name, partial(_mean_of_samples, exact.runtime, entry, level), exact, samples)
+            checks += [_smoothed(name, exact, entry, level, samples)]
         if (entry := own.entry(Role.STEPS)) is not None:
             checks += _input_gradient(name, partial(_mean_of_steps, exact.runtime, entry), exact, samples)
     return checks
@@ -171,6 +175,26 @@ def _mean_of_steps(runtime: Runtime, entry: Entry, held: Mapping[str, Array]) ->
     return mean
 
 
+def _mean_of_samples(runtime: Runtime, entry: Entry, level: float, held: Mapping[str, Array]) -> MeanGradient:
+    """Ask for noisy copies that lie along the segment: of its middle, noise in units of its deviation there."""
+    size = entry.inputs["weights"].shape[0]
+
+    def mean(low: Array, high: Array, class_index: int) -> Array:
+        fixed = {**held, **_class_argument(entry, class_index)}
+        middle = (low + high) / 2
+        deviation = level * (middle.max() - middle.min())
+        places = _points(low, high, size)
+        weights = np.full(size, 1 / len(places), np.float32)
+        total = np.zeros(low.shape, np.float64)
+        for fractions in places.reshape(-1, size):
+            away = [low + fraction * (high - low) - middle for fraction in fractions]
+            noise = np.concatenate(away) / (deviation or 1.0)
+            total += runtime.call(entry.key, x=middle, noise=noise, weights=weights, **fixed)["map"]
+        return np.asarray(total * entry.unit, np.float32)
+
+    return mean
+
+
 def _input_gradient(
     name: str, gradient_with: Callable[[Mapping[str, Array]], MeanGradient], exact: Shipped, samples: Array
 ) -> list[Check]:
@@ -234,6 +258,30 @@ def _relevance(name: str, exact: Shipped, method: Compiled, samples: Array) -> l
     )
     adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail)
     return [*_gradient_checks(f"{name} with shares held fixed", errors), adds_up]
+
+
+def _smoothed(name: str, exact: Shipped, entry: Entry, level: float, samples: Array) -> Check:
+    """Hold the mean over noisy copies against that of gradients at copies made in numpy, which get no more noise."""
+    size, errors = entry.inputs["weights"].shape[0], []
+    random = np.random.default_rng(0)
+    for sample in within(_SECONDS, samples, at_least=1):
+        given = exact.entered(sample) | _class_argument(entry, int(exact.scores(exact.stored(sample)).argmax()))
+        x = given.pop("x")
+        noise = random.normal(size=(size, *x.shape)).astype(np.float32)
+        weights = np.full(size, 1 / size, np.float32)
+        joined = noise.reshape(size * len(x), *x.shape[1:])
+        measured = exact.runtime.call(entry.key, x=x, noise=joined, weights=weights, **given)["map"]
+        none = {"noise": np.zeros_like(joined), "weights": weights}
+        copies = [x + np.float32(level) * (x.max() - x.min()) * one for one in noise]
+        expected = np.mean([exact.runtime.call(entry.key, x=copy, **none, **given)["map"] for copy in copies], 0)
+        errors.append(float(np.linalg.norm(measured - expected)) / max(float(np.linalg.norm(expected)), 1e-12))
+    return _formula_check(name, errors)
+
+
+def _formula_check(name: str, errors: Sequence[float]) -> Check:
+    error = float(np.median(errors))
+    detail = f"median relative error of the maps; largest {max(errors):.1e}"
+    return Check(f"{name} against its formula", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail)
 
 
 def _rectified(name: str, exact: Shipped, method: Compiled, samples: Array, *, sloped: bool) -> list[Check]:
@@ -317,9 +365,7 @@ def _input_formula(name: str, exact: Shipped, entry: Entry, formula: Formula, sa
         outputs = exact.runtime.call(entry.key, **given, **_class_argument(entry, chosen))
         expected = formula(given["x"], outputs["gradient"])
         errors.append(float(np.linalg.norm(outputs["map"] - expected) / max(float(np.linalg.norm(expected)), 1e-12)))
-    error = float(np.median(errors))
-    detail = f"median relative error of the maps; largest {max(errors):.1e}"
-    return Check(f"{name} against its formula", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail)
+    return _formula_check(name, errors)
 
 
 class _Tail:

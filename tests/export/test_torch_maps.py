@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export import heads, tflite
-from export.methods import METHODS, ClassActivationMap, IntegratedGradients, Method
+from export.methods import METHODS, ClassActivationMap, IntegratedGradients, Method, SmoothGrad
 from export.schedule.rules import midpoint
 from tests.references.compiled import CompiledEntry, compile_method, relative_error
 from tests.references.runtime import Session
@@ -84,6 +84,8 @@ def compiled(method: Method, network: Network) -> Explain:
     entries = compile_method(method, files.model(network))
     if isinstance(method, IntegratedGradients):
         return integrated(entries[method.name], network)
+    if isinstance(method, SmoothGrad):
+        return smoothed(entries[method.name])
     entry = entries.get(f"{method.name}_class") or entries[method.name]
     return lambda x, index: entry(x=x.reshape(entry.entry.inputs["x"].shape), class_index=index)["map"]
 
@@ -97,5 +99,18 @@ def integrated(entry: CompiledEntry, network: Network, steps: int = 16) -> Expla
         given = {"x": x, "baseline": baseline, "class_index": index}
         parts = [entry(**given, alphas=a, weights=w)["map"] for a, w in zip(nodes, weights, strict=True)]
         return (x - baseline) * sum(parts)
+
+    return explain
+
+
+def smoothed(entry: CompiledEntry) -> Explain:
+    """Return SmoothGrad with the noise of a device."""
+    shape = entry.entry.inputs["noise"].shape
+
+    def explain(x: Array, index: np.ndarray) -> Array:
+        x = x.reshape(entry.entry.inputs["x"].shape)
+        noise = np.random.default_rng(0).normal(size=(32, *x.shape)).astype(np.float32).reshape(-1, *shape)
+        weights = np.full(shape[0], 1 / 32, np.float32)
+        return sum(entry(x=x, noise=part, weights=weights, class_index=index)["map"] for part in noise)
 
     return explain

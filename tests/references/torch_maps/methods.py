@@ -55,6 +55,14 @@ def integrated_gradients(network: Network, x: Array, class_index: int) -> Array:
     return captum(attr.IntegratedGradients, **options)(network, x, class_index)
 
 
+def smoothgrad(network: Network, x: Array, class_index: int) -> Array:
+    """Return the mean of Captum's gradients at noisy copies, the noise being that of a device."""
+    noise = np.random.default_rng(0).normal(size=(32, *x.shape)).astype(np.float32)
+    deviation = 0.15 * (x.max() - x.min())
+    saliency = captum(attr.Saliency, abs=False)
+    return np.mean([saliency(network, x + deviation * one, class_index) for one in noise], axis=0)
+
+
 def class_activation_map(method: type[BaseCAM], *, rectified: bool) -> Reference:
     """Return a map of pytorch-grad-cam before it is scaled to an image: rectified or of both signs."""
 
@@ -133,6 +141,7 @@ REFERENCES: dict[str, Reference] = {
     "saliency": captum(attr.Saliency, abs=False),
     "input_x_gradient": captum(attr.InputXGradient),
     "integrated_gradients": integrated_gradients,
+    "smoothgrad": smoothgrad,
     "lrp_epsilon": relevance(epsilon),
     "gradcam": class_activation_map(cams.GradCAM, rectified=True),
     "hirescam": class_activation_map(cams.HiResCAM, rectified=False),
