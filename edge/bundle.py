@@ -151,7 +151,9 @@ class ExplanationHead:
     the map's shape without dimensions of size 1 along which the model has no extent. ``stored_input`` says whether
     they read the input as the model stores it (int8) or as float32. ``front`` is None for a map of the input (or of
     a chosen layer); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
-    reached, and ``front`` the signature that leads from the input to it. ``cost_ratio`` is the measured time of an
+    reached, and ``front`` the signature that leads from the input to it. ``each`` is the signature that gives gradient
+    and logits at one interpolation step, with ``each_unit`` in place of ``unit``, where steps may be chosen on the way
+    (``edge.refine``). ``cost_ratio`` is the measured time of an
     explanation over that of a plain prediction, on the machine that exported; ``peak_memory`` the bytes by which
     loading the model, predicting and explaining made a process grow there, at the most. ``noise`` is given where a map
     is a mean over noisy copies of the input, ``steps_per_call`` of which share a call then.
@@ -168,6 +170,8 @@ class ExplanationHead:
     steps_per_call: int = 0
     schedules: tuple[Schedule, ...] = ()
     front: str | None = None
+    each: str | None = None
+    each_unit: float = 1.0
     cost_ratio: float | None = None
     peak_memory: int | None = None
     noise: Noise | None = None

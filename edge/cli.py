@@ -26,6 +26,8 @@ _PATIENCE = 30.0  # seconds to deliver what waits when the windows have come to 
 _HURRY = 2.0  # the same when told to stop
 _TURN = 0.001  # seconds after which Python lets a result leave while it explains; 0.005 by default
 
+_REFINE = "leave --tolerance out, or export the model with --refine"
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
     explainer = Explainer.load(arguments.bundle, threads=arguments.threads, interpreter=arguments.interpreter)
     manifest, runtime = explainer.manifest, explainer.runtime
     methods = _methods(arguments.method, explainer.methods)
+    if arguments.tolerance and not any(map(explainer.refines, methods)):
+        raise InputError(f"{', '.join(methods)} of {arguments.bundle} take no steps until a tolerance is met", _REFINE)
     source = open_source(arguments.source, manifest.input_shape, len(manifest.labels))
     about = f"{runtime.name} {runtime.version}, {runtime.threads} thread{'s'[: runtime.threads != 1]}"
     session = introduction(manifest, methods, about)
@@ -58,7 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
         _report_golden(explainer.check_golden(), about, manifest.runtime)
         windows: Iterable[Window] = loop.endless(source) if arguments.loop else source
         windows = loop.paced(windows, arguments.rate, stop) if arguments.rate else loop.as_taken(windows, stream, stop)
-        tally = loop.run(islice(windows, arguments.count), explainer, stream, methods, arguments.deadline_ms)
+        windows = islice(windows, arguments.count)
+        tally = loop.run(windows, explainer, stream, methods, arguments.deadline_ms, arguments.tolerance)
         sent = stream.close(_HURRY if stop.wait() else _PATIENCE)
     print(_ending(tally, sent), flush=True)
     if sent.complete or stop.wait():
@@ -150,6 +155,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--loop", action="store_true", help="begin again when the source ends")
     parser.add_argument(
         "--deadline-ms", type=positive, metavar="MS", help="time for one window, its explanations included"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=positive,
+        metavar="PART",
+        help="take steps of Integrated Gradients until no more than this part of the logit's change is unexplained",
     )
     parser.add_argument("--wait-host", type=positive, metavar="SECONDS", help="start when a monitor is there")
     parser.add_argument("--map-encoding", choices=tuple(CODECS), default="int8", help="how maps travel (default: int8)")

@@ -6,18 +6,19 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import asked
 from . import interpreter as interpreters
 from .bundle import GOLDEN, Bundle, ExplanationHead, Manifest
 from .errors import BundleError, InputError, InterpreterError
 from .explanation import Explanation, Flag, Prediction
-from .integrate import Integrator
+from .integrate import Integral, Integrator, completed
+from .refine import Refiner
 from .smooth import Smoother, check_samples
 
 # The two best scores closer than this (in units of the scores' range): the answer could as well be the other one.
@@ -41,6 +42,7 @@ class Explainer:
         self._runners: dict[str, Callable[..., dict[str, NDArray[Any]]]] = {}
         self._integrators: dict[str, Integrator] = {}
         self._smoothers: dict[str, Smoother] = {}
+        self._refiners: dict[str, Refiner] = {}
         self._reset: Callable[[], None] | None = None
 
     @classmethod
@@ -56,6 +58,10 @@ class Explainer:
     def answers_too(self, method: str) -> bool:
         """Whether explaining the predicted class by ``method`` gives the scores as well, at no extra cost."""
         return self.manifest.head(method).predicted is not None
+
+    def refines(self, method: str) -> bool:
+        """Whether ``method`` can take steps until a tolerance is met."""
+        return self.manifest.head(method).each is not None
 
     def check_golden(self) -> int:
         """Return how many of the bundle's golden inputs have other raw scores here, in any bit, than were recorded.
@@ -128,6 +134,10 @@ class Explainer:
         deadline_ms: float | None = None,
         steps: int | None = None,
         prediction: Prediction | None = None,
+        *,
+        tolerance: float | None = None,
+        max_steps: int | None = None,
+        complete: bool = False,
     ) -> Explanation:
         """Return the attribution of one class for ``x``, float of the model's input shape without the batch.
 
@@ -135,16 +145,26 @@ class Explainer:
         :meth:`predict` said of this very input, to spare asking again. A streaming model is explained in the state in
         which that prediction was made, or in its present state where there is none; it stays in the state it is in.
         ``steps`` picks a schedule of Integrated Gradients (by default the one that left the least unexplained in
-        calibration), or says how many noisy copies SmoothGrad takes; ``deadline_ms`` is the time the whole call may
-        take, and picks the longest schedule, or as many copies, as fit it by the times measured so far, marking the
-        result ``Flag.DEADLINE`` where that is less than what was asked for. Raises
-        :class:`InputError` for a bad input or class, or for steps of a method that takes none.
+        calibration), or says how many noisy copies SmoothGrad takes. ``deadline_ms`` is the time the whole call may
+        take: it picks the longest schedule, or as many copies, as fit by the times measured so far, and ends what takes
+        longer all the same, with a map of the steps taken; ``Flag.DEADLINE`` marks what is less than was asked for.
+
+        The rest is about Integrated Gradients. ``tolerance`` takes steps one by one, until that part of the logit's
+        change at the most is left unexplained, twice in a row, or until there are ``max_steps`` of them (64 by default;
+        each keeps a gradient of the map's size); the bundle must have been exported with ``refine``. ``complete``
+        spreads what is left unexplained over the map, by magnitude, and marks it ``Flag.CORRECTED``: it makes maps sum
+        up, not right, and the residual stays the raw one.
+
+        Raises :class:`InputError` for a bad input or class, or for options that the method or bundle has no use for.
         """
         begin = time.monotonic_ns()
-        _check_deadline(deadline_ms)
+        asked.check_deadline(deadline_ms)
         head = self.manifest.head(method or self.manifest.heads[0].method)
         if class_index is not None:
-            class_index = _class_of(class_index, len(self.manifest.labels))
+            class_index = asked.class_of(class_index, len(self.manifest.labels))
+        refining = asked.refinement(head, tolerance, max_steps, steps)
+        if complete and not head.schedules:
+            raise InputError(f"method {head.method!r} leaves no residual to spread", "leave complete away")
         if steps is not None and not head.schedules:
             if head.noise is None:
                 raise InputError(f"method {head.method!r} takes no interpolation steps", "leave steps away")
@@ -156,37 +176,29 @@ class Explainer:
         chosen = prediction.class_index if class_index is None else class_index
         latency = dict(prediction.latency)
         flags, residual, count = Flag.NONE, None, 1
+        start = time.monotonic_ns()
+        given = self._entered(window, head, prediction.state, latency)
+        left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
         if head.schedules:
-            left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
-            start = time.monotonic_ns()
-            given = self._entered(window, head, prediction.state, latency)
             entered = given.pop("x")[0]
-            if left is not None:
-                left -= time.monotonic_ns() - start
-            result = self._integrator(head).integrate(entered, chosen, steps=steps, time_left_ns=left, held=given)
-            latency["explain"] = time.monotonic_ns() - start
+            if refining is None:
+                result = self._integrator(head).integrate(entered, chosen, steps=steps, time_left_ns=left, held=given)
+            else:
+                result = self._refiner(head).refine(entered, chosen, refining, time_left_ns=left, held=given)
+            flags |= _flags_of(result, RESIDUAL_BOUND if refining is None else min(RESIDUAL_BOUND, refining.tolerance))
+            if complete:
+                result, before = completed(result), result
+                flags |= Flag.CORRECTED if result is not before else Flag.NONE
             attribution, residual, count = result.attribution, result.residual, result.steps
-            flags |= Flag.DEADLINE if result.shortened else Flag.NONE
-            kept = abs(residual) <= RESIDUAL_BOUND * abs(result.change) < math.inf  # nothing that is NaN is
-            flags |= Flag.NONE if kept else Flag.RESIDUAL_OVER_BOUND
-            flags |= Flag.NONE if math.isfinite(residual) else Flag.NOT_FINITE
         elif head.noise is not None:
-            left = None if deadline_ms is None else deadline_ms * 1e6 - (time.monotonic_ns() - begin)
-            start = time.monotonic_ns()
-            given = self._entered(window, head, prediction.state, latency)
-            if left is not None:
-                left -= time.monotonic_ns() - start
             mean = self._smoother(head).smooth(given, chosen, samples=steps, time_left_ns=left)
-            latency["explain"] = time.monotonic_ns() - start
             attribution, count = mean.attribution, mean.samples
             flags |= Flag.DEADLINE if mean.shortened else Flag.NONE
         else:
             classes = np.asarray([chosen], np.int32)
-            start = time.monotonic_ns()
-            given = self._entered(window, head, prediction.state, latency)
-            outputs = self._timed(latency, "explain", head.chosen, {**given, "class_index": classes})
-            latency["explain"] = time.monotonic_ns() - start
+            outputs = self._runner(head.chosen)(**given, class_index=classes)
             attribution = outputs["map"] * np.float32(head.unit)
+        latency["explain"] = time.monotonic_ns() - start
         flags |= self._flags(window, prediction.scores, attribution, head)
         shaped = self._shaped(attribution, head)
         scores, state = prediction.scores, prediction.state
@@ -237,6 +249,13 @@ class Explainer:
             )
         return self._integrators[head.method]
 
+    def _refiner(self, head: ExplanationHead) -> Refiner:
+        if head.method not in self._refiners:
+            assert head.each is not None
+            ends = self._integrator(head).ends
+            self._refiners[head.method] = Refiner(head, self.bundle.baseline, self._runner(head.each), ends)
+        return self._refiners[head.method]
+
     def _smoother(self, head: ExplanationHead) -> Smoother:
         if head.method not in self._smoothers:
             self._smoothers[head.method] = Smoother(head, self._runner(head.chosen))
@@ -249,7 +268,7 @@ class Explainer:
 
     def _window(self, x: ArrayLike) -> _Window:
         """Return an input as float32 with its range; raises :class:`InputError` where it cannot be one."""
-        real = _numbers(x)
+        real = asked.numbers(x)
         if real.shape != self.manifest.input_shape:
             raise InputError(
                 f"an input of shape {list(real.shape)} does not fit {self.manifest.name!r}",
@@ -358,6 +377,14 @@ class Explainer:
         return flags if head.signed else flags | Flag.VISUAL_AID
 
 
+def _flags_of(result: Integral, bound: float) -> Flag:
+    """Return what is to be said of an integral; ``bound`` is the part of the change that may be left unexplained."""
+    flags = Flag.DEADLINE if result.shortened else Flag.NONE
+    kept = abs(result.residual) <= bound * abs(result.change) < math.inf  # nothing that is NaN is
+    flags |= Flag.NONE if kept else Flag.RESIDUAL_OVER_BOUND
+    return flags if math.isfinite(result.residual) else flags | Flag.NOT_FINITE
+
+
 @dataclass(frozen=True)
 class _Window:
     """One checked input: float32 values and their range."""
@@ -379,29 +406,3 @@ class _Outputs(dict[str, NDArray[Any]]):
             f"the model of bundle {self._bundle!r} gives {', '.join(self)} where it should give {name!r}",
             "export it again",
         )
-
-
-def _class_of(index: object, classes: int) -> int:
-    """Return a class's index; :class:`InputError` for what is none, True and 1.0 included."""
-    if isinstance(index, bool) or not isinstance(index, Integral) or not 0 <= int(index) < classes:
-        raise InputError(f"there is no class {index!r}", f"classes are whole numbers from 0 to {classes - 1}")
-    return int(index)
-
-
-def _check_deadline(milliseconds: object) -> None:
-    if milliseconds is None:
-        return
-    if isinstance(milliseconds, bool) or not isinstance(milliseconds, Real) or not float(milliseconds) >= 0:
-        raise InputError(f"a deadline of {milliseconds!r} ms is no time", "pass a number, 0 or more, or leave it out")
-
-
-def _numbers(x: ArrayLike) -> NDArray[np.float32]:
-    """Return an input as float32, infinite where that cannot hold it; :class:`InputError` for what are no numbers."""
-    try:
-        given = np.asarray(x)
-    except ValueError as error:
-        raise InputError("the input's rows are not all of one length", "pass an array") from error
-    if given.dtype.kind not in "fiub":
-        raise InputError(f"the input is {given.dtype}, not numbers", "pass float values")
-    with np.errstate(over="ignore"):
-        return np.asarray(given, np.float32)

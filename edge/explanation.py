@@ -21,9 +21,10 @@ class Flag(enum.IntFlag):
     SMALL_MARGIN = 8  # the two best classes are nearly equal
     OUT_OF_RANGE = 16  # the input leaves the range seen in calibration
     VISUAL_AID = 32  # the method keeps only positive gradients: not evidence
-    DEADLINE = 64  # fewer interpolation steps, or noisy copies, than asked for, to keep the deadline
+    DEADLINE = 64  # fewer interpolation steps, or noisy copies, than asked for or needed, to keep the deadline
     NOT_AT_INPUT = 128  # the way to the input is barred: the map is that of a layer behind it
     NOT_FINITE = 256  # the map, or its residual, holds infinities or NaN: it says nothing
+    CORRECTED = 1024  # the residual has been spread over the map, which sums to the logit's change for no other reason
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Explanation(Prediction):
     shape, logit. Guided Backprop and its kin: the same shape, in no unit of the model's.
     ``layer`` is the tensor the map is about: that of a class activation map, the input of the others, or, where
     ``flags`` say ``NOT_AT_INPUT``, the first tensor that can be reached, whose shape they have then.
-    ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, and ``None`` for methods that promise no completeness;
-    ``steps`` is the number of gradient evaluations.
+    ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, of the map as it was before any correction (where
+    ``flags`` say ``CORRECTED``), and ``None`` for methods that promise no completeness; ``steps`` is the number of
+    gradient evaluations.
     """
 
     method: str = ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +26,7 @@ class Integral:
     """An attribution (float32, the input's shape, logits) with its raw completeness residual, also in logits.
 
     ``change`` is ``f(x) - f(baseline)``, ``residual`` what of it the attribution does not account for; ``shortened``
-    says that fewer steps were taken than asked for.
+    says that fewer steps were taken than asked for, to keep a deadline.
     """
 
     attribution: NDArray[np.float32]
@@ -32,6 +34,19 @@ class Integral:
     change: float
     steps: int
     shortened: bool
+
+
+class Pace:
+    """How long one call takes here: an exponential mean, without the first call if there is another."""
+
+    def __init__(self) -> None:
+        self.ns = 0.0
+        self.calls = 0
+
+    def note(self, ns: float) -> None:
+        """Learn from one call; the first one also prepares the graph."""
+        self.calls += 1
+        self.ns = ns if self.calls <= 2 else 0.8 * self.ns + 0.2 * ns
 
 
 class Integrator:
@@ -44,7 +59,7 @@ class Integrator:
         self._run_logits = logits
         self._schedules = sorted(head.schedules, key=lambda schedule: schedule.steps)
         self._baseline_logits: NDArray[np.float32] | None = None
-        self._call_ns = 0.0  # exponential mean of the time of one call
+        self._pace = Pace()
         self._probe_ns = 0.0  # the last time of one forward pass
 
     def integrate(
@@ -58,61 +73,60 @@ class Integrator:
     ) -> Integral:
         """Integrate from the baseline to ``x`` (float32, input shape) for one class.
 
-        ``steps`` asks for a schedule of the bundle by its length; ``time_left_ns`` shortens it to one that fits;
-        ``held`` are further inputs, the same all along the path, such as the state of a streaming model.
+        ``steps`` asks for a schedule of the bundle by its length; ``time_left_ns`` shortens it to one that fits, and
+        cuts that off where calls take longer than they did: every call takes nodes from all over the path, so that
+        those done, weighted to sum to 1, are a coarser rule. One call is made in any case. ``held`` are further inputs,
+        the same all along the path, such as the state of a streaming model.
         Raises :class:`InputError` where the bundle has no schedule of that length.
         """
         wanted = self._schedule(steps)
         if x.shape != self._baseline.shape[1:]:
-            raise _mismatch(self._head, "x", x, self._baseline)
-        start = time.monotonic_ns()
+            raise mismatch(self._head, "x", x, self._baseline)
+        deadline = math.inf if time_left_ns is None else time.monotonic_ns() + time_left_ns
         given = {"x": x[None], **held}
-        low, high = self._ends(given, class_index)
-        change = high - low
+        low, high = self.ends(given, class_index)
         if time_left_ns is not None:
             self._learn_cost(given, class_index)
-            time_left_ns -= time.monotonic_ns() - start
-        schedule = self._fitting(wanted, time_left_ns)
-        rule = (
-            self._probed(given, schedule, class_index, low, high)
-            if schedule.intervals
-            else (schedule.nodes, schedule.weights)
-        )
-        total = np.zeros_like(self._baseline)
-        size = self._head.steps_per_call
-        for first in range(0, schedule.steps, size):
-            nodes, weights = (_filled(part[first : first + size], size) for part in rule)
-            total += self._call(given, nodes, weights, class_index)
+        schedule = self._fitting(wanted, deadline - time.monotonic_ns())
+        rule: tuple[Sequence[float], Sequence[float]] = schedule.nodes, schedule.weights
+        nodes, weights = self._probed(given, schedule, class_index, low, high) if schedule.intervals else rule
+        total, taken, done = np.zeros_like(self._baseline), 0, 0.0
+        calls = -(-schedule.steps // self._head.steps_per_call)
+        for first in spread(calls):
+            if done and time.monotonic_ns() + self._pace.ns > deadline:
+                total *= np.float32(sum(weights) / done)
+                break
+            total += self._call(given, nodes[first::calls], weights[first::calls], class_index)
+            taken += len(nodes[first::calls])
+            done += sum(weights[first::calls])
         attribution = (total * np.float32(self._head.unit) * (x[None] - self._baseline))[0]
-        residual = change - float(attribution.sum(dtype=np.float64))
-        return Integral(attribution, residual, change, schedule.steps, schedule.steps < wanted.steps)
+        residual = high - low - float(attribution.sum(dtype=np.float64))
+        return Integral(attribution, residual, high - low, taken, taken < wanted.steps)
 
     def _call(
-        self, given: Given, nodes: NDArray[np.float32], weights: NDArray[np.float32], class_index: int
+        self, given: Given, nodes: Sequence[float], weights: Sequence[float], class_index: int
     ) -> NDArray[np.float32]:
+        """Return the weighted sum of the gradients at nodes: as many as a call takes, or fewer."""
+        size = self._head.steps_per_call
         start = time.monotonic_ns()
         outputs = self._run_steps(
             **given,
             baseline=self._baseline,
-            alphas=nodes,
-            weights=weights,
+            alphas=_filled(nodes, size),
+            weights=_filled(weights, size),
             class_index=np.asarray([class_index], np.int32),
         )
-        elapsed = time.monotonic_ns() - start
-        self._call_ns = elapsed if not self._call_ns else 0.8 * self._call_ns + 0.2 * elapsed
+        self._pace.note(time.monotonic_ns() - start)
         if outputs["map"].shape != self._baseline.shape:
-            raise _mismatch(self._head, "map", outputs["map"], self._baseline)
+            raise mismatch(self._head, "map", outputs["map"], self._baseline)
         return outputs["map"]
 
     def _learn_cost(self, given: Given, class_index: int) -> None:
         """Time one call where none has been timed, after one that prepares the graph."""
-        if not self._call_ns:
-            nothing = np.zeros(self._head.steps_per_call, np.float32)
-            self._call(given, nothing, nothing, class_index)
-            self._call_ns = 0.0
-            self._call(given, nothing, nothing, class_index)
+        while self._pace.calls < 2:
+            self._call(given, (), (), class_index)
 
-    def _ends(self, given: Given, class_index: int) -> tuple[float, float]:
+    def ends(self, given: Given, class_index: int) -> tuple[float, float]:
         """Return f(baseline), whose logits are computed once where they depend on nothing else, and f(x)."""
         low = self._baseline_logits
         if low is None or len(given) > 1:
@@ -122,7 +136,7 @@ class Integrator:
         high = self._run_logits(**given)["logits"].reshape(-1)
         self._probe_ns = time.monotonic_ns() - start
         if class_index >= min(high.size, low.size):
-            raise _mismatch(self._head, "logits", high, self._baseline)
+            raise mismatch(self._head, "logits", high, self._baseline)
         return float(low[class_index]), float(high[class_index])
 
     def _probed(
@@ -149,9 +163,9 @@ class Integrator:
         there = ", ".join(str(schedule.steps) for schedule in self._schedules)
         raise InputError(f"the bundle has no schedule of {steps} steps", f"it has schedules of {there}")
 
-    def _fitting(self, wanted: Schedule, time_left_ns: float | None) -> Schedule:
+    def _fitting(self, wanted: Schedule, time_left_ns: float) -> Schedule:
         """Return the longest schedule up to ``wanted`` that fits the time left; the shortest where none does."""
-        if time_left_ns is None:
+        if time_left_ns == math.inf:
             return wanted
         fitting = self._schedules[0]
         for schedule in self._schedules:
@@ -161,14 +175,39 @@ class Integrator:
 
     def _expected_ns(self, schedule: Schedule) -> float:
         calls = -(-schedule.steps // self._head.steps_per_call)
-        return calls * self._call_ns + schedule.probes * self._probe_ns
+        return calls * self._pace.ns + schedule.probes * self._probe_ns
 
 
-def _mismatch(head: ExplanationHead, what: str, found: NDArray[Any], baseline: NDArray[np.float32]) -> BundleError:
+def mismatch(head: ExplanationHead, what: str, found: NDArray[Any], baseline: NDArray[np.float32]) -> BundleError:
+    """Return the error for an array whose shape is not what the manifest promises."""
     return BundleError(
         f"{head.method}: {what} is {list(found.shape)} for a baseline of {list(baseline.shape)}",
         "export the model again",
     )
+
+
+def spread(count: int) -> Iterator[int]:
+    """Yield 0 to ``count - 1`` so that the first few lie all over: the middle, then the middles of what is left."""
+    ranges = deque([(0, count)])
+    while ranges:
+        low, high = ranges.popleft()
+        if low < high:
+            middle = (low + high) // 2
+            yield middle
+            ranges += [(low, middle), (middle + 1, high)]
+
+
+def completed(integral: Integral) -> Integral:
+    """Return the integral with a map that accounts for all of the logit's change: what is left, spread by magnitude.
+
+    The residual stays the raw one. There is nothing to spread it over where the map is zero everywhere.
+    """
+    size = np.abs(integral.attribution)
+    total = float(size.sum(dtype=np.float64))
+    if not total:
+        return integral
+    part = np.multiply(size, integral.residual / total, dtype=np.float32)
+    return replace(integral, attribution=integral.attribution + part)
 
 
 def shortfall(schedule: Schedule) -> float:

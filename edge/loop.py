@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Protocol
@@ -28,6 +28,10 @@ class Explains(Protocol):
         """Whether one pass gives the scores and this method's explanation of the best of them."""
         ...
 
+    def refines(self, method: str) -> bool:
+        """Whether a method can take steps until a tolerance is met."""
+        ...
+
     def predict(self, x: NDArray[np.float32]) -> Prediction:
         """Return the scores of one input."""
         ...
@@ -39,6 +43,7 @@ class Explains(Protocol):
         *,
         deadline_ms: float | None = None,
         prediction: Prediction | None = None,
+        tolerance: float | None = None,
     ) -> Explanation:
         """Return the scores and why."""
         ...
@@ -58,14 +63,16 @@ def run(
     stream: Stream,
     methods: Sequence[str],
     deadline_ms: float | None = None,
+    tolerance: float | None = None,
 ) -> Tally:
     """Answer every window and explain the answer with each of ``methods``.
 
-    ``deadline_ms`` is the time for one window; explanations share what the prediction leaves of it. A method whose
-    explanation comes with the prediction takes no pass of its own. A window that cannot be answered is reported to
-    the host, and the next one has its turn.
+    ``deadline_ms`` is the time for one window; explanations share what the prediction leaves of it. A method that can
+    takes steps until ``tolerance`` is met; one whose explanation comes with the prediction takes no pass of its own. A
+    window that cannot be answered is reported to the host, and the next one has its turn.
     """
     included = next((method for method in methods if explainer.answers_too(method)), None)
+    asked = {method: tolerance if tolerance and explainer.refines(method) else None for method in methods}
     tally = Tally()
     for window in windows:
         lap = Lap({Phase.CAPTURE: window.capture})
@@ -75,7 +82,7 @@ def run(
             answer = explainer.explain(window.x, method=included) if included else explainer.predict(window.x)
             lap.add(answer.latency)
             stream.result(window.sequence, answer, window.truth)
-            for explanation in _explanations(explainer, window.x, answer, methods=methods, budget=budget, lap=lap):
+            for explanation in _explanations(explainer, window.x, answer, asked=asked, budget=budget, lap=lap):
                 with lap.phase(Phase.ENCODE):
                     stream.explanation(window.sequence, explanation)
             for _ in range(len(methods) - len(lap.methods)):
@@ -88,16 +95,24 @@ def run(
 
 
 def _explanations(
-    explainer: Explains, x: NDArray[np.float32], answer: Prediction, *, methods: Sequence[str], budget: Budget, lap: Lap
+    explainer: Explains,
+    x: NDArray[np.float32],
+    answer: Prediction,
+    *,
+    asked: Mapping[str, float | None],
+    budget: Budget,
+    lap: Lap,
 ) -> Iterator[Explanation]:
-    """Explain an answer with each method that the budget has time for."""
-    for method in methods:
+    """Explain an answer with each method asked for, within its tolerance if any, that the budget has time for."""
+    for method, tolerance in asked.items():
         if isinstance(answer, Explanation) and method == answer.method:
             lap.methods[method] = 0  # it came with the prediction
             yield answer
         elif not budget.spent:
             with lap.method(method):
-                explanation = explainer.explain(x, method=method, deadline_ms=budget.remaining, prediction=answer)
+                explanation = explainer.explain(
+                    x, method=method, deadline_ms=budget.remaining, prediction=answer, tolerance=tolerance
+                )
             yield explanation
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .bundle import ExplanationHead, Manifest, Port
+    from .bundle import ExplanationHead, Manifest, Port, Schedule
 
 _MOST = 1 << 26  # numbers in an input or a map
 _STEPS = 1 << 16
@@ -69,8 +69,11 @@ def _port_faults(where: str, port: Port) -> Iterator[str]:
 def _head_faults(where: str, head: ExplanationHead) -> Iterator[str]:
     if not _is_shape(head.map_shape):
         yield f"{where}.map_shape is {list(head.map_shape)[:10]}"
-    if not 0 < abs(head.unit) <= _LARGEST:
-        yield f"{where}.unit is {head.unit}"
+    for name in ("unit", "each_unit"):
+        if not 0 < abs(getattr(head, name)) <= _LARGEST:
+            yield f"{where}.{name} is {getattr(head, name)}"
+    if head.each is not None and not head.schedules:
+        yield f"{where}.each is given without schedules to start from"
     if not 0 <= head.steps_per_call <= _STEPS or (head.schedules and not head.steps_per_call):
         yield f"{where}.steps_per_call is {head.steps_per_call}"
     if head.noise is not None:
@@ -81,17 +84,18 @@ def _head_faults(where: str, head: ExplanationHead) -> Iterator[str]:
         if head.noise.seed < 0:
             yield f"{where}.noise.seed is {head.noise.seed}"
     for index, schedule in enumerate(head.schedules):
-        if not 0 < schedule.steps <= _STEPS or {len(schedule.nodes), len(schedule.weights)} != {schedule.steps}:
-            yield (
-                f"{where}.schedules[{index}] is of {schedule.steps} steps, {len(schedule.nodes)} nodes and "
-                f"{len(schedule.weights)} weights"
-            )
-        if not 0 <= schedule.intervals <= schedule.steps:
-            yield f"{where}.schedules[{index}] is of {schedule.steps} steps in {schedule.intervals} intervals"
-        if not 0 <= schedule.place <= 1:
-            yield f"{where}.schedules[{index}].place is {schedule.place}"
-        if not all(abs(number) <= _LARGEST for number in (*schedule.nodes, *schedule.weights)):
-            yield f"{where}.schedules[{index}] has nodes or weights that are not finite"
+        yield from _schedule_faults(f"{where}.schedules[{index}]", schedule)
+
+
+def _schedule_faults(where: str, schedule: Schedule) -> Iterator[str]:
+    if not 0 < schedule.steps <= _STEPS or {len(schedule.nodes), len(schedule.weights)} != {schedule.steps}:
+        yield (f"{where} is of {schedule.steps} steps, {len(schedule.nodes)} nodes and {len(schedule.weights)} weights")
+    if not 0 <= schedule.intervals <= schedule.steps:
+        yield f"{where} is of {schedule.steps} steps in {schedule.intervals} intervals"
+    if not 0 <= schedule.place <= 1:
+        yield f"{where}.place is {schedule.place}"
+    if not all(abs(number) <= _LARGEST for number in (*schedule.nodes, *schedule.weights)):
+        yield f"{where} has nodes or weights that are not finite"
 
 
 def _is_shape(shape: tuple[int, ...]) -> bool:

@@ -19,8 +19,8 @@ MOST_STEPS = 64
 """The most steps of Integrated Gradients that a call may have: the longest schedule's."""
 
 
-def methods(names: Sequence[str], layer: str | None, batch: int | None) -> list[Method]:
-    """Return the methods of these names, with ``layer`` and ``batch`` steps a call where they take them."""
+def methods(names: Sequence[str], layer: str | None, batch: int | None, *, refine: bool = False) -> list[Method]:
+    """Return the methods of these names, with ``layer``, ``batch`` steps a call and ``refine`` where they take them."""
     if isinstance(names, str):
         names = (names,)
     if not names:
@@ -30,6 +30,7 @@ def methods(names: Sequence[str], layer: str | None, batch: int | None) -> list[
             raise UnsupportedModelError(f"there is no method {name!r}", f"choose from: {', '.join(METHODS)}")
     chosen = [METHODS[name] for name in dict.fromkeys(names)]
     found = [method(layer) if issubclass(method, ClassActivationMap) else method() for method in chosen]
+    found = [replace(each, refine=True) if refine and isinstance(each, IntegratedGradients) else each for each in found]
     if batch is None:
         return found
     if not _is_whole(batch) or not 1 <= batch <= MOST_STEPS:

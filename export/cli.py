@@ -29,6 +29,7 @@ _METHOD_OPTIONS: dict[str, tuple[type[Method], ...]] = {
     "layer": (ClassActivationMap,),
     "batch": (IntegratedGradients, SmoothGrad),
     "schedule": (IntegratedGradients,),
+    "refine": (IntegratedGradients,),
     "baseline": (IntegratedGradients,),
 }
 
@@ -63,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
     add("--signature", metavar="KEY", help="the entry point to explain, where that is not the primary graph")
     add("--batch", type=int, metavar="N", help="steps or noisy copies per call (default: the fastest here)")
     add("--schedule", choices=CHOICES, default="auto", metavar="RULE", help=f"where steps lie: {', '.join(CHOICES)}")
+    add(
+        "--refine",
+        action="store_true",
+        help="let the device take steps until a tolerance is met (whylite run --tolerance)",
+    )
     add("--memory", metavar="SIZE", help="the most an explanation may take, as 512k or 4M (bounds batch and numerics)")
     add("--labels", metavar="FILE", help="class names, one a line")
     add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
@@ -150,6 +156,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
             batch=arguments.batch,
             memory=memory.parse(arguments.memory) if arguments.memory else None,
             schedule=arguments.schedule,
+            refine=arguments.refine,
             name=Path(arguments.model).stem,
             allow_unfaithful=arguments.allow_unfaithful,
             report=True,

@@ -67,6 +67,7 @@ def compile_methods(
     for entry in entries:
         if entry.role in WALKS:
             _finish(entry, numerics, calibration)
+        if entry.role in (*WALKS, Role.EACH):
             pick_class_first(entry.graph)
     predict = _attach(model, entered, signature, head, entries)
     file = tflite.write(model)

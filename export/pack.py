@@ -123,6 +123,8 @@ def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array
     )
     if chosen.role is not Role.STEPS:
         return head
+    if (each := compiled.entry(Role.EACH)) is not None:
+        head = dataclasses.replace(head, each=each.key, each_unit=each.unit)
     return dataclasses.replace(head, schedules=measure.with_residuals(head, schedules, x, selected.baseline, shipped))
 
 

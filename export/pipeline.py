@@ -52,6 +52,7 @@ def explain(
     batch: int | None = None,
     memory: int | None = None,
     schedule: str = "auto",
+    refine: bool = False,
     name: str | None = None,
     allow_unfaithful: bool = False,
     report: bool = False,
@@ -69,7 +70,8 @@ def explain(
     (an embedding look-up, an RFFT front end). ``batch`` is how many of its steps share a call, by default what is
     fastest here; ``memory`` is how many bytes an explanation may take at most (see :mod:`export.memory`), which bounds
     batch and numerics. ``schedule`` is where its steps lie: one of :data:`export.schedule.CHOICES`, "auto" for what
-    suits the calibration inputs best. ``labels`` default to the list attached to the model, if there is one.
+    suits the calibration inputs best. ``refine`` adds what a device needs to take steps until a tolerance is met
+    (``edge.Explainer.explain``). ``labels`` default to the list attached to the model, if there is one.
     ``report`` puts a page into the bundle that shows calibration inputs with their maps, and right or wrong where their
     classes are given as ``truth`` ``[N]``.
     ``progress`` is called with a line for each stage.
@@ -86,7 +88,7 @@ def explain(
         raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
     chosen_target = _choose(targets.TARGETS, target, "target")
     asked.check_options(schedule, memory)
-    wanted = asked.methods(DEFAULT_METHODS if methods is None else methods, layer, batch)
+    wanted = asked.methods(DEFAULT_METHODS if methods is None else methods, layer, batch, refine=refine)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
         shapes = _tried_out(entered, source, original, file_name)

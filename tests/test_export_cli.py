@@ -181,6 +181,7 @@ def test_an_export_never_overwrites_what_it_is_made_from(
         (["--method", "saliency", "--layer", "nope"], "--layer", "gradcam"),
         (["--method", "saliency", "--batch", "3"], "--batch", "integrated_gradients"),
         (["--method", "gradcam", "--schedule", "nuig"], "--schedule", "integrated_gradients"),
+        (["--method", "gradcam", "--refine"], "--refine", "integrated_gradients"),
         (["--method", "gradcam", "--baseline", "mean"], "--baseline", "integrated_gradients"),
     ],
 )

@@ -128,6 +128,7 @@ class Role(enum.Enum):
     MODIFIED = "the map of a class asked for, from a float input, by modified backward rules"
     STEPS = "gradients at several interpolation steps, summed with weights"
     SAMPLES = "gradients at several noisy copies of the input, summed with weights"
+    EACH = "the gradient and the logits at one interpolation step"
     LOGITS = "the logits, from a float input"
     FRONT = "where gradients are taken, from the model's input"
     SCORES = "the scores, from the model's input and its state"

@@ -41,6 +41,7 @@ _ENOUGH = 0.25  # of a bound: time is better spent on another input than on a be
 _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
 # Where rounded activations decide the masks behind the layer, those that became 0 are masked unlike the float ones.
 ROUNDED_MASK_BOUND = 0.3
+STEP_BOUND = 1e-2  # the order of sums decides the masks of activations that are 0 but for rounding
 _GRADIENT_SAMPLES = 8
 _SECONDS = 6.0  # per check
 _SEGMENT_POINTS = 32  # gradients whose mean is taken along a segment, or more where the batch of steps wants it
@@ -73,6 +74,8 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
             checks += [_smoothed(name, exact, entry, level, samples)]
         if (entry := own.entry(Role.STEPS)) is not None:
             checks += _input_gradient(name, partial(_mean_of_steps, exact.runtime, entry), exact, samples)
+        if (entry := method.entry(Role.EACH)) is not None:
+            checks.append(_step_by_step(name, shipped, entry, exact, samples))
     return checks
 
 
@@ -366,6 +369,27 @@ def _input_formula(name: str, exact: Shipped, entry: Entry, formula: Formula, sa
         expected = formula(given["x"], outputs["gradient"])
         errors.append(float(np.linalg.norm(outputs["map"] - expected) / max(float(np.linalg.norm(expected)), 1e-12)))
     return _formula_check(name, errors)
+
+
+def _step_by_step(name: str, shipped: Shipped, entry: Entry, exact: Shipped, samples: Array) -> Check:
+    """Hold steps one by one, which are exact in any numerics, against exact steps in a batch, checked already."""
+    together = exact.compiled[name].entry(Role.STEPS)
+    assert together is not None
+    size = together.inputs["alphas"].shape[0]
+    alphas = ((np.arange(size) + 0.5) / size).astype(np.float32)
+    weights = np.full(size, 1 / size, np.float32)
+    errors = []
+    for sample in within(_SECONDS, samples, at_least=1):
+        chosen = np.asarray([shipped.scores(shipped.stored(sample)).argmax()], np.int32)
+        given = {**shipped.entered(sample), "class_index": chosen}
+        given["baseline"] = np.zeros_like(given["x"])
+        steps = [shipped.runtime.call(entry.key, **given, alphas=alphas[[place]])["map"] for place in range(size)]
+        batch = exact.runtime.call(together.key, **given, alphas=alphas, weights=weights)["map"] * together.unit
+        wrong = float(np.linalg.norm(np.mean(steps, 0) * entry.unit - batch))
+        errors.append(wrong / max(float(np.linalg.norm(batch)), 1e-12))
+    error = float(np.median(errors))
+    detail = f"median relative error; largest {max(errors):.1e}"
+    return Check(f"{name} step by step", error, STEP_BOUND, error <= STEP_BOUND, len(errors), detail, name)
 
 
 class _Tail:

@@ -10,7 +10,8 @@ def bundle():
     methods = ["gradcam", "integrated_gradients", "saliency"]
     labels = ["circle", "square", "star", "nothing"]
     x = small_models.inputs(16)
-    return export.explain(small_models.float_classifier(), calibration=x, methods=methods, labels=labels, name="shapes")
+    options = {"methods": methods, "labels": labels, "name": "shapes", "schedule": "static"}
+    return export.explain(small_models.float_classifier(), calibration=x, **options)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+import whylite
 from edge.bundle import npz_bytes, seal
 from edge.wire.records import Error, Health, Latency, Log, Map, Ping, Request, Result, Session
 from tests.link import FarEnd
@@ -97,6 +98,26 @@ def test_a_chosen_method_a_count_and_an_endless_source(start, host):
     assert [result.sequence for result in results] == list(range(WINDOWS + 5))
     assert results[0].scores == results[WINDOWS].scores
     assert results[-1].truth == 0
+
+
+def test_a_tolerance_asks_for_a_bundle_that_can_meet_one(bundle_path, data, tmp_path, modem, host):
+    arguments = ["--source", f"npz:{data}", "--port", modem.device, "--tolerance", "0.01", "--count", "3"]
+    assert "export the model with --refine" in refused(bundle_path, *arguments)
+    path, model = tmp_path / "fine.why", tmp_path / "fine.tflite"
+    model.write_bytes(small_models.float_classifier())
+    methods = ["--method", "saliency", "--method", "integrated_gradients"]
+    assert whylite.main(["export", str(model), "-o", str(path), *methods, "--refine"]) == 0
+    assert "export the model with --refine" in refused(path, *arguments, "--method", "saliency")
+    for nonsense in ("0", "-1", "nan", "inf", "much"):
+        assert "--tolerance" in refused(path, *arguments, "--tolerance", nonsense)
+    process = subprocess.Popen([*COMMAND, str(path), *arguments, "--wait-host", "20"])
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    goodbye(host)
+    assert process.wait(10) == 0
+    refined = [m for m in host.of(Map) if m.chunk == 0 and m.method == 1]
+    assert len(refined) == 3
+    assert all(m.steps > 12 for m in refined)  # further than the schedule it starts from
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -24,6 +24,7 @@ class Explainer:
 
     def __init__(self, seconds=0.0):
         self.calls = []
+        self.tolerances = []
         self._seconds = seconds
 
     def answers_too(self, method):
@@ -33,8 +34,12 @@ class Explainer:
         self.calls.append("predict")
         return Prediction(SCORES, 1, {"quantize": 3, "predict": 50})
 
-    def explain(self, x, method=None, *, deadline_ms=None, prediction=None):
+    def refines(self, method):
+        return method == "ig"
+
+    def explain(self, x, method=None, *, deadline_ms=None, prediction=None, tolerance=None):
         self.calls.append((method, prediction and prediction.class_index, deadline_ms))
+        self.tolerances.append((method, tolerance))
         if not np.isfinite(x).all():
             raise InputError("not finite", "look at the sensor")
         time.sleep(self._seconds)
@@ -192,3 +197,11 @@ def test_a_budget_that_is_overspent_leaves_nothing_rather_than_less():
         pass
     assert budget.remaining == 0.0
     assert loop.Budget(None).remaining is None
+
+
+def test_a_tolerance_goes_to_the_methods_that_can_meet_one():
+    for tolerance, expected in ((0.02, {"ig": 0.02, "saliency": None}), (None, {"ig": None, "saliency": None})):
+        explainer = Explainer()
+        loop.run(windows(1, 2), explainer, Stream(), ("ig", "saliency"), tolerance=tolerance)
+        assert dict(explainer.tolerances) == expected
+        assert len(explainer.tolerances) == 4

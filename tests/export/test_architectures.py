@@ -155,7 +155,8 @@ def test_float_models(network):
     classifier, logits = networks.build(network, SHAPE)
     data = inputs()
     file = networks.convert(classifier)
-    bundle = export.explain(file, calibration=data, methods=["gradcam", "saliency", "integrated_gradients"])
+    methods = ["gradcam", "saliency", "integrated_gradients"]
+    bundle = export.explain(file, calibration=data, methods=methods, schedule="uniform midpoint")
     explainer = Explainer(bundle)
     sample = data[0]
     saliency = explainer.explain(sample, "saliency", class_index=2)

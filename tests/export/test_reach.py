@@ -171,7 +171,8 @@ KINDS = {
 def explained(request: pytest.FixtureRequest) -> tuple[Case, edge.Explainer]:
     make, arguments = request.param
     case = make(**arguments)
-    bundle = export.explain(case.model, calibration=case.x, methods=METHODS, baseline="mean", numerics="f32")
+    options = {"baseline": "mean", "numerics": "f32", "schedule": "uniform midpoint", "refine": True}
+    bundle = export.explain(case.model, calibration=case.x, methods=METHODS, **options)
     return case, edge.Explainer(bundle)
 
 
@@ -198,6 +199,11 @@ def test_integrated_gradients_start_at_the_mean_of_that_tensor_and_add_up(explai
         expected = slopes * (at.numpy() - baseline.numpy()[0])
         e = explainer.explain(sample, "integrated_gradients", class_index=1, steps=schedule.steps)
         assert relative_error(e.map, expected) < BOUND
+        values = [float(case.logits(end)[0, 1]) for end in (baseline, at[None])]
+        e = explainer.explain(sample, "integrated_gradients", class_index=1, tolerance=0.02, max_steps=256)
+        assert e.map.sum() + e.residual == pytest.approx(values[1] - values[0], abs=1e-4)
+        assert abs(e.residual) <= 0.02 * abs(values[1] - values[0])
+        assert relative_error(e.map, expected) < 0.1
         change = float(case.logits(at[None])[0, 1] - case.logits(baseline)[0, 1])
         assert abs(e.map.sum() + e.residual - change) < 2 * BOUND * np.abs(e.map).sum()
 

@@ -132,7 +132,8 @@ MODELS = {make.__name__: make for make in (ring_buffer, gain_and_recurrence, wit
 @pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
 def explained(request: pytest.FixtureRequest) -> tuple[Streaming, edge.Bundle]:
     model = request.param()
-    return model, export.explain(model.file, calibration=model.inputs(), methods=METHODS, numerics="f32")
+    options = {"methods": METHODS, "numerics": "f32", "schedule": "uniform midpoint", "refine": True}
+    return model, export.explain(model.file, calibration=model.inputs(), **options)
 
 
 def gradient(model: Streaming, x: np.ndarray, kept: Values, index: int) -> np.ndarray:
@@ -163,6 +164,22 @@ def test_a_sequence_is_predicted_as_by_the_plain_model_with_explanations_in_betw
         for method in METHODS:
             explained_after = explainer.explain(x, method, prediction=prediction)
             assert explained_after.scores.tobytes() == prediction.scores.tobytes()
+
+
+def test_a_tolerance_is_met_in_the_state_of_the_prediction(explained):
+    model, bundle = explained
+    explainer = edge.Explainer(bundle)
+    kept: Values = {name: tf.constant(value) for name, value in model.beginning.items()}
+    for x in model.inputs(3):
+        prediction = explainer.predict(x)
+        e = explainer.explain(x, "integrated_gradients", 2, prediction=prediction, tolerance=0.02, max_steps=128)
+        path = (np.arange(200) + 0.5) / 200
+        expected = np.mean([gradient(model, np.float32(a) * x, kept, 2) for a in path], 0) * x
+        ends = [float(model.step(tf.constant(at[None]), kept)[0][0, 2]) for at in (np.zeros_like(x), x)]
+        assert e.map.sum() + e.residual == pytest.approx(ends[1] - ends[0], abs=1e-4)
+        assert abs(e.residual) <= 0.02 * abs(ends[1] - ends[0])
+        assert relative_error(e.map, expected) < 0.1
+        kept = model.step(tf.constant(x[None]), kept)[1]
 
 
 def test_a_prediction_is_explained_in_the_state_it_was_made_in_whenever_that_is_asked(explained):
