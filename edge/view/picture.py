@@ -29,7 +29,7 @@ _MOST_CHANNELS = 8
 _MOST_TOKENS = 64
 _MOST_PLACES = 600
 _BEST = 5
-_LABEL = 28
+_LABEL = 22
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -60,7 +60,7 @@ def draw(x: NDArray[np.float32], explanation: Explanation, manifest: Manifest, d
         figure = Figure(figsize=(10, 4.8))
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
-            1, 3, width_ratios=[4, 4, 2.6], left=0.05, right=0.97, top=0.8, bottom=0.24, wspace=0.25
+            1, 3, width_ratios=[4, 4, 3.2], left=0.055, right=0.97, top=0.8, bottom=0.24, wspace=0.2
         )
         values = layout.of_map(explanation.map)
         shown = standalone(explanation.map) if values is None else values
@@ -74,7 +74,8 @@ def draw(x: NDArray[np.float32], explanation: Explanation, manifest: Manifest, d
             _draw_curves(figure, grid[:2], x, shown, layout, scale)
         else:
             _draw_features(figure.add_subplot(grid[:2]), x, shown, layout)
-        _draw_bar(figure, scale)
+        if values is None or layout.kind not in {Kind.TABLE, Kind.TOKENS}:
+            _draw_bar(figure, scale)
         _draw_scores(figure.add_subplot(grid[2]), explanation, manifest)
         _write(figure, explanation, manifest)
         file = io.BytesIO()
@@ -166,7 +167,8 @@ def _draw_features(axis: Axes, x: Array, values: Array, layout: Layout) -> None:
     axis.axhline(0, color=QUIET, linewidth=0.7)
     names = [f"{inputs[place]:.3g}" for place in shown]
     axis.set_xticks(np.arange(len(shown)), names, rotation=90, fontsize=8 if len(shown) <= 32 else 6)
-    what = "id" if layout.kind is Kind.TOKENS else "value of each feature, in their order"
+    what = "ids in their order" if layout.kind is Kind.TOKENS else "values of the features in their order"
+    what += "; orange spoke for the class, blue against it"
     axis.set_xlabel(what if len(shown) == len(inputs) else f"{what}; the {len(shown)} of {len(inputs)} that weigh most")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
@@ -195,8 +197,7 @@ def _draw_scores(axis: Axes, explanation: Explanation, manifest: Manifest) -> No
     for place, (index, score, weight) in enumerate(zip(best, scores, weights, strict=True)):
         label = short(manifest.labels[index], _LABEL)
         axis.text(start, place, f" {label}  {score:.3g}", va="center", fontsize=9, fontweight=weight)
-    axis.invert_yaxis()
-    axis.set(xticks=[], yticks=[])
+    axis.set(xticks=[], yticks=[], ylim=(_BEST - 0.5, -0.5))
     axis.set_title("best scores", fontsize=9, color=QUIET)
     for spine in axis.spines.values():
         spine.set_visible(False)

@@ -2,7 +2,7 @@
 
 Convert the Keras model to int8 TFLite, compile the explanations into it, check them, run the bundle as a separate
 process at the other end of a pty, listen to it explain every window of three people nobody trained on, and write
-``report.html`` and ``explanation.png``.
+``report.html`` and ``explanation.png``, beside the page that export makes of any model (``watch.html``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import export
-from edge.bundle import Bundle, Check, write_whole
+from edge.bundle import REPORT, Bundle, Check, write_whole
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation
 from edge.wire.records import Error, Result
@@ -107,10 +107,12 @@ def _demo(folder: Path) -> int:
     recordings = load()
     unseen = cut(of_subjects(recordings, TEST_SUBJECTS))
     with _step("compile GradCAM, Integrated Gradients and saliency into it, and check them"):
+        seen = calibration(recordings)
         bundle = export.explain(
-            model, calibration=calibration(recordings).x, methods=METHODS, labels=LABELS, name="watch"
+            model, calibration=seen.x, truth=seen.y, methods=METHODS, labels=LABELS, name="watch", report=True
         )
         bundle.save(folder / "watch.why")
+        write_whole(folder / "watch.html", bundle.members[REPORT])
         _print_export(bundle)
     with _step(f"run it as a device on a pty and listen: {len(unseen)} windows of subjects {_list(TEST_SUBJECTS)}"):
         heard, summary = _stream(folder, unseen)
@@ -122,6 +124,7 @@ def _demo(folder: Path) -> int:
     with _step("draw and report"):
         write_whole(folder / "explanation.png", picture(result.cases))
         write_whole(folder / "report.html", report.html(result).encode())
+        print(f"     {folder / 'watch.html'}, what any export says of its model")
         print(f"     {folder / 'report.html'}\n     {folder / 'explanation.png'}")
     _print_end(result, time.perf_counter() - began)
     return 0 if summary.windows >= ENOUGH and same.passed and not heard.errors else 1

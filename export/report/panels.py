@@ -275,12 +275,13 @@ def _features(x: Array, values: Array, end: float, scales: Scales) -> Markup:
         share = 0.0 if not np.isfinite(value) else min(abs(float(value)) / (end or 1.0), 1.0)
         side = "p" if value > 0 else "n"
         bar = element("i", element("b", class_=side, style=f"width:{50 * share:.1f}%"))
-        rows += [element("span", f"{place}: {feature:.3g}"), bar, element("span", _beside(float(value), end))]
+        rows += [element("span", f"{place}: {feature:.3g}"), bar, element("span", _beside(float(value), end, 3))]
     return element("div", *rows, class_="features")
 
 
-def _beside(value: float, end: float) -> str:
-    """Write a value with the digits that count on the scale of its map."""
+def _beside(value: float, end: float, digits: int = 2) -> str:
+    """Write a value with the digits that count where ``end`` is written with so many."""
     if not 1e-4 < end < 1e6 or not math.isfinite(value):
         return signed(value, 2)
-    return f"{value:+.{max(1, 1 - math.floor(math.log10(end)))}f}".replace("-", "−")
+    places = max(0, digits - 1 - math.floor(math.log10(end)))
+    return f"{round(value, places) or 0.0:+.{places}f}".replace("-", "−")

@@ -20,7 +20,8 @@ def test_the_whole_product_runs_once_on_real_input(tmp_path):
     assert done.returncode == 0, done.stderr
     for said in ("prediction parity: 0, bound 0", "p50", "p99", "times a bare one", "kB/s, ", "link lost 0 frames"):
         assert said in done.stdout
-    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    for page in ("report.html", "watch.html"):
+        assert (tmp_path / page).read_text().startswith("<!doctype html>")
     assert (tmp_path / "explanation.png").read_bytes().startswith(b"\x89PNG")
     manifest = Bundle.open(tmp_path / "watch.why").manifest
     assert {head.method for head in manifest.heads} == set(demo.METHODS)
