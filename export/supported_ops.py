@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 from .support import CONSTRAINTS, first_line, message, takes_real
-from .vjp import GRADIENT, LRP_EPSILON
+from .vjp import GRADIENT, LRP_ALPHA_BETA, LRP_EPSILON
 from .vjp.backward import Rule
+from .vjp.relevance import WEIGHTED
 
 _HEADER = """# Supported ops
 
@@ -41,8 +42,9 @@ Weights of convolutions and dense layers, indices, sizes and axes must be consta
 _RELEVANCE = """
 ## Layer-wise relevance propagation
 
-`lrp_epsilon` walks back by rules of its own, over ops in float32 whose activations are taken apart from them. What each
-operand takes of the relevance R of a result:
+`lrp_epsilon`, `lrp_alpha_beta` and `lrp_z_plus` walk back by rules of their own, over ops in float32 whose activations
+are taken apart from them. What each operand takes of the relevance R of a result; the first row is `lrp_epsilon`'s, the
+second that of the others, with β = 0 for `lrp_z_plus`:
 
 | ops | rule |
 | --- | --- |"""
@@ -62,8 +64,12 @@ def page() -> str:
     refusals: list[Callable[..., bool]] = [*CONSTRAINTS, takes_real]
     reasons = [f"- {message(constraint)}" for constraint in refusals]
     own = {code: rule for code, rule in LRP_EPSILON.items() if rule is not GRADIENT.get(code)}
+    epsilon, *others = _rows(own)
+    (signs,) = _rows({code: LRP_ALPHA_BETA[code] for code in WEIGHTED})
     shared = _AS_THE_GRADIENT + ", ".join(sorted(LRP_EPSILON.keys() - own)) + _WITHOUT
-    return "\n".join([_HEADER, *_rows(GRADIENT), _BETWEEN, *reasons, _FOOTER, _RELEVANCE, *_rows(own), shared])
+    return "\n".join(
+        [_HEADER, *_rows(GRADIENT), _BETWEEN, *reasons, _FOOTER, _RELEVANCE, epsilon, signs, *others, shared]
+    )
 
 
 def _rows(rules: Mapping[str, Rule]) -> list[str]:

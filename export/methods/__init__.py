@@ -11,7 +11,9 @@ from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .layercam import LayerCAM
 from .layercam_signed import SignedLayerCAM
+from .lrp_alpha_beta import LRPAlphaBeta
 from .lrp_epsilon import LRPEpsilon
+from .lrp_z_plus import LRPZPlus
 from .rectgrad import RectGrad
 from .rectified import RectifiedBackward
 from .relevance import LayerwiseRelevance
@@ -31,11 +33,13 @@ METHODS: dict[str, type[Method]] = {
         IntegratedGradients,
         SmoothGrad,
         LRPEpsilon,
+        LRPAlphaBeta,
         LayerCAM,
         GradCAMPlusPlus,
         GuidedBackprop,
         DeconvNet,
         RectGrad,
+        LRPZPlus,
     )
 }
 
@@ -52,7 +56,9 @@ __all__ = [
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
+    "LRPAlphaBeta",
     "LRPEpsilon",
+    "LRPZPlus",
     "LayerCAM",
     "LayerwiseRelevance",
     "Method",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
@@ -24,6 +25,9 @@ class LayerwiseRelevance(Method):
     activation cuts it off. What the input gets is its value times the walk's result there (see
     :mod:`export.vjp.relevance`), which the entry gives too, to be checked by.
     """
+
+    parts: ClassVar[tuple[float, float] | None] = None
+    """Alpha and beta, where positive and negative contributions are shared out apart."""
 
     @abstractmethod
     def rules(self) -> Rules:

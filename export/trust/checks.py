@@ -27,7 +27,7 @@ from ..tflite.ops import Builder, fused_activation, prune
 from ..vjp import backward
 from ..vjp.backward import AFFINE
 from . import original
-from .differences import error_along, errors_in_random_directions
+from .differences import LINEAR_WIDTHS, error_along, errors_in_random_directions
 from .frozen import Frozen
 from .pieces import Pieces, Walk
 
@@ -36,7 +36,6 @@ Array = NDArray[np.float32]
 GRADIENT_BOUND = 1e-3
 RANDOM_BOUND = 0.05
 SUM_BOUND = 0.05
-_TOWARDS = 1e-2  # by which part of itself an input is moved to see what all of it adds
 _ENOUGH = 0.25  # of a bound: time is better spent on another input than on a better figure
 _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
 # Where rounded activations decide the masks behind the layer, those that became 0 are masked unlike the float ones.
@@ -64,9 +63,9 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
         if (entry := own.entry(Role.GRADIENT)) is not None:
             checks += _input_gradient(name, partial(_mean_of_gradients, exact.runtime, entry), exact, samples)
             checks += [_input_formula(name, exact, entry, own.formula, samples)] if own.formula is not None else []
-        if issubclass(METHODS[name], LayerwiseRelevance):
-            checks += _relevance(name, exact, own, samples)
-        if issubclass(kind := METHODS[name], RectifiedBackward):
+        if issubclass(kind := METHODS[name], LayerwiseRelevance):
+            checks += _relevance(name, exact, own, samples, kind.parts)
+        if issubclass(kind, RectifiedBackward):
             checks += _rectified(name, exact, own, samples, sloped=kind.sloped)
         if (entry := own.entry(Role.SAMPLES)) is not None and own.noise is not None:
             level = own.noise.level
@@ -237,11 +236,13 @@ class GradientErrors:
         return cls(along, errors_in_random_directions(function, gradient, x, scale, RANDOM_BOUND * _ENOUGH, random))
 
 
-def _relevance(name: str, exact: Shipped, method: Compiled, samples: Array) -> list[Check]:
+def _relevance(
+    name: str, exact: Shipped, method: Compiled, samples: Array, parts: tuple[float, float] | None
+) -> list[Check]:
     """Hold relevance against the network whose shares are held fixed, which it is input times gradient of."""
     entry = method.entry(Role.MODIFIED)
     assert entry is not None
-    frozen = Frozen(exact.source)
+    frozen = Frozen(exact.source, parts)
     points = [exact.entered(sample) for sample in samples]
     random, scale = np.random.default_rng(0), _scale(np.concatenate([point["x"] for point in points]))
     errors, gaps = [], []
@@ -249,12 +250,23 @@ def _relevance(name: str, exact: Shipped, method: Compiled, samples: Array) -> l
         x, chosen = np.asarray(point["x"], np.float32), int(exact.scores(exact.stored(sample)).argmax())
         outputs = exact.runtime.call(entry.key, **point, **_class_argument(entry, chosen))
         share = np.asarray(outputs["share"] * entry.unit, np.float32)
+
+        def constantly(low: Array, high: Array, share: Array = share) -> Array:
+            del low, high  # the network is linear
+            return share
+
         function = _entry_of(frozen.at(point), chosen)
-        errors.append(GradientErrors.of(function, lambda low, high, share=share: share, x, scale, random))
-        # All that depends on the input, by a move towards it: biases and what epsilon absorbs stay what they are.
-        owed = (function(x + _TOWARDS * x) - function(x - _TOWARDS * x)) / (2 * _TOWARDS)
-        size = max(abs(owed), float(np.linalg.norm(share) * np.linalg.norm(x)) / np.sqrt(x.size), 1e-30)
-        gaps.append(abs(float((outputs["map"] * entry.unit).sum(dtype=np.float64)) - owed) / size)
+        errors.append(
+            GradientErrors(
+                error_along(function, constantly, x, scale, GRADIENT_BOUND * _ENOUGH, LINEAR_WIDTHS),
+                errors_in_random_directions(
+                    function, constantly, x, scale, RANDOM_BOUND * _ENOUGH, random, LINEAR_WIDTHS
+                ),
+            )
+        )
+        total = float((outputs["map"] * entry.unit).sum(dtype=np.float64))
+        size = float(np.linalg.norm(share) * np.linalg.norm(x)) / np.sqrt(x.size)
+        gaps.append(min(_gap(function, x, width, total, size) for width in LINEAR_WIDTHS))
     error = float(np.median(gaps))
     detail = (
         f"median of the map's sum less what neither biases nor epsilon absorb of the logit; largest {max(gaps):.1e}"
@@ -312,6 +324,12 @@ def _rectified(name: str, exact: Shipped, method: Compiled, samples: Array, *, s
         *_gradient_checks(f"{name} between rectifiers", gradients),
         Check(f"{name} against its rule", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail),
     ]
+
+
+def _gap(function: Callable[[Array], float], x: Array, width: float, total: float, size: float) -> float:
+    """Return how far a map's sum is from what all of the input adds, biases and what epsilon absorbs left alone."""
+    owed = (function(x + np.float32(width) * x) - function(x - np.float32(width) * x)) / (2 * width)
+    return abs(total - owed) / max(abs(owed), size, 1e-30)
 
 
 def _scale(samples: Array) -> float:

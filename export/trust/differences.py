@@ -21,9 +21,18 @@ MeanGradient = Callable[[Array, Array], Array]
 _ALONG_WIDTHS = (1e-3, 3e-4, 1e-4, 3e-5)
 # A random direction has only 1/√n of the gradient's slope, so float32's rounding asks for longer ones.
 _RANDOM_WIDTHS = (3e-3, 1e-2, 1e-3)
+LINEAR_WIDTHS = (1.0, 1e2, 1e4, 1e-2, 1e-3)
+"""For a function that is linear but for few kinks: the wider, the less does rounding matter."""
 
 
-def error_along(function: Function, gradient: MeanGradient, x: Array, scale: float, enough: float) -> float:
+def error_along(
+    function: Function,
+    gradient: MeanGradient,
+    x: Array,
+    scale: float,
+    enough: float,
+    widths: Sequence[float] = _ALONG_WIDTHS,
+) -> float:
     """Return the relative error of a gradient along itself, which is where it claims the most.
 
     ``scale`` is the size of inputs (a norm), ``enough`` an error below which no other width is tried. A gradient that
@@ -36,11 +45,17 @@ def error_along(function: Function, gradient: MeanGradient, x: Array, scale: flo
     if not np.isfinite(length):
         return np.inf
     direction = (slope / length).astype(np.float32)
-    return _least(function, gradient, x, direction, length, [width * scale for width in _ALONG_WIDTHS], enough)
+    return _least(function, gradient, x, direction, length, [width * scale for width in widths], enough)
 
 
 def errors_in_random_directions(
-    function: Function, gradient: MeanGradient, x: Array, scale: float, enough: float, random: np.random.Generator
+    function: Function,
+    gradient: MeanGradient,
+    x: Array,
+    scale: float,
+    enough: float,
+    random: np.random.Generator,
+    widths: Sequence[float] = _RANDOM_WIDTHS,
 ) -> list[float]:
     """Return the errors of a gradient along two random directions, relative to the slope to be expected there.
 
@@ -52,8 +67,8 @@ def errors_in_random_directions(
     for _ in range(2):
         drawn = random.normal(size=x.shape)
         direction = (drawn / np.linalg.norm(drawn)).astype(np.float32)
-        widths = [width * scale for width in _RANDOM_WIDTHS]
-        errors.append(_least(function, gradient, x, direction, typical, widths, enough))
+        moves = [width * scale for width in widths]
+        errors.append(_least(function, gradient, x, direction, typical, moves, enough))
     return errors
 
 

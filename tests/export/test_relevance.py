@@ -8,22 +8,22 @@ import pytest
 import edge
 import export
 from export import heads, tflite
-from export.methods import InputXGradient, LRPEpsilon
+from export.methods import InputXGradient, LRPAlphaBeta, LRPEpsilon, LRPZPlus
 from export.numerics import store_float, store_quantized
 from export.tflite import Model, Tensor
 from export.tflite import options as tables
 from export.tflite.ops import Builder
 from export.tflite.options import Activation
-from export.vjp import GRADIENT, LRP_EPSILON, lrp_epsilon
+from export.vjp import GRADIENT, LRP_EPSILON, LRP_Z_PLUS, lrp_epsilon
 from tests.export import test_methods as classifiers
 from tests.export.test_methods import CLASSES, Network, class_of, samples
 from tests.export.test_state import barred_front_end, gain_and_recurrence, ring_buffer
 from tests.references import more_ops, networks, relevance, small_models, tensorflow_twin
 from tests.references.compiled import compile_method, relative_error
-from tests.references.relevance import Epsilon
+from tests.references.relevance import AlphaBeta, Epsilon
 
 BOUND = 2e-5
-METHODS = {LRPEpsilon: Epsilon(0.01)}
+METHODS = {LRPEpsilon: Epsilon(0.01), LRPAlphaBeta: AlphaBeta(2, 1), LRPZPlus: AlphaBeta(1, 0)}
 NAMES = tuple(method.name for method in METHODS)
 
 
@@ -103,6 +103,19 @@ def test_more_epsilon_leaves_less(monkeypatch):
         )
     assert left == sorted(left, reverse=True)
     assert left[-1] < 0.2 * left[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_positive_contributions_share_out_the_whole_logit_but_for_what_biases_keep(seed):
+    for bias in (False, True):
+        model = deep(seed, bias=bias)
+        graph = model.graphs[0]
+        head = heads.find(graph)
+        (x,) = samples(model, 1)
+        logits = tensorflow_twin.forward(graph, x)[head.logits].numpy().ravel()
+        index = int(logits.argmax())
+        found = compile_method(LRPZPlus(), model)["lrp_z_plus"](x=x, class_index=class_of(index))["map"]
+        assert (abs(found.sum() - logits[index]) < 1e-4 * np.abs(found).sum()) != bias
 
 
 # Activations, gates and products
@@ -206,10 +219,11 @@ def test_architectures_pass_what_exports_check(network):
 @pytest.mark.parametrize("numerics", ["f32", "deq", "hybrid", "mixed", "int8"])
 def test_every_numerics_ships_it_and_says_how_faithful_it_is(numerics):
     file, x = small_models.quantized_classifier(), small_models.inputs(8)
-    exact = edge.Explainer(export.explain(file, calibration=x, methods=list(NAMES), numerics="deq"))
-    made = export.explain(file, calibration=x, methods=list(NAMES), numerics=numerics)
+    names = NAMES if numerics != "int8" else ["lrp_epsilon"]
+    exact = edge.Explainer(export.explain(file, calibration=x, methods=names, numerics="deq"))
+    made = export.explain(file, calibration=x, methods=names, numerics=numerics)
     explainer = edge.Explainer(made)
-    for name in NAMES:
+    for name in names:
         maps = [one.explain(x[0], name, class_index=1).map for one in (explainer, exact)]
         assert np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1] > 0.9
         rounds = numerics in {"hybrid", "mixed", "int8"}
@@ -218,16 +232,37 @@ def test_every_numerics_ships_it_and_says_how_faithful_it_is(numerics):
         assert (told in made.manifest.notes) == (numerics in {"mixed", "int8"})
 
 
+def test_integers_are_too_coarse_for_quotients_of_both_signs_which_is_found_and_left_out():
+    """A contribution may be one part in thousands of what it is divided by."""
+    file, x = small_models.quantized_classifier(), small_models.inputs(8)
+    with pytest.raises(export.CheckFailedError, match="lrp_alpha_beta fidelity"):
+        export.explain(file, calibration=x, methods=["lrp_alpha_beta"], numerics="int8")
+    assert export.explain(file, calibration=x, methods=["lrp_alpha_beta"]).manifest.numerics != "int8"
+
+
+def test_of_positive_contributions_alone_it_is_a_visual_aid():
+    made = export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=list(NAMES))
+    assert {head.method: head.signed for head in made.manifest.heads} == dict.fromkeys(NAMES, True) | {
+        "lrp_z_plus": False
+    }
+    (note,) = [note for note in made.manifest.notes if "visual aid" in note]
+    assert note == (
+        "lrp_z_plus: visual aid: keeps only positive contributions (Khakzar et al. 2020); "
+        "its signed twin is lrp_epsilon"
+    )
+
+
 def wrong_share(op, upstream, emit):
     return GRADIENT[op.code](op, upstream, emit)
 
 
 @pytest.mark.parametrize("code", ["CONV_2D", "FULLY_CONNECTED"])
-def test_an_export_is_stopped_where_a_rule_shares_out_wrongly(code, monkeypatch):
+@pytest.mark.parametrize(("name", "table"), [("lrp_epsilon", LRP_EPSILON), ("lrp_z_plus", LRP_Z_PLUS)])
+def test_an_export_is_stopped_where_a_rule_shares_out_wrongly(code, name, table, monkeypatch):
     """A percent is enough: without its epsilon, the rule gives as much more."""
-    monkeypatch.setitem(LRP_EPSILON, code, wrong_share)
-    with pytest.raises(export.CheckFailedError, match="lrp_epsilon with shares held fixed"):
-        export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=["lrp_epsilon"])
+    monkeypatch.setitem(table, code, wrong_share)
+    with pytest.raises(export.CheckFailedError, match=f"{name} with shares held fixed"):
+        export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=[name])
 
 
 @pytest.mark.parametrize(
@@ -238,8 +273,8 @@ def test_relevance_in_the_state_of_a_stream(build):
     model = build()
     bundle = export.explain(model.file, calibration=model.inputs(), methods=list(NAMES))
     assert all(check.passed for check in bundle.manifest.checks)
-    explainer = edge.Explainer(bundle)
     for name in NAMES:
+        explainer = edge.Explainer(bundle)
         before = explainer.explain(model.inputs(1)[0], name, class_index=0).map
         for sample in model.inputs(4):
             explainer.predict(sample)

@@ -54,7 +54,39 @@ class Epsilon:
         return share
 
 
-def at_input(graph: Graph, logits: Tensor, x: np.ndarray, class_index: int, rule: Epsilon) -> np.ndarray:
+@dataclass(frozen=True)
+class AlphaBeta:
+    """R_i = sum_j (alpha (x_i w_ij)+ / z_j+ - beta (x_i w_ij)- / z_j-) R_j, z_j with the bias of its sign."""
+
+    alpha: float
+    beta: float
+
+    def __call__(self, op: Op, value: Value, relevance: tf.Tensor) -> tf.Tensor:
+        """Return the relevance of the op's first operand."""
+        x, (weights, *biases) = value(op.inputs[0]), op.inputs[1:]
+
+        def total(of_x: tf.Tensor, of_weights: tf.Tensor, of_bias: float) -> tf.Tensor:
+            given = {op.inputs[0]: of_x, weights: of_weights}
+            given |= {bias: tf.zeros_like(value(bias)) for bias in biases if bias is not None}
+            plain = tensorflow_twin._OPS[op.code](
+                op, lambda tensor: given[tensor] if tensor in given else value(tensor)
+            )
+            kept = [tf.nn.relu(of_bias * value(bias)) for bias in biases if bias is not None]
+            return plain + of_bias * sum(kept)
+
+        share = tf.zeros_like(x)
+        for part, sign in ((self.alpha, 1.0), (-self.beta, -1.0)):
+            ups, downs = tf.nn.relu(x), -tf.nn.relu(-x)
+            same, other = sign * tf.nn.relu(sign * value(weights)), -sign * tf.nn.relu(-sign * value(weights))
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch([ups, downs])
+                both = [total(ups, same, sign), total(downs, other, 0.0)]
+            quotient = part * relevance / _signed(sum(both), _TINY)
+            share += ups * tape.gradient(both[0], ups, quotient) + downs * tape.gradient(both[1], downs, quotient)
+        return share
+
+
+def at_input(graph: Graph, logits: Tensor, x: np.ndarray, class_index: int, rule: Epsilon | AlphaBeta) -> np.ndarray:
     """Return the relevance of every value of an input, whose sum is the logit less what is absorbed on the way."""
     source = graph.inputs[0]
     values = forward(graph, tf.constant(x, tf.float64), tf.float64)

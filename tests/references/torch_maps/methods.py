@@ -29,6 +29,8 @@ Reference = Callable[[Network, Array, int], Array]
 
 STEPS = 16
 """Of Integrated Gradients, by the midpoint rule."""
+TINY = 1e-12
+"""What zennit adds to what it divides by, where a rule's formula has no epsilon."""
 
 warnings.filterwarnings("ignore", category=UserWarning, module="captum")
 
@@ -84,10 +86,9 @@ def _gradients(cam: BaseCAM) -> list[torch.Tensor]:
 
 def relevance(rule: Callable[[], Hook]) -> Reference:
     """Return zennit's LRP with a rule for layers with weights; the whole logit is shared out."""
-    tiny = 1e-12  # where zennit divides, and ours does not
 
     def explain(network: Network, x: Array, class_index: int) -> Array:
-        layers = [(types.Activation, rules.Pass()), (types.AvgPool, rules.Norm(tiny)), (Sum, rules.Norm(tiny))]
+        layers = [(types.Activation, rules.Pass()), (types.AvgPool, rules.Norm(TINY)), (Sum, rules.Norm(TINY))]
         layers += [(types.Convolution, rule()), (torch.nn.Linear, rule())]
         wanted = torch.nn.functional.one_hot(torch.tensor([class_index]), CLASSES)
         with Gradient(Twin(network), LayerMapComposite(layers), lambda logits: logits * wanted) as attributor:
@@ -143,6 +144,8 @@ REFERENCES: dict[str, Reference] = {
     "integrated_gradients": integrated_gradients,
     "smoothgrad": smoothgrad,
     "lrp_epsilon": relevance(epsilon),
+    "lrp_alpha_beta": relevance(lambda: rules.AlphaBeta(2, 1, TINY)),
+    "lrp_z_plus": relevance(lambda: rules.ZPlus(TINY)),
     "gradcam": class_activation_map(cams.GradCAM, rectified=True),
     "hirescam": class_activation_map(cams.HiResCAM, rectified=False),
     "xgradcam": class_activation_map(cams.XGradCAM, rectified=False),
