@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import REPORT, Bundle, Manifest, seal
+from edge.bundle import REPORT, Bundle, ExplanationHead, Manifest, seal
 from edge.explainer import Explainer
 from edge.view.layout import Kind
 from edge.view.words import short
@@ -142,7 +142,7 @@ def _facts(manifest: Manifest) -> Markup:
         ("SHA-256 of its file", manifest.model_digest),
         ("input", f"{port.name}: {_shape(port.shape)}, {stored}{seen}"),
         ("output", f"{manifest.output.name}: {_shape(manifest.output.shape)}, {manifest.output.dtype}"),
-        *((f"{head.method} at", f"{head.layer}: map {_shape(head.map_shape)}") for head in manifest.heads),
+        *((f"{head.method} at", _place(head)) for head in manifest.heads),
         ("numerics of gradients", manifest.numerics),
         ("target", manifest.target),
         ("baseline", manifest.baseline),
@@ -156,6 +156,12 @@ def _labels(manifest: Manifest) -> Markup:
     shown = ", ".join(map(short, manifest.labels[:_MOST_LABELS]))
     rest = len(manifest.labels) - _MOST_LABELS
     return element("p", f"Classes: {shown}" + (f" and {rest} more" if rest > 0 else ""), class_="note")
+
+
+def _place(head: ExplanationHead) -> str:
+    noise = head.noise
+    copies = "" if noise is None else f", mean of {noise.samples} copies with noise of {noise.level:.3g} of the range"
+    return f"{head.layer}: map {_shape(head.map_shape)}{copies}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

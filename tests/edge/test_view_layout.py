@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.bundle import Port
+from edge.explanation import Explanation, Flag
 from edge.view.colours import PALETTE, SHADES, limit, shades
 from edge.view.layout import Kind, binned, layout_of, standalone
+from edge.view.words import flags_of, short, signed
 
 
 def port(*shape, dtype="float32", limits=None):
@@ -132,6 +134,23 @@ def test_colours_say_which_side_and_how_much():
     assert (np.diff(PALETTE[SHADES:, 3].astype(int)) > 0).all()
     assert (PALETTE[:, 3] == PALETTE[::-1, 3]).all()
     assert shades(np.zeros(3), 0.0).tolist() == [SHADES] * 3
+
+
+def test_every_flag_is_put_into_words_the_gravest_first():
+    def said(flags):
+        return flags_of(Explanation(np.zeros(1), 0, method="m", flags=flags))
+
+    assert all(len(said(flag)) == 1 for flag in Flag)
+    everything = said(Flag(sum(Flag)))
+    assert len(set(everything)) == len(Flag)
+    assert "visual aid" in everything[0]
+    assert said(Flag.NONE) == []
+
+
+def test_numbers_have_their_sign_and_labels_fit_a_line():
+    assert [signed(number) for number in (1.23456, -0.5, 0.0)] == ["+1.23", "−0.5", "0"]
+    assert short("a\nb\x00") == "a�b�"
+    assert len(short("x" * 1000)) == 60
 
 
 def test_the_scale_ends_at_the_largest_of_few_and_leaves_out_the_most_of_many():
