@@ -31,7 +31,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A line through ``points``, with dots at some places; an empty ``name`` is left out of the legend."""
+    """A line through ``points``, with dots at some places."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -54,7 +54,7 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, alternative: str) -> Markup:
         element("span", label, style=f"top:{100 * (1 - y.place(value)):.1f}%") for value, label in y.ticks if label
     )
     below = (element("span", label, style=f"left:{100 * x.place(value):.1f}%") for value, label in x.ticks if label)
-    names = [element("li", element("i", class_=f"l{i}"), line.name) for i, line in enumerate(lines) if line.name]
+    names = [element("li", _swatch(i), line.name) for i, line in enumerate(lines)]
     return element(
         "figure",
         element("figcaption", y.name),
@@ -62,7 +62,7 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, alternative: str) -> Markup:
         svg(_WIDTH, _HEIGHT, *marks, alternative=alternative),
         element("div", *below, class_="x"),
         element("p", x.name),
-        element("ul", *names) if names else "",
+        element("ul", *names),
         class_="chart",
     )
 
@@ -78,6 +78,10 @@ def svg(width: int, height: int, *content: Markup, alternative: str, class_: str
         aria_label=alternative,
         class_=class_,
     )
+
+
+def _swatch(index: int) -> Markup:
+    return element("svg", _mark("M0 5H40", f"line l{index}"), viewBox="0 0 40 10", class_="swatch", aria_hidden="true")
 
 
 def _mark(path: str, class_: str) -> Markup:

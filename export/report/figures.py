@@ -9,6 +9,7 @@ import numpy as np
 from edge.bundle import Check, ExplanationHead, Manifest, Schedule
 from edge.explainer import Explainer
 from edge.integrate import default_schedule
+from edge.view.words import signed
 
 from ..clock import within
 from ..memory import spoken
@@ -18,6 +19,7 @@ from .samples import Sample
 
 _PLACES = np.linspace(0, 1, 33, dtype=np.float32)
 _MOST_PATHS, _PATH_SECONDS = 4, 1.0
+_APART = 0.1  # of an axis: what two marks need not to run into each other
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> Markup:
@@ -104,10 +106,10 @@ def _paths(explainer: Explainer, head: ExplanationHead, shown: Sequence[Sample])
     if not lines:
         return ""
     heights = [height for line in lines for _, height in line.points]
-    low, high = min(heights), max(heights)
-    marks = sorted({low, 0.0, high} if high > low else {0.0})
+    low, high = min(heights), max(heights)  # each curve starts at 0
+    marks = [0.0, *(end for end in (low, high) if abs(end) > _APART * (high - low))]
     x = Axis(0, 1, [(0, "baseline"), (0.5, "½"), (1, "input")], "place on the path")
-    y = Axis(low, high, [(mark, f"{mark:.2g}") for mark in marks], "change of the answer's logit since the baseline")
+    y = Axis(low, high, [(mark, signed(mark, 2)) for mark in marks], "change of the answer's logit since the baseline")
     placed = "placed anew for each input" if usual.intervals else "the dots"
     said = f"{head.method} takes {usual.steps} steps unless others are asked for: {placed} ({usual.rule})."
     return element("p", said) + chart(lines, x, y, f"logit along the path of {head.method}")

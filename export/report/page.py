@@ -104,7 +104,8 @@ def _headline(manifest: Manifest) -> Markup:
 
 def _maps(manifest: Manifest, shown: list[Sample], scales: Scales, among: int) -> Markup:
     drawn = scales.layout.kind
-    reading = f"The input, {_shape(manifest.input_shape)}, is drawn as a {drawn.value}. {_READING[drawn]}"
+    article = "an" if drawn is Kind.IMAGE else "a"
+    reading = f"The input, {_shape(manifest.input_shape)}, is drawn as {article} {drawn.value}. {_READING[drawn]}"
     if drawn is Kind.CURVES and len(scales.layout.axes) > 1:
         channels = scales.layout.shape[scales.layout.axes[0]]
         if channels > len(scales.channels):

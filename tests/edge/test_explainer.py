@@ -277,3 +277,13 @@ def test_what_is_no_input_is_refused_and_nothing_is_warned_of(explainer, x):
     with pytest.raises(InputError) as caught:
         explainer.predict(x)
     assert caught.value.hint
+
+
+def test_the_logit_along_the_path_ends_where_the_map_adds_up(explainer):
+    x = small_models.inputs(1)
+    e = explainer.explain(x[0], "integrated_gradients")
+    values = explainer.logit_along(x[0], np.linspace(0, 1, 5), "integrated_gradients", e)
+    assert values.shape == (5,)
+    assert values[-1] - values[0] == pytest.approx(float(e.map.sum(dtype=np.float64)) + e.residual, abs=1e-4)
+    with pytest.raises(InputError, match="integrates nothing"):
+        explainer.logit_along(x[0], [0, 1], "saliency", e)

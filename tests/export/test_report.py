@@ -18,7 +18,7 @@ from edge.bundle import Bundle, Candidate, Check, Measure, Port
 from edge.explanation import Explanation, Flag
 from export.choose import rank_correlation
 from export.report import make, panels, png
-from export.report.charts import gauge
+from export.report.charts import Axis, Line, chart, gauge
 from export.report.samples import Sample, choose
 from tests.page import Page
 from tests.references import small_models
@@ -315,6 +315,23 @@ def test_indexed_pictures_are_stored_as_their_colours():
     places = np.random.default_rng(1).integers(0, 63, (9, 4)).astype(np.uint8)
     read = matplotlib.image.imread(io.BytesIO(png.indexed(places, palette)), format="png")
     np.testing.assert_array_equal(np.rint(read * 255), palette[places])
+
+
+def test_a_chart_puts_points_where_their_values_are():
+    x, y = Axis(1, 100, [(1, "one"), (100, "all")], "x", logarithmic=True), Axis(-1, 1, [(0, "zero")], "y")
+    drawn = chart([Line("a & b", [(1, -1), (10, 0), (100, 1)], [(10, 0)])], x, y, "what it shows")
+    assert 'd="M0 300L500 150L1000 0"' in drawn
+    assert 'd="M500 150h0"' in drawn
+    assert {"left:0.0%", "left:100.0%", "top:50.0%"} <= set(Page(drawn).of("style"))
+    assert "a & b" in Page(drawn).words
+
+
+def test_the_path_has_a_dot_for_each_step_that_is_taken(bundle):
+    head = bundle.manifest.head("integrated_gradients")
+    fixed = replace(head.schedules[0], intervals=0, nodes=(0.25, 0.75), weights=(0.5, 0.5), steps=2)
+    drawn = page_of(with_manifest(bundle, heads=(replace(head, schedules=(fixed,)),)))
+    dots = [path for path in Page(drawn).of("d") if "h0" in path and path.count("M") > 1]
+    assert {tuple(re.findall(r"M(\d+) ", path)) for path in dots} == {("250", "750")}
 
 
 def test_a_gauge_has_its_figures_in_order():
