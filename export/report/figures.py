@@ -19,6 +19,7 @@ from .samples import Sample
 
 _PLACES = np.linspace(0, 1, 33, dtype=np.float32)
 _MOST_PATHS, _PATH_SECONDS = 4, 1.0
+_MOST_MARKS = 6  # beside an axis
 _APART = 0.1  # of an axis: what two marks need not to run into each other
 
 
@@ -154,17 +155,19 @@ def _errors(own: Sequence[Schedule], columns: dict[str, str]) -> str:
     lines = []
     for name, field in columns.items():
         known = [(float(schedule.steps), getattr(schedule, field)) for schedule in own]
-        points = [(steps, value) for steps, value in known if value]
+        points = [(steps, value) for steps, value in known if value and np.isfinite(value)]
         if len(points) > 1:
             lines.append(Line(name, points, points))
     if not lines:
         return ""
     values = [value for line in lines for _, value in line.points]
-    decades = range(int(np.floor(np.log10(min(values)))), int(np.ceil(np.log10(max(values)))) + 1)
-    marks = [10.0**decade for decade in decades]
+    first, last = int(np.floor(np.log10(min(values)))), int(np.ceil(np.log10(max(values))))
+    last = max(last, first + 1)
+    marks = [10.0**decade for decade in range(first, last + 1)]
     steps = [schedule.steps for schedule in own]
     x = Axis(min(steps), max(steps), [(step, str(step)) for step in steps], "steps", logarithmic=True)
-    y = Axis(marks[0], marks[-1], [(mark, f"{100 * mark:g} %") for mark in marks], "", True)
+    told = [(mark, f"{100 * mark:g} %") for mark in marks[:: -(-len(marks) // _MOST_MARKS)]]
+    y = Axis(marks[0], marks[-1], told, "", logarithmic=True)
     return chart(lines, x, y, "residual and map error by number of steps")
 
 

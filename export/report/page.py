@@ -22,6 +22,7 @@ from .samples import Sample
 Array = NDArray[np.float32]
 
 _STYLE = Path(__file__).with_name("report.css")
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing but itself, whatever names say
 _MOST_LABELS = 40
 _READING: Mapping[Kind, str] = {
     Kind.CURVES: (
@@ -67,6 +68,7 @@ def make(bundle: Bundle, x: Array, truth: NDArray[np.int64] | None = None, *, co
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"{element('title', title)}\n<style>\n{_STYLE.read_text()}</style>\n</head>\n"
         f"<body>\n{''.join(map(text, content))}</body>\n</html>\n"
     ).encode("utf-8", "replace")

@@ -59,6 +59,16 @@ def test_every_input_and_every_map_of_its_shape_can_be_drawn(case):
     assert attribution.ndim == (1 if kind in {Kind.TABLE, Kind.TOKENS} else 2)
 
 
+@given(st.lists(st.integers(1, 12), max_size=6), st.sampled_from(["float32", "int32", "uint8"]))
+def test_any_shape_can_be_drawn_and_its_map_loses_nothing(shape, dtype):
+    layout = layout_of(port(*shape, dtype=dtype))
+    values = np.random.default_rng(0).normal(size=shape)
+    drawn, attribution = layout.of_input(values), layout.of_map(values)
+    assert drawn.shape[: attribution.ndim] == attribution.shape
+    assert attribution.sum() == pytest.approx(values.sum())
+    assert standalone(values).sum() == pytest.approx(values.sum())
+
+
 def test_time_lies_across_and_channels_below_each_other():
     signal = np.arange(200)[:, None] + 1000 * np.arange(6)
     for shape in ((200, 6), (200, 1, 6), (1, 200, 6)):

@@ -57,6 +57,7 @@ def test_it_needs_nothing_but_itself(bundle):
     assert set(Page("".join(made_up(bundle, "signal"))).of("href")) <= {
         f"#input{i}-{k}" for i in range(6) for k in range(6)
     }
+    assert any("default-src 'none'" in content for content in page.of("content"))
     assert page.of("src")
     assert all(value.startswith("data:image/png;base64,") for value in page.of("src"))
     assert not re.search(r"https?:|//|@import|url\((?!data:image/png)", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text))
@@ -332,6 +333,14 @@ def test_the_path_has_a_dot_for_each_step_that_is_taken(bundle):
     drawn = page_of(with_manifest(bundle, heads=(replace(head, schedules=(fixed,)),)))
     dots = [path for path in Page(drawn).of("d") if "h0" in path and path.count("M") > 1]
     assert {tuple(re.findall(r"M(\d+) ", path)) for path in dots} == {("250", "750")}
+
+
+@pytest.mark.parametrize("residual", [0.0, 1e-30, 1e-3, 1.0, 1e30, np.inf, np.nan, None])
+def test_any_residual_can_be_shown(residual, bundle):
+    head = bundle.manifest.head("integrated_gradients")
+    schedules = tuple(replace(s, residual_p50=residual, error_p90=residual) for s in head.schedules)
+    said = words_of(page_of(with_manifest(bundle, heads=(replace(head, schedules=schedules),)), small_models.inputs(1)))
+    assert ("not measured" if residual is None else f"{residual:.2%}") in said
 
 
 def test_a_gauge_has_its_figures_in_order():
