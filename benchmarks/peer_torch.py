@@ -61,7 +61,7 @@ def main(folder: str) -> None:
                 x,
                 target=job.class_index,
                 n_steps=job.steps,
-                method="riemann_middle",
+                method=job.rule,
                 internal_batch_size=batch,
             )
             return attribution.detach().numpy()

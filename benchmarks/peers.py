@@ -64,7 +64,7 @@ def measure(model: str, path: Path, shipped: Bundle | None) -> list[Figure]:
     exact = exports.export(path, "--method", "integrated_gradients", "--numerics", "deq" if quantised else "f32").bundle
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
-        _write_job(path, exact, folder)
+        write_job(path, exact, folder)
         commands: dict[str, list[str]] = {}
         for key, bundle in (("ours", shipped or exact), (EXACT, exact)):
             bundle.save(folder / f"{len(commands)}.why")
@@ -77,7 +77,7 @@ def measure(model: str, path: Path, shipped: Bundle | None) -> list[Figure]:
         absent = {CAPTUM: why_not} if why_not else {}
         for key in [key for key in commands if key not in absent]:
             try:
-                workers[key] = running.enter_context(_started(commands[key]))
+                workers[key] = running.enter_context(started(commands[key]))
             except OSError as error:
                 absent[key] = str(error)
         return [*_compared(model, workers, folder), *(_absent(model, *item) for item in absent.items())]
@@ -117,18 +117,19 @@ def _difference(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.linalg.norm(left.reshape(-1) - right.reshape(-1)) / np.linalg.norm(right))
 
 
-def _write_job(path: Path, bundle: Bundle, folder: Path) -> None:
+def write_job(path: Path, bundle: Bundle, folder: Path, steps: int = STEPS, rule: str = "riemann_middle") -> None:
+    """Leave what a worker is to explain in a folder; ``rule`` is Captum's name of one."""
     graph = fold(tflite.read(path.read_bytes()).graphs[0])
     x = calibration.synthetic(graph, heads.find(graph), 1)
     class_index = Explainer(bundle).predict(x[0]).class_index
     (folder / "model.tflite").write_bytes(path.read_bytes())
-    (folder / "job.json").write_text(json.dumps({"class_index": class_index, "steps": STEPS}))
+    (folder / "job.json").write_text(json.dumps({"class_index": class_index, "steps": steps, "rule": rule}))
     np.save(folder / "x.npy", x.astype(np.float32))
     write_program(graph, folder)
 
 
 @contextmanager
-def _started(command: Sequence[str]) -> Iterator[Worker]:
+def started(command: Sequence[str]) -> Iterator[Worker]:
     """Run a worker; raises OSError with its last words where it does not come up."""
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(

@@ -22,18 +22,22 @@ Explain = Callable[[], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be explained: ``x`` (a batch of one), a class, so many steps of the midpoint rule from zero."""
+    """What is to be explained: ``x`` (a batch of one), a class, so many steps from zero.
+
+    ``rule`` is Captum's name of where they lie; the others take the midpoint rule.
+    """
 
     folder: Path
     x: NDArray[np.float32]
     class_index: int
     steps: int
+    rule: str
 
     @classmethod
     def read(cls, folder: str) -> Job:
         """Read what the parent left in a folder."""
         task = json.loads((Path(folder) / "job.json").read_text())
-        return cls(Path(folder), np.load(Path(folder) / "x.npy"), task["class_index"], task["steps"])
+        return cls(Path(folder), np.load(Path(folder) / "x.npy"), task["class_index"], task["steps"], task["rule"])
 
     def points(self) -> NDArray[np.float32]:
         """Return the interpolation steps as a batch."""
