@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge.bundle import Candidate, Check
 
 from .clock import within
-from .methods import METHODS, WALKS, Entry, LayerwiseRelevance, Role
+from .methods import METHODS, WALKS, Entry, FullGrad, LayerwiseRelevance, Role
 from .numerics import Numerics
 from .schedule.rules import midpoint
 from .shipped import Shipped
@@ -127,7 +127,11 @@ def notes(numerics: Numerics, rows: Sequence[Candidate]) -> list[str]:
     for row in rows:
         if row.numerics != numerics.name:
             continue
-        if issubclass(METHODS[row.method], LayerwiseRelevance):
+        if issubclass(METHODS[row.method], FullGrad):
+            found.append(
+                f"{row.method}: gradients are those along a float forward pass, in numerics {row.numerics} too"
+            )
+        elif issubclass(METHODS[row.method], LayerwiseRelevance):
             found.append(f"{row.method}: shares are those along a float forward pass, in numerics {row.numerics} too")
         else:
             forward = forward_only.get(row.method, row)

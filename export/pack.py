@@ -177,8 +177,8 @@ def _notes(
         decisions = ", ".join(tensor.name for tensor in shipped.source.decisions)
         notes += [f"{', '.join(moved)}: with what the input decides held fixed ({decisions})"] if decisions else []
     notes += [
-        f"{head.method}: visual aid: keeps only positive {METHODS[head.method].rectifies} (Khakzar et al. 2020); its "
-        f"signed twin is {METHODS[head.method].signed_twin}"
+        f"{head.method}: visual aid: keeps {METHODS[head.method].keeps} (Khakzar et al. 2020); its signed twin is "
+        f"{METHODS[head.method].signed_twin}"
         for head in heads
         if not head.signed
     ]

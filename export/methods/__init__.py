@@ -3,6 +3,8 @@
 from .base import WALKS, Compiled, Entry, Method, Role, Source
 from .cam import ClassActivationMap
 from .deconvnet import DeconvNet
+from .fullgrad import FullGrad
+from .fullgrad_abs import FullGradAbs
 from .gradcam import GradCAM
 from .gradcam_plus_plus import GradCAMPlusPlus
 from .guided_backprop import GuidedBackprop
@@ -32,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
         InputXGradient,
         IntegratedGradients,
         SmoothGrad,
+        FullGrad,
         LRPEpsilon,
         LRPAlphaBeta,
         LayerCAM,
@@ -40,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
         DeconvNet,
         RectGrad,
         LRPZPlus,
+        FullGradAbs,
     )
 }
 
@@ -50,6 +54,8 @@ __all__ = [
     "Compiled",
     "DeconvNet",
     "Entry",
+    "FullGrad",
+    "FullGradAbs",
     "GradCAM",
     "GradCAMPlusPlus",
     "GuidedBackprop",

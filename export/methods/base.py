@@ -185,8 +185,8 @@ class Method(ABC):
     """Whether gradients keep their signs on the way; methods that do not are visual aids (Khakzar et al. 2020)."""
     signed_twin: ClassVar[str | None] = None
     """Of a visual aid, the method that keeps the signs and is nearest to it."""
-    rectifies: ClassVar[str] = "gradients"
-    """Of what a visual aid keeps only the positive ones."""
+    keeps: ClassVar[str] = "only positive gradients"
+    """What a visual aid does keep."""
 
     def target(self, graph: Graph, head: Head) -> Tensor:
         """Return the tensor that the method attributes the class to.

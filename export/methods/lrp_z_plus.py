@@ -21,7 +21,7 @@ class LRPZPlus(LayerwiseRelevance):
     name: ClassVar[str] = "lrp_z_plus"
     signed: ClassVar[bool] = False
     signed_twin: ClassVar[str | None] = "lrp_epsilon"
-    rectifies: ClassVar[str] = "contributions"
+    keeps: ClassVar[str] = "only positive contributions"
     parts: ClassVar[tuple[float, float] | None] = Z_PLUS
 
     def rules(self) -> Rules:

@@ -14,8 +14,9 @@ from edge import interpreter
 from edge.bundle import Check
 
 from ..clock import within
-from ..methods import METHODS, LayerwiseRelevance
+from ..methods import METHODS, FullGrad, LayerwiseRelevance
 from ..methods.base import Compiled, Entry, Formula, Role, Source, class_input, named
+from ..methods.bias_gradients import terms
 from ..methods.rectified import RectifiedBackward
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import OneHot
@@ -36,6 +37,7 @@ Array = NDArray[np.float32]
 GRADIENT_BOUND = 1e-3
 RANDOM_BOUND = 0.05
 SUM_BOUND = 0.05
+_OF_ALL = 1e-2  # of the size of all terms: a logit that is next to nothing says little of what is missing
 _ENOUGH = 0.25  # of a bound: time is better spent on another input than on a better figure
 _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment cannot avoid
 # Where rounded activations decide the masks behind the layer, those that became 0 are masked unlike the float ones.
@@ -63,7 +65,10 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
         if (entry := own.entry(Role.GRADIENT)) is not None:
             checks += _input_gradient(name, partial(_mean_of_gradients, exact.runtime, entry), exact, samples)
             checks += [_input_formula(name, exact, entry, own.formula, samples)] if own.formula is not None else []
-        if issubclass(kind := METHODS[name], LayerwiseRelevance):
+        kind = METHODS[name]
+        if issubclass(kind, FullGrad):
+            checks += _terms(name, exact, own, kind, samples)
+        if issubclass(kind, LayerwiseRelevance):
             checks += _relevance(name, exact, own, samples, kind.parts)
         if issubclass(kind, RectifiedBackward):
             checks += _rectified(name, exact, own, samples, sloped=kind.sloped)
@@ -201,13 +206,10 @@ def _input_gradient(
     name: str, gradient_with: Callable[[Mapping[str, Array]], MeanGradient], exact: Shipped, samples: Array
 ) -> list[Check]:
     """Hold an entry (``gradient_with`` what stays fixed) against the float twin's logits, where gradients are taken."""
-    twin = exact.source.twin()
-    graph, head = twin.graph, twin.head
-    inputs = {"x": head.input} | named(head.states)
-    forward = Runtime(write(Model([graph], [Signature("logits", graph, inputs, {"logits": head.logits})])))
+    forward = _logits(exact)
 
     def logits(x: Array, held: Mapping[str, Array]) -> Array:
-        return forward.call("logits", x=x, **held)["logits"].reshape(-1)
+        return forward(x=x, **held)
 
     errors = []
     points = [exact.entered(sample) for sample in samples]
@@ -218,6 +220,15 @@ def _input_gradient(
         function, mean = _entry_of(partial(logits, held=held), chosen), gradient_with(held)
         errors.append(GradientErrors.of(function, partial(mean, class_index=chosen), point["x"], scale, random))
     return _gradient_checks(name, errors)
+
+
+def _logits(exact: Shipped) -> Callable[..., Array]:
+    """Return the float twin's logits as a function of what entries of gradients are given."""
+    twin = exact.source.twin()
+    graph, head = twin.graph, twin.head
+    inputs = {"x": head.input} | named(head.states)
+    forward = Runtime(write(Model([graph], [Signature("logits", graph, inputs, {"logits": head.logits})])))
+    return lambda **given: forward.call("logits", **given)["logits"].reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -273,6 +284,36 @@ def _relevance(
     )
     adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail)
     return [*_gradient_checks(f"{name} with shares held fixed", errors), adds_up]
+
+
+def _terms(name: str, exact: Shipped, method: Compiled, kind: type[FullGrad], samples: Array) -> list[Check]:
+    """Hold the terms of a logit against it, which they must sum to, and the map against its formula of them."""
+    entry = method.entry(Role.GRADIENT)
+    assert entry is not None
+    parts = terms(exact.source, "terms")
+    graph = parts.emit.builder.graph
+    every = [*parts.explicit, *parts.implicit]
+    outputs = {f"term{number}": part.tensor for number, part in enumerate(every)}
+    graph.inputs, graph.outputs = list(parts.inputs.values()), list(outputs.values())
+    prune(graph)
+    runtime, logits = Runtime(write(Model([graph], [Signature("terms", graph, parts.inputs, outputs)]))), _logits(exact)
+    errors, gaps = [], []
+    for sample in within(_SECONDS, samples, at_least=1):
+        given = exact.entered(sample)
+        chosen = int(exact.scores(exact.stored(sample)).argmax())
+        found = runtime.call("terms", **given, **_class_argument(entry, chosen))
+        values = [found[key].astype(np.float64) / part.factor for key, part in zip(outputs, every, strict=True)]
+        owed = float(logits(**given)[chosen])
+        size = max(abs(owed), _OF_ALL * sum(float(np.abs(value).sum()) for value in values), 1e-30)
+        gaps.append(abs(sum(float(value.sum()) for value in values) - owed) / size)
+        expected = kind.formula_of(values if kind.whole else values[: len(parts.explicit)], method.map_shape)
+        measured = exact.runtime.call(entry.key, **given, **_class_argument(entry, chosen))["map"] * entry.unit
+        difference = float(np.linalg.norm(measured.reshape(expected.shape) - expected))
+        errors.append(difference / max(float(np.linalg.norm(expected)), 1e-12))
+    gap = float(np.median(gaps))
+    detail = f"median of what the terms' sum is off the logit; largest {max(gaps):.1e}"
+    adds_up = Check(f"{name} adds up", gap, GRADIENT_BOUND, gap <= GRADIENT_BOUND, len(gaps), detail)
+    return [adds_up, _formula_check(name, errors)]
 
 
 def _smoothed(name: str, exact: Shipped, entry: Entry, level: float, samples: Array) -> Check:

@@ -20,7 +20,7 @@ Matrix = Callable[[int, int, bool, bool], NDArray[np.float64]]
 @rule("RESIZE_BILINEAR", affine=1)
 def resize_bilinear(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = x interpolated between its two nearest rows and columns, hence ∂/∂x = ∂/∂y through the same weights."""
-    return _resize(op, upstream, emit, _bilinear)
+    return _resize(op, upstream, emit, bilinear)
 
 
 @rule("RESIZE_NEAREST_NEIGHBOR", affine=1)
@@ -45,7 +45,8 @@ def _scale(size: int, outputs: int, align_corners: bool) -> np.float32:
     return np.float32(size) / np.float32(outputs)
 
 
-def _bilinear(size: int, outputs: int, align_corners: bool, half_pixel: bool) -> NDArray[np.float64]:
+def bilinear(size: int, outputs: int, align_corners: bool, half_pixel: bool) -> NDArray[np.float64]:
+    """Return the matrix ``[outputs, size]`` that RESIZE_BILINEAR applies along an axis."""
     at = np.arange(outputs, dtype=np.float32)
     scale = _scale(size, outputs, align_corners)
     place = (at + np.float32(0.5)) * scale - np.float32(0.5) if half_pixel else at * scale

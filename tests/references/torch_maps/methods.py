@@ -65,6 +65,50 @@ def smoothgrad(network: Network, x: Array, class_index: int) -> Array:
     return np.mean([saliency(network, x + deviation * one, class_index) for one in noise], axis=0)
 
 
+def fullgrad(*, absolute: bool) -> Reference:
+    """Return Srinivas & Fleuret 2019, with signs or as published, from gradients that torch's hooks see.
+
+    pytorch-grad-cam has the latter, but scales channel by channel, and neither it nor the paper's program knows what a
+    clipped rectifier adds.
+    """
+
+    def explain(network: Network, x: Array, class_index: int) -> Array:
+        twin, seen = Twin(network), {}
+        for layer in twin.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear | torch.nn.ReLU6):
+                layer.register_forward_hook(lambda layer, given, result: seen.update({layer: (given[0], result)}))
+        given = to_torch(x).requires_grad_()
+        score = twin(given)[0, class_index]
+        ends = [given, *(tensor for pair in seen.values() for tensor in pair)]
+        slopes = dict(zip(map(id, ends), torch.autograd.grad(score, ends), strict=True))
+        terms = [given * slopes[id(given)]]
+        for layer, (before, after) in seen.items():
+            if isinstance(layer, torch.nn.ReLU6) and absolute:
+                continue  # rounding would be scaled to 1
+            if isinstance(layer, torch.nn.ReLU6):
+                terms.append(after * slopes[id(after)] - before * slopes[id(before)])
+            else:
+                terms.append(slopes[id(after)] * layer.bias.reshape((-1,) + (1,) * (after.ndim - 2)))
+        heatmap = sum(_on_the_input(term, x.shape[1:3], absolute=absolute) for term in terms)
+        return heatmap.detach().numpy()
+
+    return explain
+
+
+def _on_the_input(term: torch.Tensor, size: tuple[int, ...], *, absolute: bool) -> torch.Tensor:
+    def resized(values: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(values, size, mode="bilinear", align_corners=False).sum(1)
+
+    if term.ndim == 2:  # of no position
+        return torch.zeros(1, *size) if absolute else (term.sum() / np.prod(size)).expand(1, *size)
+    if absolute:
+        term = term.abs()
+        return resized((term - term.min()) / (term.max() - term.min()).clamp(min=1e-30))
+    ones = torch.ones_like(term[:, :1], requires_grad=True)
+    (weights,) = torch.autograd.grad(resized(ones).sum(), ones)  # how much of it each position is spread over
+    return resized(term / weights)
+
+
 def class_activation_map(method: type[BaseCAM], *, rectified: bool) -> Reference:
     """Return a map of pytorch-grad-cam before it is scaled to an image: rectified or of both signs."""
 
@@ -143,6 +187,8 @@ REFERENCES: dict[str, Reference] = {
     "input_x_gradient": captum(attr.InputXGradient),
     "integrated_gradients": integrated_gradients,
     "smoothgrad": smoothgrad,
+    "fullgrad": fullgrad(absolute=False),
+    "fullgrad_abs": fullgrad(absolute=True),
     "lrp_epsilon": relevance(epsilon),
     "lrp_alpha_beta": relevance(lambda: rules.AlphaBeta(2, 1, TINY)),
     "lrp_z_plus": relevance(lambda: rules.ZPlus(TINY)),
