@@ -47,8 +47,8 @@ def checks(manifest: Manifest) -> Markup:
     return Markup(
         element(
             "p",
-            "Measured on the file that ships. The dot is what was measured, the bar its bound; a box spans 90 % of "
-            "what the same figure is where there is nothing to find (its null distribution).",
+            "Measured at export, on the file that ships. The dot is what was measured, the bar its bound; a box spans "
+            "90 % of what the same figure is where there is nothing to find (its null distribution).",
         )
         + table(("check", "measured", "bound", "", "inputs", "", "what it is"), rows, words=(3, 5, 6))
     )

@@ -95,7 +95,7 @@ def _headline(manifest: Manifest) -> Markup:
         + element(
             "p",
             "Every answer of this model comes with maps of what spoke for it. This page shows some, what they were "
-            "held against, and what they cost. It was made when the model was exported, on the inputs given then.",
+            "held against, and what they cost.",
             class_="lead",
         )
         + element("dl", *items, class_="figures")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,9 +19,10 @@ import tensorflow as tf
 
 import edge
 import export
+import whylite
 from edge.explanation import Flag
 from edge.interpreter import load
-from export import state, tflite
+from export import report, state, tflite
 from export.errors import UnsupportedModelError
 from export.tflite.options import UnreadOptions
 
@@ -224,6 +227,26 @@ def test_explaining_alone_is_of_the_present_state_and_leaves_it(explained):
     after = explainer.explain(second, METHODS[-1], prediction=explainer.predict(second))
     np.testing.assert_array_equal(after.map, alone.map)
     np.testing.assert_array_equal(after.scores, alone.scores)
+
+
+def test_the_report_and_the_command_explain_each_step_in_the_state_it_came_in(explained, tmp_path, capsys):
+    model, bundle = explained
+    inputs = model.inputs(5)
+    device = edge.Explainer(bundle)
+    sums = [
+        float(device.explain(x, "saliency", prediction=prediction).map.sum(dtype=np.float64))
+        for x in inputs
+        for prediction in [device.predict(x)]
+    ]
+    shown = [
+        float(text.replace("−", "-")) for text in re.findall(r"sum ([+−][^ ]+)", report.make(bundle, inputs).decode())
+    ]
+    assert all(min(abs(found - total) for found in shown) <= 6e-3 * abs(total) for total in sums)
+    bundle.save(tmp_path / "stream.why")
+    np.savez(tmp_path / "x.npz", x=inputs)
+    asked = ["--input", str(tmp_path / "x.npz"), "--index", "3", "--method", "saliency", "--json"]
+    assert whylite.main(["explain", str(tmp_path / "stream.why"), *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["map"]["sum"] == pytest.approx(sums[3], rel=1e-4)
 
 
 def test_a_device_proves_itself_without_moving_the_state(explained):
