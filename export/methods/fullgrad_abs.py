@@ -21,7 +21,7 @@ _NOTHING = 1e-30
 
 
 class FullGradAbs(FullGrad):
-    """Srinivas & Fleuret 2019 (arXiv 1905.00780), sec. 4: psi(x * gradient) + sum over layers of psi(bias * gradient).
+    """Srinivas & Fleuret 2019 (arXiv 1905.00780): psi(x * gradient) + sum over layers of psi(bias * gradient).
 
     psi takes absolute values, scales each term to 0 to 1 by its least and largest value, interpolates bilinearly and
     sums over channels. Terms without positions, such as a dense layer's, are left out, as in the authors' program, and

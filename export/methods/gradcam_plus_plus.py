@@ -15,11 +15,11 @@ from .cam import ClassActivationMap, spatial_mean, spatial_sum
 
 
 class GradCAMPlusPlus(ClassActivationMap):
-    """Chattopadhyay et al. 2018 (arXiv 1710.11063), eq. 19: relu(sum_k w_k A_k), w_k = sum_ij alpha_k relu(g_k).
+    """Chattopadhyay et al. 2018 (arXiv 1710.11063): relu(sum_k w_k A_k), w_k = sum_ij alpha_k relu(g_k).
 
-    alpha_k = g_k^2 / (2 g_k^2 + sum_ab(A_k) g_k^3) = 1 / (2 + sum_ab(A_k) g_k), and 0 where g_k is. The paper takes the
-    class's score to be exp(logit), by which the whole map is multiplied: left out here, so that the map is in logits.
-    At a layer that goes below zero, alpha may have a pole.
+    By eq. 19, alpha_k = g_k^2 / (2 g_k^2 + sum_ab(A_k) g_k^3) = 1 / (2 + sum_ab(A_k) g_k), and 0 where g_k is. The
+    paper takes the class's score to be exp(logit), by which the whole map is multiplied: left out here, so that the map
+    is in logits. At a layer that goes below zero, alpha may have a pole.
 
     The relu drops negative gradients: a visual aid (Khakzar et al. 2020, arXiv 2012.00362). The formula without it is
     no twin: alpha would have its pole at g_k = -2 / sum_ab(A_k) at any layer. Where alpha is nearly the same all over,

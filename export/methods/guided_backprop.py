@@ -14,7 +14,7 @@ from .rectified import RectifiedBackward
 
 
 class GuidedBackprop(RectifiedBackward):
-    """Springenberg et al. 2014 (arXiv 1412.6806), sec. 3.4: R_l = [f_l > 0] [R_l+1 > 0] R_l+1 at each ReLU.
+    """Springenberg et al. 2014 (arXiv 1412.6806): R_l = [f_l > 0] [R_l+1 > 0] R_l+1 at each ReLU.
 
     Of other rectifiers, likewise: the positive part of the signal, times the derivative.
     """

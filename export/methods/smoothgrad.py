@@ -24,7 +24,7 @@ NOISE = Noise(level=0.15, samples=32, seed=0)
 
 @dataclass(frozen=True)
 class SmoothGrad(Method):
-    """Smilkov et al. 2017 (arXiv 1706.03825), sec. 3: the mean gradient of noisy copies of the input.
+    """Smilkov et al. 2017 (arXiv 1706.03825): the mean gradient of noisy copies of the input.
 
     The noise is normal; its deviation is a part (``NOISE.level``) of the range of that very input, max(x) - min(x), as
     in the paper. It comes from outside, in units of its deviation, which the graph works out. One call evaluates
