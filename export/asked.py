@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import CalibrationError, MemoryLimitError, UnsupportedModelError
 from .heads import Head
-from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, SmoothGrad, Source
+from .methods import METHODS, IntegratedGradients, LayerMap, Method, SmoothGrad, Source
 from .schedule import CHOICES
 from .tflite.graph import Graph, Tensor
 
@@ -29,7 +29,7 @@ def methods(names: Sequence[str], layer: str | None, batch: int | None, *, refin
         if name not in METHODS:
             raise UnsupportedModelError(f"there is no method {name!r}", f"choose from: {', '.join(METHODS)}")
     chosen = [METHODS[name] for name in dict.fromkeys(names)]
-    found = [method(layer) if issubclass(method, ClassActivationMap) else method() for method in chosen]
+    found = [method(layer) if issubclass(method, LayerMap) else method() for method in chosen]
     found = [replace(each, refine=True) if refine and isinstance(each, IntegratedGradients) else each for each in found]
     if batch is None:
         return found
@@ -57,7 +57,7 @@ def with_layers(methods: Sequence[Method], graph: Graph, head: Head, *, must: bo
         try:
             method.target(graph, head)
         except UnsupportedModelError as error:
-            if must or not isinstance(method, ClassActivationMap):
+            if must or not isinstance(method, LayerMap):
                 raise
             left_out.append(f"{method.name} left out: {error.cause}")
         else:

@@ -17,7 +17,7 @@ from edge.files import read_array, read_bytes
 
 from . import calibration, memory, pipeline
 from .errors import CalibrationError, CheckFailedError, UnsupportedModelError
-from .methods import METHODS, ClassActivationMap, IntegratedGradients, Method, SmoothGrad
+from .methods import METHODS, IntegratedGradients, LayerMap, Method, SmoothGrad
 from .numerics import NUMERICS
 from .progress import StageLines
 from .schedule import CHOICES
@@ -26,7 +26,7 @@ from .targets import TARGETS
 _LABEL_BYTES = 16 << 20
 # Options that only some methods have a use for.
 _METHOD_OPTIONS: dict[str, tuple[type[Method], ...]] = {
-    "layer": (ClassActivationMap,),
+    "layer": (LayerMap,),
     "batch": (IntegratedGradients, SmoothGrad),
     "schedule": (IntegratedGradients,),
     "refine": (IntegratedGradients,),

@@ -11,11 +11,13 @@ from .guided_backprop import GuidedBackprop
 from .hirescam import HiResCAM
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .layer_map import LayerMap
 from .layercam import LayerCAM
 from .layercam_signed import SignedLayerCAM
 from .lrp_alpha_beta import LRPAlphaBeta
 from .lrp_epsilon import LRPEpsilon
 from .lrp_z_plus import LRPZPlus
+from .recipro_cam import ReciproCAM
 from .rectgrad import RectGrad
 from .rectified import RectifiedBackward
 from .relevance import LayerwiseRelevance
@@ -30,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
         HiResCAM,
         XGradCAM,
         SignedLayerCAM,
+        ReciproCAM,
         Saliency,
         InputXGradient,
         IntegratedGradients,
@@ -66,8 +69,10 @@ __all__ = [
     "LRPEpsilon",
     "LRPZPlus",
     "LayerCAM",
+    "LayerMap",
     "LayerwiseRelevance",
     "Method",
+    "ReciproCAM",
     "RectGrad",
     "RectifiedBackward",
     "Role",

@@ -44,6 +44,8 @@ _WORST = 20.0  # how many bounds the worst input may take: a kink that a segment
 ROUNDED_MASK_BOUND = 0.3
 STEP_BOUND = 1e-2  # the order of sums decides the masks of activations that are 0 but for rounding
 _GRADIENT_SAMPLES = 8
+_POSITIONS = 16  # of a layer, tried one by one
+_SMALLEST_TOLD = 1e-4  # part of a logit that float32 tells differences of
 _SECONDS = 6.0  # per check
 _SEGMENT_POINTS = 32  # gradients whose mean is taken along a segment, or more where the batch of steps wants it
 
@@ -61,7 +63,8 @@ def run(shipped: Shipped, exact: Shipped, x: Array) -> list[Check]:
     for name, method in shipped.compiled.items():
         own = exact.compiled[name]
         if (entry := method.entry(Role.PREDICTED, Role.CHOSEN)) is not None:
-            checks += _layer_gradient(name, shipped, entry, method, samples)
+            known = method.formula is not None
+            checks += (_layer_gradient if known else _layer_positions)(name, shipped, entry, method, samples)
         if (entry := own.entry(Role.GRADIENT)) is not None:
             checks += _input_gradient(name, partial(_mean_of_gradients, exact.runtime, entry), exact, samples)
             checks += [_input_formula(name, exact, entry, own.formula, samples)] if own.formula is not None else []
@@ -449,6 +452,28 @@ def _step_by_step(name: str, shipped: Shipped, entry: Entry, exact: Shipped, sam
     error = float(np.median(errors))
     detail = f"median relative error; largest {max(errors):.1e}"
     return Check(f"{name} step by step", error, STEP_BOUND, error <= STEP_BOUND, len(errors), detail, name)
+
+
+def _layer_positions(name: str, shipped: Shipped, entry: Entry, method: Compiled, samples: Array) -> list[Check]:
+    """Hold a map of what single positions of a layer give against the model behind it, one of them at a time."""
+    tail, errors = _Tail(shipped.source, method.layer, entry), []
+    entries = [known for role in (Role.PREDICTED, Role.CHOSEN) if (known := method.entry(role)) is not None]
+    for sample in within(_SECONDS, samples):
+        stored = store_input(shipped.source.head.input, sample)
+        given, chosen = shipped.step(entry, stored), int(shipped.scores(stored).argmax())
+        at = tail.enter(given, chosen)
+        places = np.random.default_rng(0).permutation(at[0, ..., 0].size)[:_POSITIONS]
+        nothing, expected = tail.logit(np.zeros_like(at)), []
+        for place in places:
+            alone = np.zeros_like(at)
+            where = np.unravel_index(place, at.shape[1:-1])
+            alone[0][where] = at[0][where]
+            expected.append(tail.logit(alone) - nothing)
+        for one in entries:
+            found = shipped.runtime.call(one.key, **given, **_class_argument(one, chosen))["map"].reshape(-1) * one.unit
+            size = max(float(np.abs(found).max()), float(np.abs(expected).max()), _SMALLEST_TOLD * abs(nothing), 1e-12)
+            errors.append(float(np.abs(found[places] - expected).max()) / size)
+    return [_formula_check(name, errors)]
 
 
 class _Tail:

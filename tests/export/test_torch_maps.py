@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export import heads, tflite
-from export.methods import METHODS, ClassActivationMap, IntegratedGradients, Method, SmoothGrad
+from export.methods import METHODS, IntegratedGradients, LayerMap, Method, SmoothGrad
 from export.schedule.rules import midpoint
 from tests.references.compiled import CompiledEntry, compile_method, relative_error
 from tests.references.runtime import Session
@@ -76,7 +76,7 @@ def fixture(name: str, network: Network) -> Array:
 def method_of(name: str, network: Network) -> Method:
     """Return the method, at the network's target layer if it wants one."""
     method = METHODS[name]
-    return method(network.target) if issubclass(method, ClassActivationMap) else method()
+    return method(network.target) if issubclass(method, LayerMap) else method()
 
 
 def compiled(method: Method, network: Network) -> Explain:

@@ -155,6 +155,24 @@ def rectifiers(hook: Hook) -> Reference:
     return explain
 
 
+def recipro_cam(network: Network, x: Array, class_index: int) -> Array:
+    """Return what the network says of each position of its target layer alone, less what it says of none."""
+    twin = Twin(network)
+
+    def logit(place: tuple[int, ...] | None) -> float:
+        def masked(module: torch.nn.Module, given: object, result: torch.Tensor) -> torch.Tensor:
+            kept = torch.zeros_like(result)
+            if place is not None:
+                kept[(slice(None), slice(None), *place)] = result[(slice(None), slice(None), *place)]
+            return kept
+
+        with twin.target.register_forward_hook(masked):
+            return twin(to_torch(x))[0, class_index].item()
+
+    shape = network.shapes[network.target][:2]
+    return np.asarray([logit(place) - logit(None) for place in np.ndindex(shape)]).reshape(1, *shape)
+
+
 def epsilon() -> Hook:
     """Return the epsilon rule, epsilon in units of the root mean square of what the layer computes."""
     return rules.Epsilon(Stabilizer(epsilon=0.01, norm_scale=True))
@@ -189,6 +207,7 @@ REFERENCES: dict[str, Reference] = {
     "smoothgrad": smoothgrad,
     "fullgrad": fullgrad(absolute=False),
     "fullgrad_abs": fullgrad(absolute=True),
+    "recipro_cam": recipro_cam,  # its paper's, of no library
     "lrp_epsilon": relevance(epsilon),
     "lrp_alpha_beta": relevance(lambda: rules.AlphaBeta(2, 1, TINY)),
     "lrp_z_plus": relevance(lambda: rules.ZPlus(TINY)),
