@@ -19,7 +19,7 @@ from ..explainer import Explainer
 from ..explanation import Explanation, Flag
 from ..interpreter import RUNTIMES
 from ..sources import npz
-from .words import flags_of, short, signed
+from .words import flags_of, residual_of, short, signed
 
 _BEST = 5
 
@@ -72,13 +72,9 @@ def _ensure_drawable(path: Path, inputs: Sequence[str]) -> None:
 
 def _line(explanation: Explanation, manifest: Manifest) -> str:
     label, score = manifest.labels[explanation.class_index], explanation.scores[explanation.class_index]
-    parts = [
-        f"{explanation.method} for {short(label)} (score {score:.3g})",
-        f"sum {signed(float(explanation.map.sum()))}",
-    ]
-    if explanation.residual is not None:
-        parts.append(f"residual {signed(explanation.residual)} in {explanation.steps} steps")
-    return ", ".join([*parts, *flags_of(explanation)])
+    what = f"{explanation.method} for {short(label)} (score {score:.3g})"
+    parts = [what, f"sum {signed(float(explanation.map.sum()))}", residual_of(explanation), *flags_of(explanation)]
+    return ", ".join(filter(None, parts))
 
 
 def _document(explanation: Explanation, manifest: Manifest) -> dict[str, object]:

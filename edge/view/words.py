@@ -23,6 +23,13 @@ def flags_of(explanation: Explanation) -> list[str]:
     return [words for flag, words in FLAGS.items() if flag in explanation.flags]
 
 
+def residual_of(explanation: Explanation) -> str:
+    """Return what a map leaves unexplained, in so many steps; nothing for methods that promise nothing."""
+    if explanation.residual is None:
+        return ""
+    return f"residual {signed(explanation.residual)}" + (f" in {explanation.steps} steps" * (explanation.steps > 1))
+
+
 def signed(value: float, digits: int = 3) -> str:
     """Write a number with its sign, to so many significant digits; a zero without."""
     return f"{value:+.{digits}g}".replace("-", "−") if value else "0"

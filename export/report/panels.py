@@ -13,7 +13,7 @@ from edge.bundle import Manifest
 from edge.explanation import Explanation
 from edge.view.colours import PALETTE, limit, shades
 from edge.view.layout import Kind, Layout, binned, layout_of, standalone
-from edge.view.words import flags_of, short, signed
+from edge.view.words import flags_of, residual_of, short, signed
 
 from .charts import svg
 from .markup import Markup, element, picture, source, text
@@ -124,9 +124,7 @@ def captions(explanation: Explanation, scales: Scales) -> list[Markup]:
     with np.errstate(invalid="ignore"):
         drawn, _ = _drawn(explanation.map, scales.layout, scales.side)
         total, largest = float(explanation.map.sum()), float(np.abs(drawn).max(initial=0))
-    said = f"sum {signed(total)} · largest {largest:.3g}"
-    if explanation.residual is not None:
-        said += f" · residual {signed(explanation.residual)} in {explanation.steps} steps"
+    said = " · ".join(filter(None, (f"sum {signed(total)}", f"largest {largest:.3g}", residual_of(explanation))))
     warnings = [
         *flags_of(explanation),
         *(f"failed its check: {name}" for name in scales.failed.get(explanation.method, ())),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge.bundle import Manifest
 
 from ..choose import FIDELITY_BOUND, TAIL_BOUND, rank_correlation, step_inputs
-from ..methods import Role
+from ..methods import WALKS, Role
 from ..shipped import Shipped
 from .markup import Markup, element, table
 from .panels import Scales, panel, row_class
@@ -21,7 +21,7 @@ Compare = Callable[[Array, int], Mapping[str, tuple[Array, Array]]]
 """Gives maps of an input and class by method: in the numerics that ship, and in exact ones."""
 
 _PAIRS = 2
-_STEPS = 16  # of Integrated Gradients, at least
+_STEPS = 16  # of Integrated Gradients, and copies of SmoothGrad, at least
 
 
 def comparison(shipped: Shipped, exact: Shipped, baseline: Array) -> Compare | None:
@@ -34,7 +34,7 @@ def comparison(shipped: Shipped, exact: Shipped, baseline: Array) -> Compare | N
     def compare(sample: Array, class_index: int) -> dict[str, tuple[Array, Array]]:
         found = {}
         for name, method in exact.compiled.items():
-            if method.entry(Role.GRADIENT, Role.STEPS) is not None:
+            if method.entry(*WALKS) is not None:
                 ours, theirs = (_map(one, name, baseline, sample, class_index, steps) for one in (shipped, exact))
                 found[name] = (ours, theirs)
         return found
@@ -43,7 +43,7 @@ def comparison(shipped: Shipped, exact: Shipped, baseline: Array) -> Compare | N
 
 
 def _map(shipped: Shipped, name: str, baseline: Array, sample: Array, class_index: int, steps: int) -> Array:
-    entry = shipped.compiled[name].entry(Role.GRADIENT, Role.STEPS)
+    entry = shipped.compiled[name].entry(*WALKS)
     assert entry is not None
     entered = shipped.entered(sample)
     chosen = np.asarray([class_index], np.int32)
