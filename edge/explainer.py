@@ -44,6 +44,7 @@ class Explainer:
         self._smoothers: dict[str, Smoother] = {}
         self._refiners: dict[str, Refiner] = {}
         self._reset: Callable[[], None] | None = None
+        self._failed = {check.method for check in self.manifest.checks if check.gating and not check.passed}
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int = 1, interpreter: str = "auto") -> Explainer:
@@ -374,6 +375,7 @@ class Explainer:
         if port.minimum is not None and port.maximum is not None:
             flags |= Flag.OUT_OF_RANGE if window.low < port.minimum or window.high > port.maximum else Flag.NONE
         flags |= Flag.NONE if head.front is None else Flag.NOT_AT_INPUT
+        flags |= Flag.UNFAITHFUL if self._failed.intersection(("", head.method)) else Flag.NONE
         return flags if head.signed else flags | Flag.VISUAL_AID
 
 

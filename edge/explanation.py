@@ -24,6 +24,7 @@ class Flag(enum.IntFlag):
     DEADLINE = 64  # fewer interpolation steps, or noisy copies, than asked for or needed, to keep the deadline
     NOT_AT_INPUT = 128  # the way to the input is barred: the map is that of a layer behind it
     NOT_FINITE = 256  # the map, or its residual, holds infinities or NaN: it says nothing
+    UNFAITHFUL = 512  # the method, or the model it explains, failed a check of its export and was shipped all the same
     CORRECTED = 1024  # the residual has been spread over the map, which sums to the logit's change for no other reason
 
 

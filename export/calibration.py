@@ -191,6 +191,11 @@ def legal_ids(graph: Graph, head: Head) -> tuple[int, int] | None:
     return (lowest, rows - 1) if all(is_legal(value) == legal for value, legal in probes.items()) else None
 
 
+def takes_ids(graph: Graph, head: Head) -> bool:
+    """Whether inputs are ids or other whole numbers, of which one next to another need mean nothing like it."""
+    return _holds_integers(head.input) or bool(_lookups(graph, head))
+
+
 @dataclass(frozen=True)
 class _Lookup:
     """An op that reads ``table``, of so many rows, at an ``index`` that depends on the input."""

@@ -109,6 +109,7 @@ def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[
             is_faithful(row),
             min(samples, _SAMPLES),
             f"median rank correlation, at least the bound; 5th percentile {row.fidelity_p05:.3f} of {TAIL_BOUND}",
+            row.method,
         )
         for row in rows
         if row.numerics == numerics.name and not numerics.exact
@@ -191,15 +192,14 @@ def _fidelities(explain: Sequence[Explain], x: Array, classes: int) -> list[list
 
 def rank_correlation(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
     """Return Spearman's correlation of two maps; 1 for two constant ones, 0 where only one is."""
-    ranks = [_ranks(values.ravel()) for values in (left, right)]
-    centred = [rank - rank.mean() for rank in ranks]
+    centred = [rank - rank.mean() for rank in (ranks(left.ravel()), ranks(right.ravel()))]
     sizes = [float(np.linalg.norm(rank)) for rank in centred]
     if not all(sizes):
         return float(sizes[0] == sizes[1])
     return float(centred[0] @ centred[1] / (sizes[0] * sizes[1]))
 
 
-def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+def ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return ranks, ties sharing the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()], np.float64)

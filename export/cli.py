@@ -203,7 +203,7 @@ def summary(bundle: Bundle, path: Path) -> str:
         lines.append(f"  {head.method:<22}{_short(head.layer, 32):<34}{shape:<16}{figures}")
     lines += ["", f"  {'check':<48}{'measured':>10}{'bound':>10}{'inputs':>8}"]
     for check in manifest.checks:
-        verdict = "ok" if check.passed else "FAILED"
+        verdict = "ok" if check.passed else "FAILED" if check.gating else "failed, as a visual aid may"
         lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
     if manifest.candidates:
         title = f"  {'numerics tried':<16}{'method':<22}{'time':>9}{'fidelity':>10}{'5th pct':>9}"

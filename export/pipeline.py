@@ -105,9 +105,11 @@ def explain(
         classes = asked.labels(labels, head.classes, source.associated_files)
         truth = calibrations.check_truth(truth, len(x), head.classes)
 
-        def compiled(kind: Numerics, steps: int | None = None, seen: Calibration | None = None) -> Shipped:
+        def compiled(
+            kind: Numerics, steps: int | None = None, seen: Calibration | None = None, of: bytes | None = None
+        ) -> Shipped:
             using = wanted if steps is None else asked.at(wanted, steps)
-            return compile_methods(original, using, kind, seen, output, signature).after(x[:_SYNTHETIC_SAMPLES])
+            return compile_methods(of or original, using, kind, seen, output, signature).after(x[:_SYNTHETIC_SAMPLES])
 
         selected = select(
             legal, compiled, x, given, auto=numerics == "auto", batch=batch, memory=memory, progress=progress
@@ -116,6 +118,19 @@ def explain(
 
         progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
         checks = [*trust.run(shipped, selected.exact, x), *choose.checks(selected.numerics, selected.rows, len(x))]
+        if real_data:
+            sanity = trust.sanity_checks(
+                shipped,
+                lambda file: selected.compile_at(of=file),
+                x,
+                selected.baseline,
+                cascade=lambda: trust.Cascade(original, output, signature),
+                noise=not calibrations.takes_ids(graph, head),
+                progress=progress,
+            )
+        else:
+            sanity = trust.Sanity(notes=("sanity checks were not made: on random inputs they say nothing",))
+        checks += sanity.checks
         _stop_if_failed(checks, allow_unfaithful)
 
         progress("fitting schedules, measuring cost")
@@ -136,6 +151,7 @@ def explain(
                 *selected.notes,
                 *choose.notes(selected.numerics, selected.rows),
                 *schedules.notes,
+                *sanity.notes,
             ),
         )
         bundle = pack(selected, label, checks, schedules.schedules, x)
@@ -205,11 +221,16 @@ def _repeated(classes: Sequence[str]) -> list[str]:
 
 def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
     failed = [check for check in checks if check.gating and not check.passed]
-    if failed and not allow:
-        lines = "; ".join(
-            f"{check.name}: {check.value:.3g}, bound {check.bound:g} ({check.detail})" for check in failed
-        )
+    if not failed or allow:
+        return
+    lines = "; ".join(f"{check.name}: {check.value:.3g}, bound {check.bound:.3g} ({check.detail})" for check in failed)
+    if all(check.band is not None for check in failed):
         raise CheckFailedError(
-            f"the compiled explanation does not hold: {lines}",
-            "report the model; --allow-unfaithful ships it marked all the same",
+            f"maps do not depend on what they are said to explain: {lines}",
+            "choose another --method or --layer, or calibration inputs like those of the device; "
+            "--allow-unfaithful ships it marked all the same",
         )
+    raise CheckFailedError(
+        f"the compiled explanation does not hold: {lines}",
+        "report the model; --allow-unfaithful ships it marked all the same",
+    )

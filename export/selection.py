@@ -26,8 +26,21 @@ _CALIBRATION_SAMPLES = 16  # of integer gradients
 class Compile(Protocol):
     """Compiles the methods asked for in some numerics, with their own number of steps a call or another."""
 
-    def __call__(self, kind: Numerics, steps: int | None = None, seen: Calibration | None = None) -> Shipped:
-        """Return the result in an interpreter; ``seen`` decides the grids of integer gradients."""
+    def __call__(
+        self, kind: Numerics, steps: int | None = None, seen: Calibration | None = None, of: bytes | None = None
+    ) -> Shipped:
+        """Return the result in an interpreter; ``seen`` decides the grids of integer gradients.
+
+        ``of`` is another file of the same graph, such as one with other weights.
+        """
+        ...
+
+
+class CompileAgain(Protocol):
+    """Compiles once more what ships."""
+
+    def __call__(self, steps: int | None = None, *, of: bytes | None = None) -> Shipped:
+        """Return the result with another number of steps a call, or of another file."""
         ...
 
 
@@ -36,8 +49,8 @@ class Selected:
     """What ships, and what it was chosen from.
 
     ``exact`` is the same in exact numerics, ``rows`` what each candidate was worth, ``baseline`` where Integrated
-    Gradients starts, ``peaks`` the bytes that each method takes; ``compile_at(steps)`` makes what ships once more with
-    another number of steps a call.
+    Gradients starts, ``peaks`` the bytes that each method takes; ``compile_at`` makes what ships once more, with
+    another number of steps a call or from another file.
     """
 
     numerics: Numerics
@@ -46,7 +59,7 @@ class Selected:
     rows: tuple[Candidate, ...]
     baseline: Array
     peaks: dict[str, int]
-    compile_at: Callable[[int], Shipped]
+    compile_at: CompileAgain
     notes: tuple[str, ...]
 
 
@@ -80,7 +93,11 @@ def select(
     if all(shipped is not candidate for _, candidate in candidates):  # it was compiled again, for another batch
         rows = choose.with_fidelity_of(shipped, chosen, exact, rows, x, start)
         exact = shipped if chosen is candidates[0][0] else exact
-    again = partial(compile_at, chosen)
+
+    def again(steps: int | None = None, *, of: bytes | None = None) -> Shipped:
+        usual = max(method.steps_per_call for method in shipped.compiled.values())
+        return compile_at(chosen, steps or usual or None, of=of)
+
     return Selected(chosen, shipped, exact, rows, start, fitted.peaks, again, (*notes, *fitted.notes))
 
 

@@ -222,7 +222,7 @@ def _input_gradient(
         chosen = int(logits(point["x"], held).argmax())
         function, mean = _entry_of(partial(logits, held=held), chosen), gradient_with(held)
         errors.append(GradientErrors.of(function, partial(mean, class_index=chosen), point["x"], scale, random))
-    return _gradient_checks(name, errors)
+    return _gradient_checks(name, errors, name)
 
 
 def _logits(exact: Shipped) -> Callable[..., Array]:
@@ -285,7 +285,7 @@ def _relevance(
     detail = (
         f"median of the map's sum less what neither biases nor epsilon absorb of the logit; largest {max(gaps):.1e}"
     )
-    adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail)
+    adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail, name)
     return [*_gradient_checks(f"{name} with shares held fixed", errors), adds_up]
 
 
@@ -340,7 +340,8 @@ def _smoothed(name: str, exact: Shipped, entry: Entry, level: float, samples: Ar
 def _formula_check(name: str, errors: Sequence[float]) -> Check:
     error = float(np.median(errors))
     detail = f"median relative error of the maps; largest {max(errors):.1e}"
-    return Check(f"{name} against its formula", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail)
+    passed = error <= GRADIENT_BOUND
+    return Check(f"{name} against its formula", error, GRADIENT_BOUND, passed, len(errors), detail, name)
 
 
 def _rectified(name: str, exact: Shipped, method: Compiled, samples: Array, *, sloped: bool) -> list[Check]:
@@ -366,7 +367,7 @@ def _rectified(name: str, exact: Shipped, method: Compiled, samples: Array, *, s
     detail = f"median relative error of the maps; largest {max(errors):.1e}"
     return [
         *_gradient_checks(f"{name} between rectifiers", gradients),
-        Check(f"{name} against its rule", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail),
+        Check(f"{name} against its rule", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail, name),
     ]
 
 
@@ -416,8 +417,8 @@ def _layer_gradient(name: str, shipped: Shipped, entry: Entry, method: Compiled,
     error = float(np.median(map_errors))
     detail = f"median relative error of the maps; largest {max(map_errors):.1e}"
     return [
-        *_gradient_checks(f"{name} at its layer", gradients),
-        Check(f"{name} against its formula", error, bound, error <= bound, len(map_errors), detail),
+        *_gradient_checks(f"{name} at its layer", gradients, name),
+        Check(f"{name} against its formula", error, bound, error <= bound, len(map_errors), detail, name),
     ]
 
 
@@ -559,14 +560,15 @@ def _in_graph(graph: Graph, tensor: Tensor) -> Tensor:
     return tensor if tensor in set(graph.tensors) else graph.tensor(tensor.name)
 
 
-def _gradient_checks(name: str, gradients: Sequence[GradientErrors]) -> list[Check]:
+def _gradient_checks(what: str, gradients: Sequence[GradientErrors], method: str) -> list[Check]:
     """Return how a gradient did along itself, and in random directions."""
     rows = []
     for title, errors, bound in (
-        (f"{name} against central differences", [g.along for g in gradients], GRADIENT_BOUND),
-        (f"{name} in random directions", [error for g in gradients for error in g.random], RANDOM_BOUND),
+        (f"{what} against central differences", [g.along for g in gradients], GRADIENT_BOUND),
+        (f"{what} in random directions", [error for g in gradients for error in g.random], RANDOM_BOUND),
     ):
         median, worst = float(np.median(errors)), max(errors)
         detail = f"median relative error; largest {worst:.1e} of {_WORST:g} bounds"
-        rows.append(Check(title, median, bound, median <= bound and worst <= _WORST * bound, len(gradients), detail))
+        passed = median <= bound and worst <= _WORST * bound
+        rows.append(Check(title, median, bound, passed, len(gradients), detail, method))
     return rows

@@ -1,0 +1,178 @@
+"""The sanity checks of an export: class sensitivity, parameter randomisation, and whether a map is an edge detector.
+
+There are no universal thresholds: every likeness is held against a null distribution of maps that share nothing but
+how they were made. They run on what ships, on inputs of the user's, in bounded time; what could not be decided in that
+time is said, and not passed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Check
+from edge.errors import InterpreterError
+
+from ..errors import UnsupportedModelError
+from ..methods import METHODS
+from ..shipped import Shipped
+from .attribution import attribution
+from .cascade import Cascade
+from .class_sensitivity import class_sensitivity
+from .edges import edge_likeness
+from .likeness import Verdict
+from .maps import FEWEST, NOISE, SEEDS, Map, OfInputs, classes_of, maps_of
+from .randomization import DRAWS, depths, randomization
+
+Array = NDArray[np.float32]
+Progress = Callable[[str], None]
+
+SECONDS = 20.0
+"""In which all sanity checks of an export end, but for the one step that is under way."""
+CLASS, RANDOMIZATION, EDGES = "class sensitivity", "parameter randomisation", "no edge detector"
+_MOST_INPUTS = 8
+_FIRST_PART = 0.4  # of the time: maps of the model itself; the rest is for randomised ones
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """What was decided, and what is to be said of what was not."""
+
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When to have finished."""
+
+    end: float
+
+    @classmethod
+    def of(cls, seconds: float) -> Deadline:
+        """Return the deadline so many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    def allows(self, seconds: float) -> bool:
+        """Whether something that takes so long ends before."""
+        return time.monotonic() + seconds <= self.end
+
+
+def sanity_checks(
+    shipped: Shipped,
+    recompile: Callable[[bytes], Shipped],
+    x: Array,
+    baseline: Array,
+    *,
+    cascade: Callable[[], Cascade],
+    noise: bool = True,
+    seconds: float = SECONDS,
+    progress: Progress = lambda stage: None,
+) -> Sanity:
+    """Return the sanity checks of what ships on inputs ``x`` ``[N, ...]`` of the user's (float).
+
+    ``recompile`` makes from another file of the same graph what ships; ``cascade`` gives those files. ``noise`` says
+    whether a little noise on an input leaves it what it is, which it does not where inputs are ids. Equal inputs give
+    equal checks, as long as time does not run out.
+    """
+    samples = _chosen(x)
+    if len(samples) < FEWEST:
+        return Sanity(notes=(f"sanity checks were not made: {len(samples)} different inputs, {FEWEST} can decide",))
+    deadline = Deadline.of(seconds)
+    progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")
+    level = NOISE * float(np.std(x)) if noise else 0.0
+    maps = _maps(shipped, samples, baseline, level, seconds)
+    if maps is None:
+        return Sanity(notes=(f"sanity checks were not made: {FEWEST} inputs take more than {seconds:g} s",))
+    checks, notes = [], []
+
+    def enter(check: str, method: str, verdict: Verdict | None, otherwise: str) -> None:
+        count = len(maps[method].by_class)
+        if verdict is None:
+            notes.append(f"{method}: {check} was not decided: {otherwise}")
+        else:
+            checks.append(verdict.as_check(check, method, count, SEEDS, METHODS[method].signed))
+
+    for method, own in maps.items():
+        if shipped.source.head.classes < 2:
+            notes.append(f"{method}: {CLASS} was not decided: there is one score")
+        else:
+            enter(CLASS, method, class_sensitivity(own), "most maps are zero")
+    try:
+        found, layers = _randomized(shipped, recompile, cascade(), samples, maps, baseline, deadline, progress)
+    except (InterpreterError, UnsupportedModelError) as error:
+        return Sanity(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {error.cause}"))
+    if not found:
+        late = f"maps of {len(DRAWS)} randomised models take more than the time left of {seconds:g} s"
+        return Sanity(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {late}"))
+    for method, own in maps.items():
+        enter(EDGES, method, edge_likeness(own.samples, found[1][method]), "maps are zero, or have other positions")
+        each = {depth: models[method] for depth, models in found.items()}
+        enter(RANDOMIZATION, method, *randomization(own, each, layers))
+    return Sanity(tuple(checks), tuple(notes))
+
+
+def _chosen(x: Array) -> list[Array]:
+    """Return up to so many different inputs, from all over."""
+    different = list({sample.tobytes(): sample for sample in x}.values())
+    places = np.unique(np.linspace(0, len(different) - 1, _MOST_INPUTS).astype(int))
+    return [different[place] for place in places]
+
+
+def _maps(
+    shipped: Shipped, samples: Sequence[Array], baseline: Array, noise: float, seconds: float
+) -> dict[str, OfInputs] | None:
+    """Return each method's maps of as many inputs as part of the time allows; None if these are too few."""
+    first, whole = Deadline.of(_FIRST_PART * seconds), Deadline.of(seconds)
+    explain = {name: attribution(shipped, name, baseline) for name in shipped.compiled}
+    rows: dict[str, list[OfInputs]] = {name: [] for name in explain}
+    for count, sample in enumerate(samples, 1):
+        begin = time.monotonic()
+        classes = classes_of(shipped.scores(shipped.stored(sample)))
+        for name, method in explain.items():
+            rows[name].append(maps_of(method, shipped, sample, classes, noise))
+        took = time.monotonic() - begin
+        if not whole.allows(took * max(FEWEST - count, 0)):
+            return None
+        if count >= FEWEST and not first.allows(took):
+            break
+    return {name: OfInputs.together(parts) for name, parts in rows.items()}
+
+
+def _randomized(
+    shipped: Shipped,
+    recompile: Callable[[bytes], Shipped],
+    cascade: Cascade,
+    samples: Sequence[Array],
+    maps: dict[str, OfInputs],
+    baseline: Array,
+    deadline: Deadline,
+    progress: Progress,
+) -> tuple[dict[int, dict[str, list[list[Map]]]], int]:
+    """Return each method's maps ``[model][input]`` in randomised models, by how many of their layers are, and all."""
+    if not len(cascade):
+        raise UnsupportedModelError("the model has no weights that could be drawn anew", "look at its ops")
+    classes = _best_classes(shipped, samples)
+    count = min(len(own.by_class) for own in maps.values())
+    found: dict[int, dict[str, list[list[Map]]]] = {}
+    for depth in depths(len(cascade)):
+        progress(f"sanity checks: maps with the last {depth} of {len(cascade)} layers randomised")
+        each: dict[str, list[list[Map]]] = {name: [] for name in maps}
+        for number, draw in enumerate(DRAWS):
+            begin = time.monotonic()
+            model = recompile(cascade.randomized(depth, draw))
+            for name, rows in each.items():
+                explain = attribution(model, name, baseline)
+                rows.append([explain(x, index) for x, index in zip(samples[:count], classes[:count], strict=True)])
+            if not deadline.allows((time.monotonic() - begin) * (len(DRAWS) - number - 1)):
+                return found, len(cascade)
+        found[depth] = each
+    return found, len(cascade)
+
+
+def _best_classes(shipped: Shipped, samples: Sequence[Array]) -> list[int]:
+    return [int(shipped.scores(shipped.stored(sample)).argmax()) for sample in samples]
