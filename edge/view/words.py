@@ -6,6 +6,7 @@ from ..explanation import Explanation, Flag
 
 FLAGS = {
     Flag.VISUAL_AID: "visual aid: no evidence of what the model used",
+    Flag.UNFAITHFUL: "unfaithful: a check of its export failed, and it was shipped all the same",
     Flag.NOT_FINITE: "holds values that are no numbers: it says nothing",
     Flag.ZERO_MAP: "the map is zero everywhere",
     Flag.RESIDUAL_OVER_BOUND: "does not add up: residual above 5 % of the logit's change",

@@ -286,7 +286,7 @@ def _relevance(
         f"median of the map's sum less what neither biases nor epsilon absorb of the logit; largest {max(gaps):.1e}"
     )
     adds_up = Check(f"{name} adds up", error, SUM_BOUND, error <= SUM_BOUND, len(gaps), detail, name)
-    return [*_gradient_checks(f"{name} with shares held fixed", errors), adds_up]
+    return [*_gradient_checks(f"{name} with shares held fixed", errors, name), adds_up]
 
 
 def _terms(name: str, exact: Shipped, method: Compiled, kind: type[FullGrad], samples: Array) -> list[Check]:
@@ -366,7 +366,7 @@ def _rectified(name: str, exact: Shipped, method: Compiled, samples: Array, *, s
     error = float(np.median(errors))
     detail = f"median relative error of the maps; largest {max(errors):.1e}"
     return [
-        *_gradient_checks(f"{name} between rectifiers", gradients),
+        *_gradient_checks(f"{name} between rectifiers", gradients, name),
         Check(f"{name} against its rule", error, GRADIENT_BOUND, error <= GRADIENT_BOUND, len(errors), detail, name),
     ]
 

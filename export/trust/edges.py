@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .likeness import Verdict, band, is_dead, likeness, own_and_others
-from .maps import FEWEST, Map
+from .maps import Map
 
 Array = NDArray[np.float64]
 
@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 def edge_likeness(samples: Sequence[NDArray[np.float32]], made_up: Sequence[Sequence[Map]]) -> Verdict | None:
     """Return how close maps of made-up classes (``[class][input]``) are to the input or its derivative, if worse.
 
-    The median rank correlation must lie in the band of those with other inputs. None where too few maps say anything,
-    or where an input's positions are not those of its map.
+    The median rank correlation must lie in the band of those with other inputs. A zero map is like no input. None where
+    most are zero, or where an input's positions are not those of its map.
     """
     shape = made_up[0][0].shape
     verdicts = []
@@ -33,14 +33,14 @@ def edge_likeness(samples: Sequence[NDArray[np.float32]], made_up: Sequence[Sequ
         found = [each for each in pictures if each is not None]
         if len(found) < len(pictures):
             return None
-        own, others = [], []
+        own, others, dead = [], [], 0
         for maps in made_up:
-            alive = [place for place, values in enumerate(maps) if not is_dead(values)]
-            if len(alive) >= FEWEST:
-                told = own_and_others(likeness([maps[place] for place in alive], [found[place] for place in alive]))
-                own.append(told[0])
-                others.append(told[1])
-        if 2 * len(own) <= len(made_up):
+            alive = np.asarray([not is_dead(values) for values in maps])
+            dead += int((~alive).sum())
+            told = own_and_others(likeness(maps, found) * alive[:, None])
+            own.append(told[0])
+            others.append(told[1])
+        if 2 * dead > len(made_up) * len(samples):
             return None
         value, limits = float(np.median(np.concatenate(own))), band(np.concatenate(others))
         bound = limits[0] if value < sum(limits) / 2 else limits[1]
