@@ -172,7 +172,6 @@ def explained(request: pytest.FixtureRequest) -> tuple[Case, edge.Explainer]:
     make, arguments = request.param
     case = make(**arguments)
     options = {"baseline": "mean", "numerics": "f32", "schedule": "uniform midpoint", "refine": True}
-    options["allow_unfaithful"] = True  # nobody has trained these networks: all logits of one may rise together
     bundle = export.explain(case.model, calibration=case.x, methods=METHODS, **options)
     return case, edge.Explainer(bundle)
 
