@@ -9,7 +9,7 @@ FLAGS = {
     Flag.UNFAITHFUL: "unfaithful: a check of its export failed, and it was shipped all the same",
     Flag.NOT_FINITE: "holds values that are no numbers: it says nothing",
     Flag.ZERO_MAP: "the map is zero everywhere",
-    Flag.RESIDUAL_OVER_BOUND: "does not add up: residual above 5 % of the logit's change",
+    Flag.RESIDUAL_OVER_BOUND: "does not add up: residual above 5 % of the logit's change, or the tolerance",
     Flag.SATURATED: "some values were clipped",
     Flag.SMALL_MARGIN: "the two best classes are nearly equal",
     Flag.OUT_OF_RANGE: "the input leaves the calibrated range",

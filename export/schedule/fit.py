@@ -94,8 +94,8 @@ def _best_at_its_price(rules: dict[str, Rule], steps: int, held_back: Sequence[P
     chosen: Schedule = best_of(steps)
     for candidate in (schedule for name in _PLACES for schedule in _nuig(name, steps, held_back)):
         price = steps + math.ceil(candidate.probes * probe_cost)
-        rivals = (chosen, *(best_of(length) for length in range(steps, price + 1)))
-        if shortfall(candidate) < min(map(shortfall, rivals)):
+        found, lengths = shortfall(candidate), range(steps, price + 1)
+        if found < shortfall(chosen) and all(found < shortfall(best_of(length)) for length in lengths):
             chosen = candidate
     return chosen
 

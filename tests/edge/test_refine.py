@@ -143,16 +143,16 @@ def test_the_next_node_lies_in_the_gap_that_explains_least(nodes, place, jump):
 
 
 def test_the_middle_is_that_of_the_schedule():
-    """Nodes that lie as squares: the middle of two of them is the square of the middle of their roots."""
+    """Of nodes that lie as squares: the one in the middle of those left out, not the middle of their places."""
     roots = (np.arange(LENGTH) + 0.5) / LENGTH
     path = edge.refine._Path(0.0, 1.0, np.ones(1, np.float32))
-    for root in roots:
-        path.add(float(root**2), np.zeros(1, np.float32), float(root > roots[5]))
+    for place in (0, 3, 9, 11):
+        path.add(float(roots[place] ** 2), np.zeros(1, np.float32), float(place > 3))
     node = edge.refine.next_node(path, (roots**2).tolist())
-    assert node == pytest.approx((roots[5] ** 2 + roots[6] ** 2) / 2, rel=1e-6)
+    assert node == pytest.approx(roots[6] ** 2, rel=1e-6)
     path.add(node, np.zeros(1, np.float32), 1.0)
     again = edge.refine.next_node(path, (roots**2).tolist())
-    assert roots[5] ** 2 < again < node
+    assert roots[4] ** 2 < again < roots[5] ** 2
 
 
 def test_no_node_is_chosen_where_there_is_no_room_or_nothing_is_known():
