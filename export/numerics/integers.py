@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 _OUTPUT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 _INPUT_AXIS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 1}
 _ELEMENTWISE = {"ADD", "MUL", "SUB"}
+_COMPARING = {"GREATER_EQUAL", "TOPK_V2"}
 _SYMMETRIC = 127
 # XNNPACK refuses a graph in which a kernel's scales over its result's leave 2**-32 to 2**8, a sum's 2**-10 to 2**8.
 _LARGEST_RATIO, _SMALLEST_RATIO, _SMALLEST_ADDEND = 2.0**6, 2.0**-30, 2.0**-9
@@ -55,9 +56,23 @@ def use_integers(
 
 def _region(graph: Graph, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> list[Op]:
     """Return the ops to run in int8."""
-    late = _late(graph, inputs, outputs)
+    float_ = _late(graph, inputs, outputs) | _deciding(graph)
     walk = reachable_from(graph, {inputs["class_index"]})
-    return [op for op in graph.ops if op.output not in late and _has_a_twin(op, walk)]
+    return [op for op in graph.ops if op.output not in float_ and _has_a_twin(op, walk)]
+
+
+def _deciding(graph: Graph) -> set[Tensor]:
+    """Return what is only compared: rounded to one grid for all inputs, a quiet one's values would all be alike."""
+    readers: dict[Tensor, list[Op]] = {}
+    for op in graph.ops:
+        for tensor in op.inputs:
+            if tensor is not None:
+                readers.setdefault(tensor, []).append(op)
+    deciding: set[Tensor] = set()
+    for op in reversed(graph.ops):
+        if all(reader.code in _COMPARING or reader.output in deciding for reader in readers.get(op.output, [op])):
+            deciding.add(op.output)
+    return deciding
 
 
 def _late(graph: Graph, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> set[Tensor]:
