@@ -12,6 +12,7 @@ from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Gradient, OneHot, Value
 from ..numerics.weights import Weights
 from ..tflite.graph import Op, Tensor
+from ..tflite.ops import FLOAT
 from .backward import GRADIENT, Rule
 from .lrp_epsilon import weighed
 from .relevance import relevance
@@ -74,7 +75,8 @@ class Signs:
         axis = 0 if weights.quantization is None else weights.quantization.axis
         real = emit.store(emit.builder, Weights.of(weights), lambda values: values, axis, 1.0)
         op = self.op
-        return emit.builder.op(op.code, self._operands(x, real, emit), op.output.shape, op.options, version=op.version)
+        operands = self._operands(x, real, emit)
+        return emit.builder.op(op.code, operands, op.output.shape, op.options, dtype=FLOAT, version=op.version)
 
     def _operands(self, x: Tensor, weights: Tensor, emit: Emitter | None = None) -> list[Tensor | None]:
         place, of_bias = _PLACES.get(self.op.code, _INPUT_AND_BIAS)

@@ -202,7 +202,7 @@ def test_what_has_no_rule_is_refused_by_name(op, why):
 
 @pytest.mark.parametrize(
     "network",
-    [networks.mobilenet_v3, networks.inception, networks.residual_with_gates, networks.sequence],
+    [networks.mobilenet_v3, networks.inception, networks.u_net, networks.residual_with_gates, networks.sequence],
     ids=lambda network: network.__name__,
 )
 def test_architectures_pass_what_exports_check(network):
