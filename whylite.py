@@ -11,6 +11,7 @@ COMMANDS = {
     "export": ("export.cli", "compile explanations into a trained .tflite model"),
     "report": ("export.report.cli", "write the page that shows a bundle's explanations and what they are worth"),
     "explain": ("edge.view.cli", "draw the explanation of one input as a picture"),
+    "verify": ("export.verify_cli", "check a bundle again, on any data"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
 }

@@ -9,6 +9,7 @@ from .errors import (
     UnsupportedModelError,
 )
 from .pipeline import explain
+from .verify import Verification, verify
 
 __all__ = [
     "CalibrationError",
@@ -17,5 +18,7 @@ __all__ = [
     "MemoryLimitError",
     "ModelFileError",
     "UnsupportedModelError",
+    "Verification",
     "explain",
+    "verify",
 ]

@@ -1,0 +1,145 @@
+"""A bundle held against its promises once more, on any data: parity, completeness and the sanity checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge.bundle import Bundle, Check
+from edge.explainer import RESIDUAL_BOUND, Explainer
+
+from . import asked, tflite, trust
+from . import calibration as calibrations
+from .clock import within
+from .compiling import MARK, compile_methods
+from .errors import UNFORESEEN, UnsupportedModelError, unforeseen
+from .methods import METHODS, LayerMap, Method
+from .numerics import NUMERICS, Calibration
+from .shipped import Shipped
+
+Array = NDArray[np.float32]
+
+_COMPLETENESS_SAMPLES, _COMPLETENESS_SECONDS = 64, 10.0
+_CALIBRATION_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found of a bundle: checks, and what is to be said of those that were not made."""
+
+    name: str
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that decides anything passed."""
+        return all(check.passed for check in self.checks if check.gating)
+
+
+def verify(
+    bundle: str | Path | Bundle, x: ArrayLike | None = None, *, progress: Callable[[str], None] = lambda stage: None
+) -> Verification:
+    """Check a bundle in the interpreter that is installed, on inputs ``x`` ``[N, ...]`` (float).
+
+    Golden vectors are compared bit for bit. Where there are inputs, what the usual schedule leaves unexplained is measured
+    and bounds nothing, and the sanity checks run on what is compiled again from the model in the bundle. Raises
+    :class:`BundleError` for a bundle that is not sound, :class:`CalibrationError` for inputs that do not fit it, and
+    :class:`UnsupportedModelError` where this version cannot compile it again.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    progress("comparing golden vectors")
+    explainer = Explainer(opened)
+    different, golden = explainer.check_golden(), len(opened.arrays()["x"])
+    detail = f"golden inputs whose scores differ in any bit from those in {opened.manifest.runtime}"
+    checks = [Check("golden vectors", different, 0, different == 0, golden, detail)]
+    if x is None:
+        return Verification(opened.manifest.name, tuple(checks), ("sanity checks were not made: no data was given",))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        sanity = _sanity(opened, x, progress)
+        progress("measuring what schedules leave unexplained")
+        checks += _completeness(explainer, np.asarray(x, np.float32))
+    return Verification(opened.manifest.name, (*checks, *sanity.checks), sanity.notes)
+
+
+def _completeness(explainer: Explainer, x: Array) -> list[Check]:
+    """Return the raw residuals of the usual schedule, over the change of the logit that they leave unexplained."""
+    rows = []
+    for head in explainer.manifest.heads:
+        if not head.schedules:
+            continue
+        relative = []
+        for sample in within(_COMPLETENESS_SECONDS, x[:_COMPLETENESS_SAMPLES]):
+            explained = explainer.explain(sample, head.method)
+            assert explained.residual is not None
+            change = float(explained.map.sum(dtype=np.float64)) + explained.residual
+            relative.append(abs(explained.residual) / max(abs(change), 1e-9))
+        worst = float(np.quantile(relative, 0.95))
+        detail = f"95th percentile of residual over the logit's change; median {np.median(relative):.1%}"
+        passed = worst <= RESIDUAL_BOUND
+        check = Check(f"{head.method} completeness", worst, RESIDUAL_BOUND, passed, len(relative), detail, head.method)
+        rows.append(dataclasses.replace(check, gating=False))
+    return rows
+
+
+def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> trust.Sanity:
+    """Return the sanity checks of what is compiled again from the bundle's own model."""
+    manifest = bundle.manifest
+    try:
+        original, methods, numerics = _original(bundle), _methods(bundle), NUMERICS[manifest.numerics]
+        signature, output = manifest.predict, manifest.output.name
+        exact = compile_methods(original, methods, NUMERICS["f32"], None, output, signature)
+    except UNFORESEEN as error:
+        raise unforeseen(f"bundle {manifest.name!r} cannot be compiled again", error) from error
+    graph, head = exact.source.graph, exact.source.head
+    samples = calibrations.check(x, head)
+    calibrations.check_lookups(samples, graph, head)
+    calibrations.check_scale(samples, graph, head)
+    exact = exact.after(samples[:_CALIBRATION_SAMPLES])
+    given = [exact.entered(sample) for sample in samples[:_CALIBRATION_SAMPLES]]
+    seen = Calibration(given, bundle.baseline, head.classes)
+
+    def again(file: bytes) -> Shipped:
+        made = compile_methods(file, methods, numerics, seen, output, signature)
+        return made.after(samples[:_CALIBRATION_SAMPLES])
+
+    return trust.sanity_checks(
+        again(original),
+        again,
+        samples,
+        bundle.baseline,
+        cascade=lambda: trust.Cascade(original, output, signature),
+        noise=not calibrations.takes_ids(graph, head),
+        progress=progress,
+    )
+
+
+def _methods(bundle: Bundle) -> list[Method]:
+    """Return the bundle's methods as they were asked for."""
+    found: list[Method] = []
+    for head in bundle.manifest.heads:
+        if head.method not in METHODS:
+            raise UnsupportedModelError(f"this version has no method {head.method!r}", "update WhyLite")
+        kind = METHODS[head.method]
+        method = kind(head.layer) if issubclass(kind, LayerMap) else kind()
+        found += asked.at([method], head.steps_per_call) if head.steps_per_call else [method]
+    return found
+
+
+def _original(bundle: Bundle) -> bytes:
+    """Return the model without what explains it: the user's own subgraphs, as they were."""
+    manifest = bundle.manifest
+    model = tflite.read(bundle.model, manifest.name)
+    keys = {key for head in manifest.heads for key in (head.chosen, head.predicted, head.front)}
+    keys |= {manifest.logits, manifest.scores, manifest.state}
+    added = {id(signature.graph) for signature in model.signatures if signature.key in keys}
+    added.discard(id(model.graphs[0]))
+    model.graphs = [graph for graph in model.graphs if id(graph) not in added]
+    model.signatures = [signature for signature in model.signatures if id(signature.graph) not in added]
+    model.metadata = [(key, data) for key, data in model.metadata if key != MARK]
+    return tflite.write(model)

@@ -1,0 +1,52 @@
+"""``whylite verify``: a bundle's promises, checked again on any data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from edge.codec import to_json
+from edge.errors import WhyLiteError
+
+from . import calibration
+from .progress import StageLines
+from .verify import Verification, verify
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``whylite verify``."""
+    result = argparse.ArgumentParser(
+        prog="whylite verify",
+        description="Check a bundle again: golden vectors, completeness and the sanity checks, on any data.",
+        epilog="exit codes: 0 success, 1 a check failed, 2 wrong usage or bad input",
+    )
+    result.add_argument("bundle", metavar="BUNDLE", help="a .why bundle")
+    result.add_argument("--data", metavar="X.npz", help="inputs: x [N, ...], float as the model was trained on")
+    result.add_argument("--json", action="store_true", help="print one JSON document")
+    return result
+
+
+def main(argv: list[str]) -> int:
+    """Run ``whylite verify``; ``argv[0]`` is the subcommand's name."""
+    arguments = parser().parse_args(argv[1:])
+    try:
+        x = calibration.read(arguments.data)[0] if arguments.data else None
+        with StageLines(sys.stderr) as progress:
+            found = verify(arguments.bundle, x, progress=progress)
+    except WhyLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(to_json(found) | {"passed": found.passed}, indent=1) if arguments.json else table(found))
+    return 0 if found.passed else 1
+
+
+def table(found: Verification) -> str:
+    """Return what was found, as a person wants to read it."""
+    lines = [f"{found.name}: {'all checks hold' if found.passed else 'a check FAILED'}", ""]
+    lines += [f"  {'check':<48}{'measured':>10}{'bound':>10}{'inputs':>8}"]
+    for check in found.checks:
+        verdict = "ok" if check.passed else "FAILED" if check.gating else "over its bound, which decides nothing"
+        lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
+    lines += [f"  note: {note}" for note in found.notes]
+    return "\n".join(lines)
