@@ -1,8 +1,8 @@
 """Which methods pass the sanity checks on trained models: ``python -m benchmarks.sanity [--json FILE] [--seconds N]``.
 
 Khakzar et al. 2020 (arXiv 2012.00362) found that methods which keep positive gradients only no longer depend on the
-class nor on what the model has learned. Every method is checked on the watch example's model with its own recordings, and on
-MLPerf Tiny's where they lie next to the checkout, with crops of photographs and recorded words.
+class nor on what the model has learned. Every method is checked on the watch example's model with its own recordings,
+and on MLPerf Tiny's where they lie next to the checkout, with crops of photographs and recorded words.
 """
 
 from __future__ import annotations

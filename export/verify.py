@@ -48,9 +48,9 @@ def verify(
     """Check a bundle in the interpreter that is installed, on inputs ``x`` ``[N, ...]`` (float).
 
     Golden vectors are compared bit for bit. Where there are inputs, what the usual schedule leaves unexplained is
-    measured and bounds nothing, and the sanity checks run on what is compiled again from the model in the bundle. Raises
-    :class:`BundleError` for a bundle that is not sound, :class:`CalibrationError` for inputs that do not fit it, and
-    :class:`UnsupportedModelError` where this version cannot compile it again.
+    measured and bounds nothing, and the sanity checks run on what is compiled again from the model in the bundle.
+    Raises :class:`BundleError` for a bundle that is not sound, :class:`CalibrationError` for inputs that do not fit it,
+    and :class:`UnsupportedModelError` where this version cannot compile it again.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     progress("comparing golden vectors")
