@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arguments import natural
+from ..arguments import natural, positive
 from ..bundle import Manifest, ensure_writable, write_whole
 from ..errors import EdgeError, InputError, WhyLiteError
 from ..explainer import Explainer
@@ -51,7 +51,9 @@ def _explain(arguments: argparse.Namespace) -> str:
     for sample in stored.x[: arguments.index] if manifest.state is not None else ():
         explainer.predict(sample)  # a streaming model is in the state in which this input finds it
     x = stored.x[arguments.index]
-    explanation = explainer.explain(x, method, class_index=arguments.class_index, steps=arguments.steps)
+    explanation = explainer.explain(
+        x, method, class_index=arguments.class_index, steps=arguments.steps, tolerance=arguments.tolerance
+    )
     if path is not None:
         from .picture import draw
 
@@ -116,7 +118,18 @@ def parser() -> argparse.ArgumentParser:
     add("--index", type=int, default=0, metavar="N", help="which of them, counted from 0 (default: 0)")
     add("--method", metavar="NAME", help="explain with this method (default: the bundle's first)")
     add("--class", type=int, dest="class_index", metavar="C", help="explain this class (default: the predicted one)")
-    add("--steps", type=natural, metavar="N", help="of Integrated Gradients, one of the bundle's schedules")
+    add(
+        "--steps",
+        type=natural,
+        metavar="N",
+        help="of Integrated Gradients, as many as one of the bundle's schedules has; of SmoothGrad, noisy copies",
+    )
+    add(
+        "--tolerance",
+        type=positive,
+        metavar="PART",
+        help="take steps of Integrated Gradients until no more than this part of the logit's change is unexplained",
+    )
     add("-o", "--output-file", metavar="OUT.png", help="where to put the picture")
     add("--json", action="store_true", help="print the figures as one JSON document")
     add(

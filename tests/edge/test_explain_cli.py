@@ -11,6 +11,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import export
 import whylite
 from edge.bundle import Port
 from edge.explainer import Explainer
@@ -61,6 +62,16 @@ def test_another_class_and_other_steps_are_taken(bundle_path, inputs, capsys):
     assert "in 6 steps" in said
 
 
+def test_steps_are_taken_until_a_tolerance_is_met(inputs, tmp_path, capsys):
+    bundle = export.explain(small_models.float_classifier(), methods=["integrated_gradients"], refine=True)
+    bundle.save(tmp_path / "refines.why")
+    said = []
+    for tolerance in ("0.2", "0.001"):
+        assert explain(tmp_path / "refines.why", inputs, "--tolerance", tolerance, "--json") == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0]["steps"] < said[1]["steps"]
+
+
 def test_a_picture_is_written_and_depends_on_nothing_but_the_explanation(bundle_path, inputs, tmp_path, capsys):
     for name in ("a.png", "b.png"):
         assert explain(bundle_path, inputs, "-o", str(tmp_path / name)) == 0
@@ -76,6 +87,10 @@ REFUSED = {
     "no such class": (["--class", "4"], "classes are whole numbers from 0 to 3"),
     "no such schedule": (["--method", "integrated_gradients", "--steps", "7"], "it has schedules of 6, 8"),
     "steps of a method without": (["--steps", "8"], "leave steps away"),
+    "a tolerance without what it takes": (
+        ["--method", "integrated_gradients", "--tolerance", "0.02"],
+        "export it with --refine",
+    ),
 }
 
 
