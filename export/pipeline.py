@@ -117,7 +117,8 @@ def explain(
         shipped = selected.shipped
 
         progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
-        checks = [*trust.run(shipped, selected.exact, x), *choose.checks(selected.numerics, selected.rows, len(x))]
+        arithmetic = trust.run(shipped, selected.exact, x)
+        checks = [*arithmetic.checks, *choose.checks(selected.numerics, selected.rows, len(x))]
         if real_data:
             sanity = trust.sanity_checks(
                 shipped,
@@ -129,7 +130,7 @@ def explain(
                 progress=progress,
             )
         else:
-            sanity = trust.Sanity(notes=("sanity checks were not made: on random inputs they say nothing",))
+            sanity = trust.Findings(notes=("sanity checks were not made: on random inputs they say nothing",))
         checks += sanity.checks
         _stop_if_failed(checks, allow_unfaithful)
 
@@ -151,6 +152,7 @@ def explain(
                 *selected.notes,
                 *choose.notes(selected.numerics, selected.rows),
                 *schedules.notes,
+                *arithmetic.notes,
                 *sanity.notes,
             ),
         )

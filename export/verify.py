@@ -87,7 +87,7 @@ def _completeness(explainer: Explainer, x: Array) -> list[Check]:
     return rows
 
 
-def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> trust.Sanity:
+def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> trust.Findings:
     """Return the sanity checks of what is compiled again from the bundle's own model."""
     manifest = bundle.manifest
     try:

@@ -2,6 +2,7 @@
 
 from .cascade import Cascade
 from .checks import run
-from .sanity import Sanity, sanity_checks
+from .findings import Findings
+from .sanity import sanity_checks
 
-__all__ = ["Cascade", "Sanity", "run", "sanity_checks"]
+__all__ = ["Cascade", "Findings", "run", "sanity_checks"]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check
 from edge.errors import InterpreterError
 
 from ..errors import UnsupportedModelError
@@ -24,6 +23,7 @@ from .attribution import attribution
 from .cascade import Cascade
 from .class_sensitivity import class_sensitivity
 from .edges import edge_likeness
+from .findings import Findings
 from .likeness import Verdict
 from .maps import FEWEST, NOISE, SEEDS, Map, OfInputs, classes_of, maps_of
 from .randomization import DRAWS, depths, randomization
@@ -36,14 +36,6 @@ SECONDS = 20.0
 CLASS, RANDOMIZATION, EDGES = "class sensitivity", "parameter randomisation", "no edge detector"
 _MOST_INPUTS = 8
 _FIRST_PART = 0.4  # of the time: maps of the model itself; the rest is for randomised ones
-
-
-@dataclass(frozen=True)
-class Sanity:
-    """What was decided, and what is to be said of what was not."""
-
-    checks: tuple[Check, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ def sanity_checks(
     noise: bool = True,
     seconds: float = SECONDS,
     progress: Progress = lambda stage: None,
-) -> Sanity:
+) -> Findings:
     """Return the sanity checks of what ships on inputs ``x`` ``[N, ...]`` of the user's (float).
 
     ``recompile`` makes from another file of the same graph what ships; ``cascade`` gives those files. ``noise`` says
@@ -81,13 +73,13 @@ def sanity_checks(
     """
     samples = _chosen(x)
     if len(samples) < FEWEST:
-        return Sanity(notes=(f"sanity checks were not made: {len(samples)} different inputs, {FEWEST} can decide",))
+        return Findings(notes=(f"sanity checks were not made: {len(samples)} different inputs, {FEWEST} can decide",))
     deadline = Deadline.of(seconds)
     progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")
     level = NOISE * float(np.std(x)) if noise else 0.0
     maps = _maps(shipped, samples, baseline, level, seconds)
     if maps is None:
-        return Sanity(notes=(f"sanity checks were not made: {FEWEST} inputs take more than {seconds:g} s",))
+        return Findings(notes=(f"sanity checks were not made: {FEWEST} inputs take more than {seconds:g} s",))
     checks, notes = [], []
 
     def enter(check: str, method: str, verdict: Verdict | None, otherwise: str) -> None:
@@ -105,15 +97,15 @@ def sanity_checks(
     try:
         found, layers = _randomized(shipped, recompile, cascade(), samples, maps, baseline, deadline, progress)
     except (InterpreterError, UnsupportedModelError) as error:
-        return Sanity(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {error.cause}"))
+        return Findings(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {error.cause}"))
     if not found:
         late = f"maps of {len(DRAWS)} randomised models take more than the time left of {seconds:g} s"
-        return Sanity(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {late}"))
+        return Findings(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {late}"))
     for method, own in maps.items():
         enter(EDGES, method, edge_likeness(own.samples, found[1][method]), "maps are zero, or have other positions")
         each = {depth: models[method] for depth, models in found.items()}
         enter(RANDOMIZATION, method, *randomization(own, each, layers))
-    return Sanity(tuple(checks), tuple(notes))
+    return Findings(tuple(checks), tuple(notes))
 
 
 def _chosen(x: Array) -> list[Array]:

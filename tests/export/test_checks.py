@@ -5,6 +5,7 @@ import pytest
 
 import export
 from export.methods import Saliency
+from export.trust.agreement import agreement, distance
 from export.trust.differences import error_along, errors_in_random_directions
 from tests.references import small_models
 
@@ -85,3 +86,28 @@ def test_calibration_of_nothing_but_zeros_does_not_fail_a_sound_model():
         small_models.float_classifier(), calibration=np.zeros((4, 12, 12, 3)), methods=["saliency", "gradcam"]
     )
     assert all(check.passed for check in bundle.manifest.checks)
+
+
+def test_maps_that_are_zero_as_they_should_be_decide_nothing():
+    none, right, wrong = np.zeros(4), np.arange(4.0), np.arange(4.0) + 0.1
+    errors = [distance(measured, expected) for measured, expected in ((none, none), (right, right), (none, none))]
+    (check,) = agreement("a against b", errors, "a").checks
+    assert check.passed
+    assert check.samples == 1
+    assert "2 of 3 maps are zero" in check.detail
+    nothing = agreement("a against b", [distance(none, none)] * 3, "a")
+    assert not nothing.checks
+    assert nothing.notes == ("a against b was not decided: all 3 maps are zero, as they should be",)
+    for measured, expected in ((none, right), (wrong, none), (wrong, right)):
+        (check,) = agreement("a against b", [*errors[::2], distance(measured, expected)], "a").checks
+        assert not check.passed
+
+
+def test_an_export_says_which_formula_all_maps_were_zero_by():
+    """The gradient times an input of zeros."""
+    bundle = export.explain(
+        small_models.float_classifier(), calibration=np.zeros((4, 12, 12, 3)), methods=["input_x_gradient"]
+    )
+    name = "input_x_gradient against its formula"
+    assert not any(check.name == name for check in bundle.manifest.checks)
+    assert f"{name} was not decided: all 4 maps are zero, as they should be" in bundle.manifest.notes
