@@ -15,7 +15,7 @@ from edge.codec import to_json
 from edge.errors import BundleError, WhyLiteError
 from edge.files import read_array, read_bytes
 
-from . import calibration, memory, pipeline
+from . import calibration, memory, pipeline, tables
 from .errors import CalibrationError, CheckFailedError, UnsupportedModelError
 from .methods import METHODS, IntegratedGradients, LayerMap, Method, SmoothGrad
 from .numerics import NUMERICS
@@ -205,6 +205,8 @@ def summary(bundle: Bundle, path: Path) -> str:
     for check in manifest.checks:
         verdict = "ok" if check.passed else "FAILED" if check.gating else "failed, as a visual aid may"
         lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
+    if manifest.measures:
+        lines += ["", *tables.measures(manifest.measures)]
     if manifest.candidates:
         title = f"  {'numerics tried':<16}{'method':<22}{'time':>9}{'fidelity':>10}{'5th pct':>9}"
         lines += ["", f"{title}   (one gradient over a bare answer)"]

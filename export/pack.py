@@ -18,6 +18,7 @@ from edge.bundle import (
     Check,
     ExplanationHead,
     Manifest,
+    Measure,
     Port,
     Schedule,
     npz_bytes,
@@ -57,7 +58,14 @@ class Label:
     notes: tuple[str, ...] = ()
 
 
-def pack(selected: Selected, label: Label, checks: Sequence[Check], schedules: Sequence[Schedule], x: Array) -> Bundle:
+def pack(
+    selected: Selected,
+    label: Label,
+    checks: Sequence[Check],
+    measures: Sequence[Measure],
+    schedules: Sequence[Schedule],
+    x: Array,
+) -> Bundle:
     """Return the bundle; measures what its schedules leave unexplained and what its explanations cost."""
     shipped = selected.shipped
     graph, head = shipped.source.graph, shipped.source.head
@@ -81,6 +89,7 @@ def pack(selected: Selected, label: Label, checks: Sequence[Check], schedules: S
         baseline=label.baseline,
         runtime=f"{shipped.runtime.info.name} {shipped.runtime.info.version}",
         checks=tuple(checks),
+        measures=tuple(measures),
         candidates=selected.rows,
         notes=(*_notes(shipped, label.real_data, heads, checks, x), *label.notes),
         states=tuple(_state(state) for state in head.states),

@@ -130,9 +130,12 @@ def explain(
                 progress=progress,
             )
         else:
-            sanity = trust.Findings(notes=("sanity checks were not made: on random inputs they say nothing",))
+            sanity = trust.Sanity(
+                notes=("sanity checks and measures were not made: on random inputs they say nothing",)
+            )
         checks += sanity.checks
         _stop_if_failed(checks, allow_unfaithful)
+        measured = trust.measures(shipped, sanity.maps, selected.baseline, progress=progress)
 
         progress("fitting schedules, measuring cost")
         schedules = measure.fitted_schedules(shipped, selected.compile_at, x, selected.baseline, schedule)
@@ -154,9 +157,10 @@ def explain(
                 *schedules.notes,
                 *arithmetic.notes,
                 *sanity.notes,
+                *measured.notes,
             ),
         )
-        bundle = pack(selected, label, checks, schedules.schedules, x)
+        bundle = pack(selected, label, checks, measured.rows, schedules.schedules, x)
         if not report:
             return bundle
         progress("drawing the report")

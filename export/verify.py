@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge.bundle import Bundle, Check
+from edge.bundle import Bundle, Check, Measure
 from edge.explainer import RESIDUAL_BOUND, Explainer
 
 from . import asked, tflite, trust
@@ -30,11 +30,12 @@ _CALIBRATION_SAMPLES = 16
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found of a bundle: checks, and what is to be said of those that were not made."""
+    """What was found of a bundle: checks, what is to be said of those that were not made, and what decides nothing."""
 
     name: str
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -48,7 +49,8 @@ def verify(
     """Check a bundle in the interpreter that is installed, on inputs ``x`` ``[N, ...]`` (float).
 
     Golden vectors are compared bit for bit. Where there are inputs, what the usual schedule leaves unexplained is
-    measured and bounds nothing, and the sanity checks run on what is compiled again from the model in the bundle.
+    measured and bounds nothing, and the sanity checks and measures are made of what is compiled again from the model in
+    the bundle.
     Raises :class:`BundleError` for a bundle that is not sound, :class:`CalibrationError` for inputs that do not fit it,
     and :class:`UnsupportedModelError` where this version cannot compile it again.
     """
@@ -59,12 +61,14 @@ def verify(
     detail = f"golden inputs whose scores differ in any bit from those in {opened.manifest.runtime}"
     checks = [Check("golden vectors", different, 0, different == 0, golden, detail)]
     if x is None:
-        return Verification(opened.manifest.name, tuple(checks), ("sanity checks were not made: no data was given",))
+        return Verification(
+            opened.manifest.name, tuple(checks), ("sanity checks and measures were not made: no data was given",)
+        )
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        sanity = _sanity(opened, x, progress)
+        sanity, measured = _sanity(opened, x, progress)
         progress("measuring what schedules leave unexplained")
         checks += _completeness(explainer, np.asarray(x, np.float32))
-    return Verification(opened.manifest.name, (*checks, *sanity.checks), sanity.notes)
+    return Verification(opened.manifest.name, (*checks, *sanity.checks), sanity.notes + measured.notes, measured.rows)
 
 
 def _completeness(explainer: Explainer, x: Array) -> list[Check]:
@@ -87,8 +91,8 @@ def _completeness(explainer: Explainer, x: Array) -> list[Check]:
     return rows
 
 
-def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> trust.Findings:
-    """Return the sanity checks of what is compiled again from the bundle's own model."""
+def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> tuple[trust.Sanity, trust.Measures]:
+    """Return the sanity checks and the measures of what is compiled again from the bundle's own model."""
     manifest = bundle.manifest
     try:
         original, methods, numerics = _original(bundle), _methods(bundle), NUMERICS[manifest.numerics]
@@ -108,8 +112,9 @@ def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> tr
         made = compile_methods(file, methods, numerics, seen, output, signature)
         return made.after(samples[:_CALIBRATION_SAMPLES])
 
-    return trust.sanity_checks(
-        again(original),
+    shipped = again(original)
+    sanity = trust.sanity_checks(
+        shipped,
         again,
         samples,
         bundle.baseline,
@@ -117,6 +122,7 @@ def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> tr
         noise=not calibrations.takes_ids(graph, head),
         progress=progress,
     )
+    return sanity, trust.measures(shipped, sanity.maps, bundle.baseline, progress=progress)
 
 
 def _methods(bundle: Bundle) -> list[Method]:

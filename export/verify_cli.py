@@ -9,7 +9,7 @@ import sys
 from edge.codec import to_json
 from edge.errors import WhyLiteError
 
-from . import calibration
+from . import calibration, tables
 from .progress import StageLines
 from .verify import Verification, verify
 
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of ``whylite verify``."""
     result = argparse.ArgumentParser(
         prog="whylite verify",
-        description="Check a bundle again: golden vectors, completeness and the sanity checks, on any data.",
+        description="Check a bundle again: golden vectors, completeness, sanity checks and measures, on any data.",
         epilog="exit codes: 0 success, 1 a check failed, 2 wrong usage or bad input",
     )
     result.add_argument("bundle", metavar="BUNDLE", help="a .why bundle")
@@ -48,5 +48,7 @@ def table(found: Verification) -> str:
     for check in found.checks:
         verdict = "ok" if check.passed else "FAILED" if check.gating else "over its bound, which decides nothing"
         lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
+    if found.measures:
+        lines += ["", *tables.measures(found.measures), ""]
     lines += [f"  note: {note}" for note in found.notes]
     return "\n".join(lines)

@@ -8,8 +8,8 @@ time is said, and not passed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,13 @@ _FIRST_PART = 0.4  # of the time: maps of the model itself; the rest is for rand
 
 
 @dataclass(frozen=True)
+class Sanity(Findings):
+    """What sanity checks found, and the maps that they looked at, by method."""
+
+    maps: Mapping[str, OfInputs] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
 class Deadline:
     """When to have finished."""
 
@@ -64,7 +71,7 @@ def sanity_checks(
     noise: bool = True,
     seconds: float = SECONDS,
     progress: Progress = lambda stage: None,
-) -> Findings:
+) -> Sanity:
     """Return the sanity checks of what ships on inputs ``x`` ``[N, ...]`` of the user's (float).
 
     ``recompile`` makes from another file of the same graph what ships; ``cascade`` gives those files. ``noise`` says
@@ -73,13 +80,17 @@ def sanity_checks(
     """
     samples = _chosen(x)
     if len(samples) < FEWEST:
-        return Findings(notes=(f"sanity checks were not made: {len(samples)} different inputs, {FEWEST} can decide",))
+        return Sanity(
+            notes=(f"sanity checks and measures were not made: {len(samples)} different inputs, {FEWEST} can decide",)
+        )
     deadline = Deadline.of(seconds)
     progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")
     level = NOISE * float(np.std(x)) if noise else 0.0
     maps = _maps(shipped, samples, baseline, level, seconds)
     if maps is None:
-        return Findings(notes=(f"sanity checks were not made: {FEWEST} inputs take more than {seconds:g} s",))
+        return Sanity(
+            notes=(f"sanity checks and measures were not made: {FEWEST} inputs take more than {seconds:g} s",)
+        )
     checks, notes = [], []
 
     def enter(check: str, method: str, verdict: Verdict | None, otherwise: str) -> None:
@@ -97,15 +108,16 @@ def sanity_checks(
     try:
         found, layers = _randomized(shipped, recompile, cascade(), samples, maps, baseline, deadline, progress)
     except (InterpreterError, UnsupportedModelError) as error:
-        return Findings(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {error.cause}"))
+        said = f"{RANDOMIZATION} and {EDGES} were not decided: {error.cause}"
+        return Sanity(tuple(checks), (*notes, said), maps)
     if not found:
         late = f"maps of {len(DRAWS)} randomised models take more than the time left of {seconds:g} s"
-        return Findings(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {late}"))
+        return Sanity(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {late}"), maps)
     for method, own in maps.items():
         enter(EDGES, method, edge_likeness(own.samples, found[1][method]), "maps are zero, or have other positions")
         each = {depth: models[method] for depth, models in found.items()}
         enter(RANDOMIZATION, method, *randomization(own, each, layers))
-    return Findings(tuple(checks), tuple(notes))
+    return Sanity(tuple(checks), tuple(notes), maps)
 
 
 def _chosen(x: Array) -> list[Array]:

@@ -125,7 +125,7 @@ def test_a_check_says_what_it_is_held_against():
 def test_too_few_different_inputs_decide_nothing():
     checks, notes = run(x=np.repeat(X[:3], 4, 0))
     assert not checks
-    assert notes == ("sanity checks were not made: 3 different inputs, 4 can decide",)
+    assert notes == ("sanity checks and measures were not made: 3 different inputs, 4 can decide",)
 
 
 class Clock:
@@ -189,7 +189,7 @@ def test_a_visual_aid_fails_and_ships_as_what_it_is():
 def test_without_calibration_nothing_is_decided():
     bundle = export.explain(small_models.float_classifier(), methods=["saliency"])
     assert not any(check.band for check in bundle.manifest.checks)
-    assert any("sanity checks were not made" in note for note in bundle.manifest.notes)
+    assert any("sanity checks and measures were not made" in note for note in bundle.manifest.notes)
 
 
 @pytest.mark.parametrize("make", [small_models.float_classifier, small_models.quantized_classifier])
