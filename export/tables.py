@@ -13,13 +13,13 @@ def measures(rows: Sequence[Measure]) -> list[str]:
         return []
     names = list(dict.fromkeys(row.name for row in rows))
     found = {(row.method, row.name): _figure(row) for row in rows}
-    lines = [f"  {'decides nothing':<22}" + "".join(f"{name:>24}" for name in names)]
+    lines = [f"  {'decides nothing':<22}" + "".join(f"{name:>21}" for name in names)]
     for method in dict.fromkeys(row.method for row in rows):
         own = (found.get((method, name), "-") for name in names)
-        lines += [f"  {method:<22}" + "".join(f"{each:>24}" for each in own)]
+        lines += [f"  {method:<22}" + "".join(f"{each:>21}" for each in own)]
     return [*lines, "  (means over inputs, their 95 % intervals; more is better, but less sensitivity: docs/trust.md)"]
 
 
 def _figure(row: Measure) -> str:
-    interval = "" if row.interval is None else f" ({row.interval[0]:.2g} to {row.interval[-1]:.2g})"
-    return f"{row.value:.2g}{interval}"
+    interval = "" if row.interval is None else f" [{row.interval[0]:.2f}, {row.interval[-1]:.2f}]"
+    return f"{row.value:.2f}{interval}"
