@@ -14,7 +14,7 @@ from edge.view.words import signed
 from ..clock import within
 from ..memory import spoken
 from .charts import Axis, Line, chart, gauge
-from .markup import Markup, element, table
+from .markup import Markup, element, name_of, table
 from .samples import Sample
 
 _PLACES = np.linspace(0, 1, 33, dtype=np.float32)
@@ -74,7 +74,7 @@ def measures(manifest: Manifest) -> Markup:
     rows = [
         (
             measure.name,
-            measure.method,
+            name_of(measure.method),
             _figure(measure.value),
             "" if measure.interval is None else f"{measure.interval[0]:.3g} to {measure.interval[-1]:.3g}",
             "" if measure.reference is None else _figure(measure.reference),
@@ -84,7 +84,10 @@ def measures(manifest: Manifest) -> Markup:
         for measure in manifest.measures
     ]
     head = ("measure", "method", "measured", "95 % interval", "of nothing", "inputs", "what it is")
-    said = "Reported, and held to no bound; “of nothing” is what the figure is where there is nothing to explain."
+    said = (
+        "Reported, and held to no bound: means over inputs. More is better, but of sensitivity to noise less. “Of "
+        "nothing” is what the figure is where there is nothing to explain."
+    )
     return Markup(element("p", said) + table(head, rows, words=(1, 6)))
 
 

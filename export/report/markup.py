@@ -18,6 +18,11 @@ def text(value: object) -> str:
     return value if isinstance(value, Markup) else escape(str(value))
 
 
+def name_of(method: str) -> Markup:
+    """Return a method's name, which may be broken where words are."""
+    return Markup("_<wbr>".join(text(word) for word in method.split("_")))
+
+
 def element(tag: str, *content: object, **attributes: object) -> Markup:
     """Return an element; ``class_`` is its class, attributes that are None are left out."""
     written = "".join(

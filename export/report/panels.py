@@ -16,7 +16,7 @@ from edge.view.layout import Kind, Layout, binned, layout_of, standalone
 from edge.view.words import flags_of, residual_of, short, signed
 
 from .charts import svg
-from .markup import Markup, element, picture, source, text
+from .markup import Markup, element, name_of, picture, source
 from .png import indexed, photograph
 from .samples import Sample
 
@@ -156,11 +156,6 @@ def panel(sample: Sample, method: str, attribution: Array, scales: Scales, under
             "figcaption", element("strong", name_of(method)), _scale(end, method in scales.signed), *beside, *under
         ),
     )
-
-
-def name_of(method: str) -> Markup:
-    """Return a method's name, which may be broken where words are."""
-    return Markup("_<wbr>".join(text(word) for word in method.split("_")))
 
 
 def _scale(end: float, signed_map: bool) -> Markup:

@@ -3,7 +3,7 @@
 from .cascade import Cascade
 from .checks import run
 from .findings import Findings
-from .measures import Measures, measures
+from .measuring import Measures, measures
 from .sanity import Sanity, sanity_checks
 
 __all__ = ["Cascade", "Findings", "Measures", "Sanity", "measures", "run", "sanity_checks"]

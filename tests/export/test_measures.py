@@ -1,5 +1,7 @@
 """Measures that decide nothing: known answers, what a good map, a random one and a reversed one get, and bounds."""
 
+import copy
+import dataclasses
 import itertools
 from functools import partial
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 import export
 from edge.bundle import Bundle
+from edge.errors import InterpreterError
 from export import tables, trust
 from export.compiling import compile_methods
 from export.methods import GradCAM, Saliency
@@ -178,6 +181,35 @@ def test_what_lies_not_like_the_input_is_said(linear):
     assert notes == (
         "saliency: deletion, insertion and MuFidelity were not measured: its map cannot be laid over the input",
     )
+
+
+def test_what_is_not_finite_is_said(linear):
+    maps = true_maps()
+    maps[3, 0, 0, 0] = np.nan
+    found, notes = figures(linear, maps)
+    assert set(found) == {"deletion", "insertion", "sparseness"}
+    assert notes == ("saliency: MuFidelity was not measured: not all of it is finite",)
+
+
+def test_a_model_whose_answers_do_not_run_is_said(linear, monkeypatch):
+    def refuse(shipped):
+        raise InterpreterError("it will not run", "look at it")
+
+    monkeypatch.setattr("export.trust.measuring.Answers", refuse)
+    found, notes = figures(linear, true_maps())
+    assert set(found) == {"sparseness"}
+    assert notes == ("deletion, insertion and MuFidelity were not measured: it will not run",)
+
+
+def test_an_input_that_is_not_reached_leaves_what_needs_no_answers():
+    shipped = compile_methods(small_models.float_classifier(), [Saliency()], NUMERICS["f32"])
+    later = dataclasses.replace(shipped, source=copy.copy(shipped.source))
+    later.source.__dict__["start"] = shipped.source.head.logits  # as where the way to the input is barred
+    x = small_models.inputs(4)
+    own = OfInputs(list(x), [[values] for values in x], [[] for _ in x])
+    found = measures(later, {"saliency": own}, np.zeros_like(x[0]))
+    assert {row.name for row in found.rows} == {"sparseness"}
+    assert "not of the input" in found.notes[0]
 
 
 POSITIONS = {

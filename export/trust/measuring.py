@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Measure
+from edge.errors import InterpreterError
 
 from ..clock import within
 from ..shipped import Shipped
@@ -42,6 +43,7 @@ SECONDS = 5.0
 """In which models are asked about perturbed inputs, as far as the time of one answer tells."""
 DELETION, INSERTION, MU_FIDELITY = "deletion", "insertion", "MuFidelity"
 NOISE_SENSITIVITY, SPARSENESS = "sensitivity to noise", "sparseness"
+_NAMES = (DELETION, INSERTION, MU_FIDELITY, NOISE_SENSITIVITY, SPARSENESS)
 _DRAWS = 1000  # of the bootstrap
 
 
@@ -71,7 +73,10 @@ def measures(
     progress("measuring deletion, insertion, MuFidelity, sensitivity to noise and sparseness")
     faithful, notes = _faithfulness(shipped, maps, baseline, seconds)
     others = [row for name, own in maps.items() for row in (_noise_sensitivity(name, own), _sparseness(name, own))]
-    return Measures((*faithful, *(row for row in others if row is not None)), tuple(notes))
+    rows = sorted((*faithful, *(row for row in others if row is not None)), key=lambda row: _NAMES.index(row.name))
+    told = tuple(row for row in rows if np.isfinite([row.value, row.reference or 0.0]).all())
+    notes += [f"{row.method}: {row.name} was not measured: not all of it is finite" for row in rows if row not in told]
+    return Measures(told, tuple(notes))
 
 
 def _noise_sensitivity(name: str, own: OfInputs) -> Measure | None:
@@ -109,11 +114,15 @@ def _faithfulness(
         return [], [f"{not_measured}: the input has one position"]
     known = {name: own for name, own in maps.items() if positions.laid(own.best[0]) is not None}
     notes = [f"{name}: {not_measured}: its map cannot be laid over the input" for name in maps if name not in known]
-    answers = Answers(shipped)
-    samples = min((own.samples for own in maps.values()), key=len)
+    samples = next(iter(maps.values())).samples
     shapes = {own.best[0].shape for own in known.values()}
     calls = (2 * len(known) + len(SEEDS) * len(shapes)) * min(POINTS, positions.count) + SUBSETS
-    count = min(len(samples), int(seconds / (calls * _seconds_of_an_answer(answers, samples[0]))))
+    try:
+        answers = Answers(shipped)
+        each = _seconds_of_an_answer(answers, samples[0])
+    except InterpreterError as error:
+        return [], [*notes, f"{not_measured}: {error.cause}"]
+    count = min(len(samples), int(seconds / (calls * each)))
     if count < FEWEST:
         return [], [*notes, f"{not_measured}: {FEWEST} inputs take more than {seconds:g} s"]
     found: dict[str, list[_Figures]] = {name: [] for name in known}
