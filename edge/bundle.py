@@ -32,6 +32,8 @@ FORMAT = 1
 MODEL, GOLDEN, MANIFEST = "model.tflite", "golden.npz", "manifest.json"
 BASELINE = "baseline.npz"  # absent where Integrated Gradients starts at zero
 REPORT = "report.html"  # for people; absent where none was asked for
+LOGITS, LOGITS_PER_INPUT_UNIT, NO_UNIT = "logits", "logits per input unit", "no unit of the model's"
+"""What a map's values may be in; only those in logits may be added up."""
 _SEAL = b"whylite sha256 "
 _ALIGNMENT = 64  # of a member's first byte: a cache line, and more than any tensor asks for
 _MAX_BYTES = 1 << 30
@@ -147,16 +149,17 @@ class ExplanationHead:
     """One explanation method of the bundle.
 
     ``predicted`` is the signature that picks the predicted class itself and returns the scores too, ``chosen`` the
-    one that takes a class; ``unit`` is what their output ``map`` is multiplied by to be in logits. ``map_shape`` is
-    the map's shape without dimensions of size 1 along which the model has no extent. ``stored_input`` says whether
-    they read the input as the model stores it (int8) or as float32. ``front`` is None for a map of the input (or of
-    a chosen layer); where the way to the input is barred, the map is that of ``layer``, the first tensor that can be
-    reached, and ``front`` the signature that leads from the input to it. ``each`` is the signature that gives gradient
-    and logits at one interpolation step, with ``each_unit`` in place of ``unit``, where steps may be chosen on the way
-    (``edge.refine``). ``cost_ratio`` is the measured time of an
-    explanation over that of a plain prediction, on the machine that exported; ``peak_memory`` the bytes by which
-    loading the model, predicting and explaining made a process grow there, at the most. ``noise`` is given where a map
-    is a mean over noisy copies of the input, ``steps_per_call`` of which share a call then.
+    one that takes a class; ``unit`` is what their output ``map`` is multiplied by to be in ``map_unit``, one of
+    :data:`LOGITS`, :data:`LOGITS_PER_INPUT_UNIT` and :data:`NO_UNIT`, or empty in bundles that do not say.
+    ``map_shape`` is the map's shape without dimensions of size 1 along which the model has no extent. ``stored_input``
+    says whether they read the input as the model stores it (int8) or as float32. ``front`` is None for a map of the
+    input (or of a chosen layer); where the way to the input is barred, the map is that of ``layer``, the first tensor
+    that can be reached, and ``front`` the signature that leads from the input to it. ``each`` is the signature that
+    gives gradient and logits at one interpolation step, with ``each_unit`` in place of ``unit``, where steps may be
+    chosen on the way (``edge.refine``). ``cost_ratio`` is the measured time of an explanation over that of a plain
+    prediction, on the machine that exported; ``peak_memory`` the bytes by which loading the model, predicting and
+    explaining made a process grow there, at the most. ``noise`` is given where a map is a mean over noisy copies of the
+    input, ``steps_per_call`` of which share a call then.
     """
 
     method: str
@@ -175,6 +178,7 @@ class ExplanationHead:
     cost_ratio: float | None = None
     peak_memory: int | None = None
     noise: Noise | None = None
+    map_unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,8 @@ class Explainer:
         ``steps`` picks a schedule of Integrated Gradients (by default the one that left the least unexplained in
         calibration), or says how many noisy copies SmoothGrad takes. ``deadline_ms`` is the time the whole call may
         take: it picks the longest schedule, or as many copies, as fit by the times measured so far, and ends what takes
-        longer all the same, with a map of the steps taken; ``Flag.DEADLINE`` marks what is less than was asked for.
+        longer all the same, with a map of the steps taken; ``Flag.DEADLINE`` marks what is less than was asked for. It
+        does not say that a map came late: a method of one pass has nothing to leave out and is never marked.
 
         The rest is about Integrated Gradients. ``tolerance`` takes steps one by one, until that part of the logit's
         change at the most is left unexplained, twice in a row, or until there are ``max_steps`` of them (64 by default;

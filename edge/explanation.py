@@ -21,7 +21,7 @@ class Flag(enum.IntFlag):
     SMALL_MARGIN = 8  # the two best classes are nearly equal
     OUT_OF_RANGE = 16  # the input leaves the range seen in calibration
     VISUAL_AID = 32  # the method does not keep the signs of gradients: not evidence
-    DEADLINE = 64  # fewer interpolation steps, or noisy copies, than asked for or needed, to keep the deadline
+    DEADLINE = 64  # fewer interpolation steps, or noisy copies, than asked for or needed: cut short, not late
     NOT_AT_INPUT = 128  # the way to the input is barred: the map is that of a layer behind it
     NOT_FINITE = 256  # the map, or its residual, holds infinities or NaN: it says nothing
     UNFAITHFUL = 512  # the method, or the model it explains, failed a check of its export and was shipped all the same
@@ -47,11 +47,11 @@ class Prediction:
 class Explanation(Prediction):
     """A prediction and the attribution of ``class_index``.
 
-    ``map`` is float32 in units of the class's logit. Class activation maps: the target layer's spatial extent,
+    ``map`` is float32, in the head's ``map_unit``. Class activation maps: the target layer's spatial extent,
     ``[h, w]`` (``[w]`` for a 1-D model), never negative but for HiResCAM and XGradCAM. Saliency and SmoothGrad: the
     model's input shape without the batch, logit per input unit. Input x Gradient and Integrated Gradients: the same
-    shape, logit. Guided Backprop and its kin: the same shape, in no unit of the model's. FullGrad: the input's
-    positions, summed over channels, logit.
+    shape, logit. Guided Backprop and its kin: as saliency. FullGrad: the input's positions, summed over
+    channels, logit; as published (``fullgrad_abs``) in no unit of the model's.
     ``layer`` is the tensor the map is about: that of a class activation map, the input of the others, or, where
     ``flags`` say ``NOT_AT_INPUT``, the first tensor that can be reached, whose shape they have then.
     ``residual`` is ``f(x) - f(baseline) - sum(map)`` in logits, of the map as it was before any correction (where

@@ -129,6 +129,7 @@ def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array
         front=None if stored_input or Role.FRONT not in shipped.aids else shipped.aids[Role.FRONT].key,
         peak_memory=selected.peaks.get(name),
         noise=compiled.noise,
+        map_unit=METHODS[name].map_unit,
     )
     if chosen.role is not Role.STEPS:
         return head

@@ -22,10 +22,10 @@ MAX_BYTES = codecs.MAX_SIZE + 65536  # of one map: no coding that is worth sendi
 class Attribution:
     """Why the model answered window ``sequence`` as it did.
 
-    ``values`` is float32 in logits, of the shape that ``edge.explanation.Explanation.map`` describes; what quantising
-    for the link cost is at most ``step`` at the extremes and half of it elsewhere. ``residual`` is None for methods
-    that promise no completeness. ``layer`` is the tensor of the model that the map is about, as far as the device said;
-    with ``Flag.NOT_AT_INPUT`` it stands for an input that cannot be reached.
+    ``values`` is float32, in the unit and of the shape that ``edge.explanation.Explanation`` describes; what
+    quantising for the link cost is at most ``step`` at the extremes and half of it elsewhere. ``residual`` is None for
+    methods that promise no completeness. ``layer`` is the tensor of the model that the map is about, as far as
+    the device said; with ``Flag.NOT_AT_INPUT`` it stands for an input that cannot be reached.
     """
 
     sequence: int

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from ..arguments import natural, positive
-from ..bundle import Manifest, ensure_writable, write_whole
+from ..bundle import LOGITS, Manifest, ensure_writable, write_whole
 from ..errors import EdgeError, InputError, WhyLiteError
 from ..explainer import Explainer
 from ..explanation import Explanation, Flag
 from ..interpreter import RUNTIMES
 from ..sources import npz
-from .words import flags_of, residual_of, short, signed
+from .words import figures_of, flags_of, short
 
 _BEST = 5
 
@@ -75,14 +75,14 @@ def _ensure_drawable(path: Path, inputs: Sequence[str]) -> None:
 def _line(explanation: Explanation, manifest: Manifest) -> str:
     label, score = manifest.labels[explanation.class_index], explanation.scores[explanation.class_index]
     what = f"{explanation.method} for {short(label)} (score {score:.3g})"
-    parts = [what, f"sum {signed(float(explanation.map.sum()))}", residual_of(explanation), *flags_of(explanation)]
-    return ", ".join(filter(None, parts))
+    return ", ".join([what, *figures_of(explanation, manifest.head(explanation.method)), *flags_of(explanation)])
 
 
 def _document(explanation: Explanation, manifest: Manifest) -> dict[str, object]:
     best = np.argsort(-explanation.scores, kind="stable")[:_BEST].tolist()
     finite = np.where(np.isfinite(explanation.map), explanation.map, 0)
     residual = explanation.residual
+    unit = manifest.head(explanation.method).map_unit
     return {
         "method": explanation.method,
         "layer": explanation.layer,
@@ -93,7 +93,8 @@ def _document(explanation: Explanation, manifest: Manifest) -> dict[str, object]
         ],
         "map": {
             "shape": list(explanation.map.shape),
-            "sum": float(finite.sum(dtype=np.float64)),
+            "unit": unit or None,
+            "sum": float(finite.sum(dtype=np.float64)) if unit == LOGITS else None,
             "minimum": float(finite.min()),
             "maximum": float(finite.max()),
         },

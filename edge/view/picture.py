@@ -20,7 +20,7 @@ from ..bundle import Manifest
 from ..explanation import Explanation
 from .colours import AGAINST, FOR, PALETTE, SHADES, limit
 from .layout import Kind, Layout, binned, layout_of, standalone
-from .words import flags_of, residual_of, short, signed
+from .words import figures_of, flags_of, short, signed
 
 Array = NDArray[np.floating]
 
@@ -207,7 +207,7 @@ def _write(figure: Figure, explanation: Explanation, manifest: Manifest) -> None
     """Write what was explained, what the map amounts to, and what is wrong with it."""
     label = short(manifest.labels[explanation.class_index])
     figure.text(0.05, 0.93, f"{short(explanation.method)} for {label}", fontsize=13, fontweight="bold")
-    total = ", ".join(filter(None, (f"map sums to {signed(float(explanation.map.sum()))}", residual_of(explanation))))
+    total = ", ".join(figures_of(explanation, manifest.head(explanation.method)))
     said = "; ".join(filter(None, (total, explanation.layer)))
     figure.text(0.05, 0.885, short(said, 120), fontsize=8.5, color=QUIET)
     for line, words in enumerate(flags_of(explanation)[:3]):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..bundle import LOGITS, ExplanationHead
 from ..explanation import Explanation, Flag
 
 FLAGS = {
@@ -24,11 +27,23 @@ def flags_of(explanation: Explanation) -> list[str]:
     return [words for flag, words in FLAGS.items() if flag in explanation.flags]
 
 
-def residual_of(explanation: Explanation) -> str:
-    """Return what a map leaves unexplained, in so many steps; nothing for methods that promise nothing."""
-    if explanation.residual is None:
-        return ""
-    return f"residual {signed(explanation.residual)}" + (f" in {explanation.steps} steps" * (explanation.steps > 1))
+def figures_of(explanation: Explanation, head: ExplanationHead) -> list[str]:
+    """Return what a map amounts to: its sum, where values add up, or what they are in; and what it was made of.
+
+    What a map leaves unexplained, in so many steps, is said of methods that promise to leave nothing.
+    """
+    said = []
+    if head.map_unit == LOGITS:
+        with np.errstate(invalid="ignore"):
+            said.append(f"sum {signed(float(explanation.map.sum()))}")
+    elif head.map_unit:
+        said.append(f"values in {head.map_unit}")
+    if head.noise is not None:
+        said.append(f"mean of {explanation.steps} noisy {'copy' if explanation.steps == 1 else 'copies'}")
+    if explanation.residual is not None:
+        steps = f" in {explanation.steps} steps" if explanation.steps > 1 else ""
+        said.append(f"residual {signed(explanation.residual)}{steps}")
+    return said
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Noise
+from edge.bundle import LOGITS, Noise
 
 from ..heads import Head
 from ..numerics.twin import float_twin, instantiate
@@ -143,7 +143,7 @@ WALKS = (Role.GRADIENT, Role.MODIFIED, Role.STEPS, Role.SAMPLES)
 class Entry:
     """A graph to be added to the model under signature ``key``.
 
-    A caller multiplies output ``map`` by ``unit`` to have it in logits (per input unit, for a gradient).
+    A caller multiplies output ``map`` by ``unit`` to have it in the method's ``map_unit``.
     """
 
     key: str
@@ -187,6 +187,8 @@ class Method(ABC):
     """Of a visual aid, the method that keeps the signs and is nearest to it."""
     keeps: ClassVar[str] = "only positive gradients"
     """What a visual aid does keep."""
+    map_unit: ClassVar[str] = LOGITS
+    """What the map's values are in, as :mod:`edge.bundle` calls it."""
 
     def target(self, graph: Graph, head: Head) -> Tensor:
         """Return the tensor that the method attributes the class to.

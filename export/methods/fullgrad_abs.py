@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge.bundle import NO_UNIT
+
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient
 from ..tflite.graph import Tensor
@@ -35,6 +37,7 @@ class FullGradAbs(FullGrad):
     signed: ClassVar[bool] = False
     signed_twin: ClassVar[str | None] = "fullgrad"
     keeps: ClassVar[str] = "only absolute values of gradients"
+    map_unit: ClassVar[str] = NO_UNIT
     whole: ClassVar[bool] = False
 
     def aggregated(self, emit: Emitter, parts: Sequence[Gradient], over: tuple[int, ...]) -> Gradient:

@@ -16,7 +16,8 @@ from .rectified import RectifiedBackward
 class GuidedBackprop(RectifiedBackward):
     """Springenberg et al. 2014 (arXiv 1412.6806): R_l = [f_l > 0] [R_l+1 > 0] R_l+1 at each ReLU.
 
-    Of other rectifiers, likewise: the positive part of the signal, times the derivative.
+    Of other rectifiers, likewise: the positive part of the signal, times the derivative. Values of a max pooling's
+    window that tie share the signal equally, where TensorFlow hands all of it to one of them.
     """
 
     name: ClassVar[str] = "guided_backprop"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge.bundle import LOGITS_PER_INPUT_UNIT
+
 from ..errors import UnsupportedModelError
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Gradient, Value
@@ -31,6 +33,7 @@ class RectifiedBackward(Method):
 
     signed: ClassVar[bool] = False
     signed_twin: ClassVar[str | None] = "saliency"
+    map_unit: ClassVar[str] = LOGITS_PER_INPUT_UNIT
     sloped: ClassVar[bool]
     """Whether what is handed back is multiplied by the rectifier's own derivative."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge.bundle import LOGITS_PER_INPUT_UNIT
+
 from .base import Compiled, Method, Source
 from .input_gradient import input_entry, input_gradient
 
@@ -15,6 +17,7 @@ class Saliency(Method):
 
     name: ClassVar[str] = "saliency"
     signed: ClassVar[bool] = True
+    map_unit: ClassVar[str] = LOGITS_PER_INPUT_UNIT
 
     def build(self, source: Source) -> Compiled:
         """Return one entry, for a class asked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from edge.bundle import Noise
+from edge.bundle import LOGITS_PER_INPUT_UNIT, Noise
 
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
@@ -33,6 +33,7 @@ class SmoothGrad(Method):
 
     name: ClassVar[str] = "smoothgrad"
     signed: ClassVar[bool] = True
+    map_unit: ClassVar[str] = LOGITS_PER_INPUT_UNIT
     steps_per_call: int = 8
 
     def fitted(self, source: Source) -> SmoothGrad:

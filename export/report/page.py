@@ -121,8 +121,7 @@ def _maps(manifest: Manifest, shown: list[Sample], scales: Scales, among: int) -
             element("b", "blue", class_="against"),
             " against it, and what has no colour did neither. A method's maps share one scale, under each of them; it "
             "ends at the largest value shown, or, of a thousand and more, where 5 in 1000 lie beyond. Values are in "
-            "the unit of the answer's logit, a gradient's (saliency) per unit of the input. Detail that does not fit "
-            "is added up.",
+            "logits, and add up, but where another unit stands under the map. Detail that does not fit is added up.",
         ),
         element("p", reading),
         element("p", f"{samples.RULE} Of {among} inputs looked at, {len(shown)} are shown.", class_="note"),

@@ -13,7 +13,7 @@ from edge.bundle import Manifest
 from edge.explanation import Explanation
 from edge.view.colours import PALETTE, limit, shades
 from edge.view.layout import Kind, Layout, binned, layout_of, standalone
-from edge.view.words import flags_of, residual_of, short, signed
+from edge.view.words import figures_of, flags_of, short, signed
 
 from .charts import svg
 from .markup import Markup, element, name_of, picture, source
@@ -94,7 +94,7 @@ def _drawn(attribution: Array, layout: Layout, side: int) -> tuple[Array, bool]:
 def card(sample: Sample, manifest: Manifest, scales: Scales) -> Markup:
     """Return one input with what the model says of it and every method's map."""
     answer = sample.prediction
-    panels = [panel(sample, e.method, e.map, scales, captions(e, scales)) for e in sample.explanations]
+    panels = [panel(sample, e.method, e.map, scales, captions(e, manifest, scales)) for e in sample.explanations]
     best = np.argsort(-answer.scores, kind="stable")[:_BEST]
     scores = " · ".join(f"{short(manifest.labels[i])} {answer.scores[i]:.3g}" for i in best)
     verdict: object = ""
@@ -119,12 +119,12 @@ def row_class(scales: Scales) -> str:
     return {Kind.IMAGE: "panels small", Kind.GRID: "panels middle"}.get(scales.layout.kind, "panels")
 
 
-def captions(explanation: Explanation, scales: Scales) -> list[Markup]:
+def captions(explanation: Explanation, manifest: Manifest, scales: Scales) -> list[Markup]:
     """Return the lines under a map: what it amounts to, and what is wrong with it."""
     with np.errstate(invalid="ignore"):
         drawn, _ = _drawn(explanation.map, scales.layout, scales.side)
-        total, largest = float(explanation.map.sum()), float(np.abs(drawn).max(initial=0))
-    said = " · ".join(filter(None, (f"sum {signed(total)}", f"largest {largest:.3g}", residual_of(explanation))))
+        largest = float(np.abs(drawn).max(initial=0))
+    said = " · ".join([f"largest {largest:.3g}", *figures_of(explanation, manifest.head(explanation.method))])
     warnings = [
         *flags_of(explanation),
         *(f"failed its check: {name}" for name in scales.failed.get(explanation.method, ())),

@@ -13,10 +13,11 @@ import pytest
 
 import export
 import whylite
-from edge.bundle import Port
+from edge.bundle import Port, seal
 from edge.explainer import Explainer
 from edge.explanation import Explanation, Flag
 from edge.view import picture
+from export import tflite
 from tests.references import small_models
 
 
@@ -53,6 +54,63 @@ def test_it_says_what_the_explainer_says(bundle_path, inputs, capsys):
     assert said["map"]["sum"] == pytest.approx(float(e.map.sum(dtype=np.float64)))
     assert said["map"]["shape"] == [12, 12, 3]
     assert [row["score"] for row in said["scores"]] == sorted((float(score) for score in e.scores), reverse=True)
+
+
+UNITS = {
+    "gradcam": "logits",
+    "input_x_gradient": "logits",
+    "lrp_epsilon": "logits",
+    "saliency": "logits per input unit",
+    "smoothgrad": "logits per input unit",
+    "guided_backprop": "logits per input unit",
+    "deconvnet": "logits per input unit",
+    "rectgrad": "logits per input unit",
+    "fullgrad": "logits",
+    "fullgrad_abs": "no unit of the model's",
+}
+
+
+def test_only_what_is_in_logits_is_added_up(inputs, tmp_path, capsys):
+    bundle = export.explain(small_models.float_classifier(), methods=list(UNITS), numerics="f32")
+    bundle.save(tmp_path / "units.why")
+    assert {head.method: head.map_unit for head in bundle.manifest.heads} == UNITS
+    for method, unit in UNITS.items():
+        assert explain(tmp_path / "units.why", inputs, "--method", method) == 0
+        said = capsys.readouterr().out
+        assert ("sum " in said) == (unit == "logits")
+        assert (f"values in {unit}" in said) == (unit != "logits")
+        assert ("mean of 32 noisy copies" in said) == (method == "smoothgrad")
+        assert explain(tmp_path / "units.why", inputs, "--method", method, "--json") == 0
+        document = json.loads(capsys.readouterr().out)["map"]
+        assert document["unit"] == unit
+        assert (document["sum"] is None) == (unit != "logits")
+
+
+@pytest.mark.parametrize("scale", [2.0, 0.25])
+def test_units_are_what_values_are_in(scale):
+    """In another unit of the input the same model's contributions are the same, its gradients are not."""
+    x = small_models.inputs(1)[0]
+    graph = small_models.float_classifier()
+    model = tflite.read(graph)
+    filters = next(op.inputs[1] for op in model.graphs[0].ops if op.code == "CONV_2D")
+    filters.data = filters.data / np.float32(scale)
+    methods = [method for method in UNITS if method not in ("lrp_epsilon", "fullgrad", "fullgrad_abs")]
+    plain, other = (
+        Explainer(export.explain(file, methods=methods, numerics="f32")) for file in (graph, tflite.write(model))
+    )
+    for method in methods:
+        one, same = plain.explain(x, method, class_index=0).map, other.explain(x * scale, method, class_index=0).map
+        per_input = UNITS[method] == "logits per input unit"
+        np.testing.assert_allclose(same * scale if per_input else same, one, rtol=1e-3, atol=1e-5 * np.abs(one).max())
+
+
+def test_a_bundle_that_does_not_say_its_units_has_nothing_added_up(bundle, inputs, tmp_path, capsys):
+    heads = tuple(replace(head, map_unit="") for head in bundle.manifest.heads)
+    seal(replace(bundle.manifest, heads=heads), bundle.members).save(tmp_path / "old.why")
+    assert explain(tmp_path / "old.why", inputs) == 0
+    said = capsys.readouterr().out
+    assert "sum" not in said
+    assert "values in" not in said
 
 
 def test_another_class_and_other_steps_are_taken(bundle_path, inputs, capsys):
@@ -172,7 +230,8 @@ def test_every_kind_of_input_is_drawn_with_its_map(case, bundle):
 
     def drawn(values):
         scores = np.array([0.5, 0.2, 0.2, 0.1], np.float32)
-        explanation = Explanation(scores, 3, method="m", map=values, residual=0.1, steps=8, flags=Flag(511), layer="l")
+        said = {"residual": 0.1, "steps": 8, "flags": Flag(511), "layer": "l"}
+        explanation = Explanation(scores, 3, method="gradcam", map=values, **said)
         return pixels(picture.draw(x, explanation, manifest, dpi=40))
 
     silent, loud, against = drawn(np.zeros(shape, np.float32)), drawn(spoken), drawn(-np.abs(spoken))
@@ -184,5 +243,5 @@ def test_every_kind_of_input_is_drawn_with_its_map(case, bundle):
 def test_a_map_that_is_no_number_is_drawn_all_the_same(bundle):
     x = small_models.inputs(1)[0]
     values = np.full((12, 12, 3), np.nan, np.float32)
-    explanation = Explanation(np.ones(4, np.float32), 0, method="m", map=values, flags=Flag.NOT_FINITE)
+    explanation = Explanation(np.ones(4, np.float32), 0, method="gradcam", map=values, flags=Flag.NOT_FINITE)
     assert pixels(picture.draw(x, explanation, bundle.manifest)).ndim == 3

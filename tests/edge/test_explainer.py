@@ -134,6 +134,15 @@ def test_a_deadline_shortens_the_schedule_and_says_so(explainer):
     assert not calm.flags & Flag.DEADLINE
 
 
+def test_the_flag_says_cut_short_and_not_late(explainer):
+    x = small_models.inputs(1)[0]
+    for method in ("gradcam", "saliency"):
+        e = explainer.explain(x, method, class_index=1, deadline_ms=0)
+        assert e.latency["explain"] > 0
+        assert Flag.DEADLINE not in e.flags
+    assert Flag.DEADLINE in explainer.explain(x, "integrated_gradients", deadline_ms=0, steps=32).flags
+
+
 def test_a_deadline_is_kept_by_an_explainer_that_has_not_run_yet(bundle):
     fresh = edge.Explainer(bundle)
     assert fresh.explain(small_models.inputs(1)[0], "integrated_gradients", deadline_ms=0.001).steps <= 6

@@ -1,0 +1,28 @@
+"""What the documentation quotes of the code is what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "adding-a-method.md").read_text()
+
+
+def quoted():
+    """Pairs of a file that the page names and the code that it shows next."""
+    for found in re.finditer(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        yield re.findall(r"`((?:export|tests)/[\w/]+\.py)`", PAGE[: found.start()])[-1], found[1]
+
+
+@pytest.mark.parametrize(("file", "code"), list(quoted()), ids=lambda value: value if value.endswith(".py") else "")
+def test_what_the_page_shows_of_a_file_is_in_it(file, code):
+    assert code.strip() in (ROOT / file).read_text()
+
+
+def test_what_the_page_says_an_emitter_has_is_there():
+    from export.numerics.emitter import Emitter
+
+    named = set(re.findall(r"`emit\.(\w+)`", PAGE))
+    assert {"positive", "rescale", "expand"} <= named
+    assert all(hasattr(Emitter, name) for name in named)
