@@ -1,4 +1,6 @@
-"""Which methods pass the sanity checks on trained models: ``python -m benchmarks.sanity [--json FILE] [--seconds N]``.
+"""Which methods pass the sanity checks on trained models, and what is measured of them.
+
+``python -m benchmarks.sanity [--json FILE] [--seconds N]``.
 
 Khakzar et al. 2020 (arXiv 2012.00362) found that methods which keep positive gradients only no longer depend on the
 class nor on what the model has learned. Every method is checked on the watch example's model with its own recordings,
@@ -17,12 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check
+from edge.bundle import Check, Measure
+from export import tables
 from export.compiling import compile_methods
 from export.errors import UnsupportedModelError
 from export.methods import METHODS
 from export.numerics import NUMERICS
-from export.trust import Cascade, sanity_checks
+from export.trust import Cascade, measures, sanity_checks
 from export.trust.sanity import CLASS, EDGES, RANDOMIZATION
 
 from .models import KWS, MLPERF_TINY, OUT, RESNET, SHARED, VWW, WATCH, watch
@@ -38,15 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=OUT / "sanity.json", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=60.0, help="per method and model (default: %(default)s)")
     options = parser.parse_args(argv)
-    rows = []
+    rows, figures = [], []
     for name, path, x in subjects():
         print(f"\n{name}\n  {'method':<22}" + "".join(f"{title:>24}" for title in _TITLES.values()), flush=True)
+        measured: list[Measure] = []
         for method in METHODS:
-            checks, notes = checked(path.read_bytes(), method, x, options.seconds)
+            checks, of_method, notes = checked(path.read_bytes(), method, x, options.seconds)
             print(line(method, checks), *notes, flush=True)
             rows += [{"model": name} | asdict(check) for check in checks]
+            measured += of_method
+        print("", *tables.measures(measured), sep="\n", flush=True)
+        figures += [{"model": name} | asdict(measure) for measure in measured]
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(rows, indent=1))
+    options.json.write_text(json.dumps({"checks": rows, "measures": figures}, indent=1))
     print(f"written to {options.json}")
     return 0
 
@@ -70,16 +77,19 @@ def subjects() -> Iterator[tuple[str, Path, Array]]:
         yield name, SHARED / "models/mlperf_tiny" / MLPERF_TINY[name], make()
 
 
-def checked(original: bytes, name: str, x: Array, seconds: float) -> tuple[tuple[Check, ...], tuple[str, ...]]:
-    """Return the sanity checks of one method in exact numerics, and notes."""
+def checked(
+    original: bytes, name: str, x: Array, seconds: float
+) -> tuple[tuple[Check, ...], tuple[Measure, ...], tuple[str, ...]]:
+    """Return the sanity checks and measures of one method in exact numerics, and notes."""
     again = partial(compile_methods, methods=[METHODS[name]()], numerics=NUMERICS["deq"])
     try:
         shipped = again(original)
     except UnsupportedModelError as error:
-        return (), (error.cause,)
+        return (), (), (error.cause,)
     baseline = np.zeros_like(x[0])
     found = sanity_checks(shipped, again, x, baseline, cascade=lambda: Cascade(original), seconds=seconds)
-    return found.checks, found.notes
+    measured = measures(shipped, found.maps, baseline)
+    return found.checks, measured.rows, found.notes + measured.notes
 
 
 def line(method: str, checks: Sequence[Check]) -> str:
