@@ -109,6 +109,8 @@ class Schedule:
 
     ``residual_p50`` and ``residual_p90`` are quantiles of ``|f(x) - f(x') - sum(map)| / |f(x) - f(x')|``, ``error_p50``
     and ``error_p90`` of the Euclidean distance to the map of a dense integration, relative to the size of that.
+    ``completeness`` is the 95th percentile of the former, over the median of ``|f(x) - f(x')|`` where that is larger;
+    None where too few inputs decide.
     ``rule`` names how nodes and weights were chosen. Where ``intervals`` is given, they are chosen anew for each input,
     from the outputs at the ends of so many intervals (``edge.nuig``), at ``place`` in the part that is each step's, and
     those here are uniform.
@@ -124,6 +126,7 @@ class Schedule:
     error_p90: float | None = None
     intervals: int = 0
     place: float = 1.0
+    completeness: float | None = None
 
     @property
     def probes(self) -> int:
@@ -223,7 +226,8 @@ class Candidate:
     """What one method was worth under one choice of numerics when the choice was made.
 
     ``cost_ratio`` is its time over a prediction's (per interpolation step, for Integrated Gradients); ``fidelity`` and
-    ``fidelity_p05`` are the median and 5th percentile of the rank correlation with exact arithmetic.
+    ``fidelity_p05`` are the median and 5th percentile of the rank correlation with exact arithmetic, ``lost`` what the
+    numerics alone leave of the logit's change, as ``Schedule.completeness``: None but for Integrated Gradients.
     """
 
     numerics: str
@@ -231,6 +235,7 @@ class Candidate:
     cost_ratio: float
     fidelity: float
     fidelity_p05: float
+    lost: float | None = None
 
 
 @dataclass(frozen=True)

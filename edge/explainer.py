@@ -17,14 +17,12 @@ from . import interpreter as interpreters
 from .bundle import GOLDEN, Bundle, ExplanationHead, Manifest
 from .errors import BundleError, InputError, InterpreterError
 from .explanation import Explanation, Flag, Prediction
-from .integrate import Integral, Integrator, completed
+from .integrate import RESIDUAL_BOUND, Integral, Integrator, completed
 from .refine import Refiner
 from .smooth import Smoother, check_samples
 
 # The two best scores closer than this (in units of the scores' range): the answer could as well be the other one.
 _SMALL_MARGIN = 0.1
-# A raw residual above this part of f(x) - f(baseline) marks the map.
-RESIDUAL_BOUND = 0.05
 
 
 State = Mapping[str, NDArray[Any]]

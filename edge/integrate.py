@@ -17,6 +17,9 @@ from . import nuig
 from .bundle import ExplanationHead, Schedule
 from .errors import BundleError, InputError
 
+RESIDUAL_BOUND = 0.05
+"""The part of f(x) - f(baseline) that may be left unexplained: more marks a map, and stops an export."""
+
 Runner = Callable[..., dict[str, NDArray[Any]]]
 Given = dict[str, NDArray[Any]]
 
@@ -221,11 +224,19 @@ def shortfall(schedule: Schedule) -> float:
 
 
 def default_schedule(schedules: Sequence[Schedule]) -> Schedule:
-    """Return the schedule that fell least short in calibration; the longest if none was measured."""
+    """Return the schedule that fell least short in calibration, of those that add up if any do.
+
+    The longest if none was measured.
+    """
     measured = [schedule for schedule in schedules if schedule.residual_p90 is not None]
     if not measured:
         return max(schedules, key=lambda schedule: schedule.steps)
-    return min(measured, key=lambda schedule: (shortfall(schedule), schedule.steps))
+    complete = [
+        schedule
+        for schedule in measured
+        if schedule.completeness is not None and schedule.completeness <= RESIDUAL_BOUND
+    ]
+    return min(complete or measured, key=lambda schedule: (shortfall(schedule), schedule.steps))
 
 
 def _filled(values: Sequence[float], size: int) -> NDArray[np.float32]:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Candidate, Check
+from edge.integrate import RESIDUAL_BOUND
 
 from .clock import within
+from .completeness import Left
 from .methods import METHODS, WALKS, Entry, FullGrad, LayerwiseRelevance, Role
 from .numerics import Numerics
 from .schedule.rules import midpoint
@@ -26,9 +28,12 @@ FIDELITY_BOUND = 0.9
 """Rank correlation with the map of exact arithmetic that half of the inputs must reach."""
 TAIL_BOUND = 0.7
 """And that 19 in 20 must reach."""
+LOST_BOUND = RESIDUAL_BOUND / 2
+"""What numerics may leave of the logit's change: half of what may be left, the other half is the schedule's."""
 
 _SAMPLES, _FIDELITY_SECONDS = 16, 4.0
 _ROUNDS, _COST_SECONDS = 15, 4.0
+_LOST_STEPS, _LOST_SECONDS = 16, 4.0
 _NOISE = 1.03  # of two cost ratios measured side by side
 
 
@@ -45,11 +50,16 @@ def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: 
             continue
         explain = [_explain(shipped, name, baseline) for _, shipped in candidates]
         steps = max(method.steps_per_call, 1)
-        for (numerics, _), cost, rho in zip(
-            candidates, _costs(exact, explain, x), _fidelities(explain, x, exact.source.head.classes), strict=True
-        ):
+        measured = zip(
+            candidates,
+            _costs(exact, explain, x),
+            _fidelities(explain, x, exact.source.head.classes),
+            _lost(candidates, name, x, baseline),
+            strict=True,
+        )
+        for (numerics, _), cost, rho, lost in measured:
             p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
-            rows.append(Candidate(numerics.name, name, cost / steps, p50, p05))
+            rows.append(Candidate(numerics.name, name, cost / steps, p50, p05, lost))
     return tuple(rows)
 
 
@@ -72,7 +82,18 @@ def with_fidelity_of(
 
 def is_faithful(row: Candidate) -> bool:
     """Whether a candidate's maps may stand for those of exact arithmetic."""
+    return is_alike(row) and (row.lost is None or row.lost <= LOST_BOUND)
+
+
+def is_alike(row: Candidate) -> bool:
+    """Whether a candidate's maps rank values as those of exact arithmetic do."""
     return row.fidelity >= FIDELITY_BOUND and row.fidelity_p05 >= TAIL_BOUND
+
+
+def lost(numerics: Numerics, rows: Sequence[Candidate]) -> float | None:
+    """Return what the numerics that ship leave of the logit's change, where that is too much."""
+    found = [row.lost for row in rows if row.numerics == numerics.name and row.lost is not None]
+    return max((value for value in found if value > LOST_BOUND), default=None)
 
 
 def ranking(candidates: Sequence[tuple[Numerics, Shipped]], rows: Sequence[Candidate]) -> list[int]:
@@ -106,7 +127,7 @@ def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[
             f"{row.method} fidelity to float32 arithmetic",
             row.fidelity,
             FIDELITY_BOUND,
-            is_faithful(row),
+            is_alike(row),
             min(samples, _SAMPLES),
             f"median rank correlation, at least the bound; 5th percentile {row.fidelity_p05:.3f} of {TAIL_BOUND}",
             row.method,
@@ -203,6 +224,31 @@ def ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return ranks, ties sharing the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()], np.float64)
+
+
+def _lost(candidates: Sequence[tuple[Numerics, Shipped]], name: str, x: Array, baseline: Array) -> list[float | None]:
+    """Return what numerics leave of the logit's change: how far sums of maps are from exact ones, at the same steps."""
+    exact = candidates[0][1]
+    entry, logits = exact.compiled[name].entry(Role.STEPS), exact.logits
+    if entry is None or logits is None:
+        return [None] * len(candidates)
+    at_once = exact.compiled[name].steps_per_call
+    explain = [_explain(shipped, name, baseline, -(-_LOST_STEPS // at_once) * at_once) for _, shipped in candidates]
+    entries = [shipped.compiled[name].entry(Role.STEPS) for _, shipped in candidates]
+    found = [Left() for _ in candidates]
+    for sample in within(_LOST_SECONDS, x[:_SAMPLES]):
+        at = exact.entered(sample)
+        class_index = int(exact.scores(exact.stored(sample)).argmax())
+        ends = (exact.runtime.call(logits, **at | {"x": point}) for point in (baseline[None], at["x"]))
+        low, high = (float(end["logits"].reshape(-1)[class_index]) for end in ends)
+        sums = [
+            float((call(sample, class_index) * np.float32(steps.unit) * (at["x"] - baseline)).sum(dtype=np.float64))
+            for call, steps in zip(explain, entries, strict=True)
+            if steps is not None
+        ]
+        for left, total in zip(found, sums, strict=True):
+            left.add(total - sums[0], high - low)
+    return [left.completeness for left in found]
 
 
 def _costs(shipped: Shipped, explain: Sequence[Explain], x: Array) -> list[float]:

@@ -208,22 +208,32 @@ def summary(bundle: Bundle, path: Path) -> str:
     if manifest.measures:
         lines += ["", *tables.measures(manifest.measures)]
     if manifest.candidates:
-        title = f"  {'numerics tried':<16}{'method':<22}{'time':>9}{'fidelity':>10}{'5th pct':>9}"
-        lines += ["", f"{title}   (one gradient over a bare answer)"]
+        title = f"  {'numerics tried':<16}{'method':<22}{'time':>9}{'fidelity':>10}{'5th pct':>9}{'lost':>8}"
+        lines += ["", f"{title}   (one gradient over a bare answer; of the logit's change)"]
     for row in manifest.candidates:
         verdict = "  shipped" if row.numerics == manifest.numerics else ""
-        figures = f"{row.cost_ratio:>9.2f}{row.fidelity:>10.3f}{row.fidelity_p05:>9.3f}"
+        figures = f"{row.cost_ratio:>9.2f}{row.fidelity:>10.3f}{row.fidelity_p05:>9.3f}" + (
+            "" if row.lost is None else f"{row.lost:>8.1%}"
+        )
         lines.append(f"  {row.numerics:<16}{row.method:<22}{figures}{verdict}")
     lines.append("")
     for head in manifest.heads:
         if head.schedules:
             title = f"  {head.method + ' steps':<28}{'rule':<20}{'residual':>9}{'90 %':>8}{'map error':>11}{'90 %':>8}"
-            lines += [f"{title}   (of the logit's change, of the map)"]
+            lines += [f"{title}{'95 %':>8}   (of the logit's change, of the map, of the change or its median)"]
         for schedule in head.schedules:
-            worth = (schedule.residual_p50, schedule.residual_p90, schedule.error_p50, schedule.error_p90)
-            r50, r90, e50, e90 = ("?" if figure is None else f"{figure:.1%}" for figure in worth)
+            worth = (
+                schedule.residual_p50,
+                schedule.residual_p90,
+                schedule.error_p50,
+                schedule.error_p90,
+                schedule.completeness,
+            )
+            r50, r90, e50, e90, most = ("?" if figure is None else f"{figure:.1%}" for figure in worth)
             probed = f" x{schedule.intervals}" if schedule.intervals else ""
-            lines.append(f"  {schedule.steps:<28}{schedule.rule + probed:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}")
+            lines.append(
+                f"  {schedule.steps:<28}{schedule.rule + probed:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}{most:>8}"
+            )
     lines += [f"  note: {note}" for note in manifest.notes]
     lines += ["", f"  see what it looked at: whylite report {path}"]
     return "\n".join(lines)

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Bundle, ExplanationHead, Schedule
+from edge.bundle import Bundle
 from edge.explainer import Explainer
-from edge.integrate import Integrator
 
 from . import choose, schedule
 from .clock import within
 from .methods import Role
-from .schedule import GRIDS, Fit, Path
+from .schedule import GRIDS, Path
 from .shipped import Shipped
 
 Array = NDArray[np.float32]
 
 _PATH_SAMPLES, _PATH_SECONDS = 24, 10.0
 _ENOUGH_PATHS = 12
-_SCHEDULE_SAMPLES, _SCHEDULE_SECONDS = 12, 5.0
 _COST_ROUNDS, _COST_SECONDS = 15, 3.0
 _PROBE_SECONDS = 1.0
-
-
-def fitted_schedules(
-    shipped: Shipped, compile_at: Callable[[int], Shipped], x: Array, baseline: Array, rule: str
-) -> Fit:
-    """Return the schedules of a ``rule``, "auto" for what suits calibration best; none where no method takes steps.
-
-    ``compile_at(1)`` compiles what ships with one step a call, which shows each step's own gradient.
-    """
-    if shipped.logits is None:
-        return Fit(())
-    return schedule.fit(paths(compile_at(1), x, baseline), rule, probe_cost=probe_cost(shipped, x, baseline))
 
 
 def probe_cost(shipped: Shipped, x: Array, baseline: Array) -> float:
@@ -104,37 +90,6 @@ def _grid(gradient: Callable[[float], Array], deadline: float) -> NDArray[np.flo
     step = time.monotonic() - begin
     left = deadline - time.monotonic()
     return next((grid for grid in GRIDS if step * len(grid) * _ENOUGH_PATHS <= left), GRIDS[-1])
-
-
-def with_residuals(
-    head: ExplanationHead, schedules: Sequence[Schedule], x: Array, baseline: Array, shipped: Shipped
-) -> tuple[Schedule, ...]:
-    """Return schedules with the completeness residual that each leaves when it runs, all on the same inputs."""
-    trial = dataclasses.replace(head, schedules=tuple(schedules))
-    logits_key = shipped.logits
-    assert logits_key is not None
-
-    def steps(**inputs: Array) -> dict[str, Array]:
-        return shipped.runtime.call(head.chosen, **inputs)
-
-    def logits(**inputs: Array) -> dict[str, Array]:
-        return shipped.runtime.call(logits_key, **inputs)
-
-    integrator = Integrator(trial, baseline, steps, logits)
-    relative: list[list[float]] = [[] for _ in schedules]
-    # Every other input had no part in making the schedules.
-    for sample in within(_SCHEDULE_SECONDS, x[1::2][:_SCHEDULE_SAMPLES] if len(x) > 1 else x):
-        at = shipped.entered(sample)
-        class_index = int(logits(**at)["logits"].argmax())
-        held = {key: value for key, value in at.items() if key != "x"}
-        for candidate, row in zip(schedules, relative, strict=True):
-            result = integrator.integrate(at["x"][0], class_index, steps=candidate.steps, held=held)
-            row.append(abs(result.residual) / max(abs(result.change), 1e-9))
-    quantiles = np.quantile(relative, (0.5, 0.9), axis=1)
-    return tuple(
-        dataclasses.replace(candidate, residual_p50=float(p50), residual_p90=float(p90))
-        for candidate, p50, p90 in zip(schedules, *quantiles, strict=True)
-    )
 
 
 def with_costs(bundle: Bundle, x: Array) -> Bundle:

@@ -24,8 +24,7 @@ from edge.bundle import (
     npz_bytes,
     seal,
 )
-from edge.explainer import RESIDUAL_BOUND
-from edge.integrate import default_schedule
+from edge.integrate import RESIDUAL_BOUND, default_schedule
 
 from . import measure, reach
 from .methods import METHODS, WALKS, Role
@@ -66,10 +65,10 @@ def pack(
     schedules: Sequence[Schedule],
     x: Array,
 ) -> Bundle:
-    """Return the bundle; measures what its schedules leave unexplained and what its explanations cost."""
+    """Return the bundle; measures what its explanations cost."""
     shipped = selected.shipped
     graph, head = shipped.source.graph, shipped.source.head
-    heads = tuple(_head(name, selected, schedules, x) for name in shipped.compiled)
+    heads = tuple(_head(name, selected, schedules) for name in shipped.compiled)
     manifest = Manifest(
         name=_text(label.name),
         model_digest=hashlib.sha256(shipped.original).hexdigest(),
@@ -109,7 +108,7 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array) -> ExplanationHead:
+def _head(name: str, selected: Selected, schedules: Sequence[Schedule]) -> ExplanationHead:
     shipped = selected.shipped
     compiled = shipped.compiled[name]
     chosen = compiled.entry(Role.CHOSEN, *WALKS)
@@ -135,7 +134,7 @@ def _head(name: str, selected: Selected, schedules: Sequence[Schedule], x: Array
         return head
     if (each := compiled.entry(Role.EACH)) is not None:
         head = dataclasses.replace(head, each=each.key, each_unit=each.unit)
-    return dataclasses.replace(head, schedules=measure.with_residuals(head, schedules, x, selected.baseline, shipped))
+    return dataclasses.replace(head, schedules=tuple(schedules))
 
 
 def _port(

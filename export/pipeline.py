@@ -15,7 +15,7 @@ from edge.bundle import Bundle, Check
 from edge.errors import InterpreterError
 from edge.files import read_bytes
 
-from . import asked, choose, heads, measure, support, targets, tflite, trust
+from . import asked, choose, heads, stepping, support, targets, tflite, trust
 from . import calibration as calibrations
 from . import report as reports
 from .compiling import MARK, compile_methods, enter
@@ -137,8 +137,13 @@ def explain(
         _stop_if_failed(checks, allow_unfaithful)
         measured = trust.measures(shipped, sanity.maps, selected.baseline, progress=progress)
 
-        progress("fitting schedules, measuring cost")
-        schedules = measure.fitted_schedules(shipped, selected.compile_at, x, selected.baseline, schedule)
+        progress("fitting schedules")
+        schedules, adds_up = stepping.schedules(
+            shipped, selected.compile_at, x, selected.baseline, schedule, real_data=real_data
+        )
+        checks += adds_up.checks
+        _stop_if_incomplete(adds_up.checks, choose.lost(selected.numerics, selected.rows), allow_unfaithful)
+        progress("measuring cost")
         label = Label(
             name,
             classes,
@@ -154,13 +159,13 @@ def explain(
                 *calibrations.notes(x, graph, head),
                 *selected.notes,
                 *choose.notes(selected.numerics, selected.rows),
-                *schedules.notes,
+                *adds_up.notes,
                 *arithmetic.notes,
                 *sanity.notes,
                 *measured.notes,
             ),
         )
-        bundle = pack(selected, label, checks, measured.rows, schedules.schedules, x)
+        bundle = pack(selected, label, checks, measured.rows, schedules, x)
         if not report:
             return bundle
         progress("drawing the report")
@@ -239,4 +244,17 @@ def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
     raise CheckFailedError(
         f"the compiled explanation does not hold: {lines}",
         "report the model; --allow-unfaithful ships it marked all the same",
+    )
+
+
+def _stop_if_incomplete(checks: Sequence[Check], lost: float | None, allow: bool) -> None:
+    failed = [check for check in checks if not check.passed]
+    if not failed or allow:
+        return
+    lines = "; ".join(f"{check.name}: {check.value:.3g}, bound {check.bound:.3g} ({check.detail})" for check in failed)
+    blamed = "" if lost is None else f"; the numerics alone leave {lost:.1%}, which no schedule takes away"
+    exact = "" if lost is None else "exact numerics (--numerics f32 or deq), "
+    raise CheckFailedError(
+        f"maps leave too much of the logit's change unexplained: {lines}{blamed}",
+        f"try {exact}--baseline mean, or more calibration inputs; --allow-unfaithful ships it marked all the same",
     )

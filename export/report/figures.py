@@ -138,20 +138,22 @@ def _schedules(head: ExplanationHead) -> str:
         "map error, median": "error_p50",
         "map error, 90th percentile": "error_p90",
     }
+    every = columns | {"completeness, 95th percentile": "completeness"}
     rows = [
         (
             f"{schedule.steps}" + (" (usual)" if schedule is usual else ""),
             _rule(schedule),
-            *(_share(getattr(schedule, field)) for field in columns.values()),
+            *(_share(getattr(schedule, field)) for field in every.values()),
         )
         for schedule in own
     ]
     said = (
         f"{head.method} must add up to the change of the logit from the baseline to the input. What is missing, as a "
         "share of that change, and how far the map is from that of a dense integration, by the number of steps and "
-        "the rule by which they are placed:"
+        "the rule by which they are placed. Completeness, which is held to a bound, takes the median change for inputs "
+        "whose own is smaller:"
     )
-    return element("p", said) + _errors(own, columns) + table(("steps", "rule", *columns), rows, words=(1,))
+    return element("p", said) + _errors(own, columns) + table(("steps", "rule", *every), rows, words=(1,))
 
 
 def _errors(own: Sequence[Schedule], columns: dict[str, str]) -> str:

@@ -20,6 +20,8 @@ from .rules import RULES, Quantile, Rule, along, riemann_right, squared
 Array = NDArray[np.float64]
 
 LENGTHS = (6, 8, 12, 16, 24, 32)
+LONGER = (48, 64, 96, 128, 192, 256)
+"""Where none of :data:`LENGTHS` leaves little enough."""
 NUIG, STATIC = "nuig", "static"
 CHOICES = ("auto", STATIC, NUIG, *RULES)
 """What ``fit`` may be asked for."""
@@ -64,6 +66,19 @@ def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENG
     if rule == STATIC:
         return Fit(tuple(_best(static, steps, held_back) for steps in lengths))
     return Fit(tuple(_best_at_its_price(RULES | static, steps, held_back, probe_cost) for steps in lengths))
+
+
+def lengthened(schedule: Schedule, paths: Sequence[Path], steps: int) -> Schedule:
+    """Return the rule of a fitted ``schedule``, of the same ``paths``, at a length whose steps are as dense as a grid.
+
+    A path's grid cannot tell such a rule from the truth it gives itself, so residual and map error stay unknown.
+    """
+    rules = dict(RULES)
+    if schedule.rule not in RULES and not schedule.intervals:
+        rules |= static_rules([path for path in paths if path.usable][::2])
+    nodes, weights = rules["uniform right" if schedule.intervals else schedule.rule](steps)
+    every = tuple(nodes.tolist()), tuple(weights.tolist())
+    return Schedule(steps, *every, rule=schedule.rule, intervals=schedule.intervals, place=schedule.place)
 
 
 def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:

@@ -2,8 +2,9 @@
 
 from .cascade import Cascade
 from .checks import run
+from .completeness import completeness
 from .findings import Findings
 from .measuring import Measures, measures
 from .sanity import Sanity, sanity_checks
 
-__all__ = ["Cascade", "Findings", "Measures", "Sanity", "measures", "run", "sanity_checks"]
+__all__ = ["Cascade", "Findings", "Measures", "Sanity", "completeness", "measures", "run", "sanity_checks"]

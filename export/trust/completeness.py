@@ -1,0 +1,27 @@
+"""Whether Integrated Gradients adds up at the schedule that is used unless another is asked for."""
+
+from __future__ import annotations
+
+from edge.bundle import Check, Schedule
+from edge.integrate import RESIDUAL_BOUND
+
+from ..completeness import FEWEST, Left
+from .findings import Findings
+
+
+def completeness(method: str, usual: Schedule, left: Left, said: str = "") -> Findings:
+    """Return whether what the ``usual`` schedule leaves is little enough; a note where too few inputs say so."""
+    name, count = f"{method} completeness", len(left.residuals)
+    if count < FEWEST:
+        return Findings(
+            notes=(
+                f"{name} was not decided: {count} inputs that schedules were not made from or the "
+                f"time allows, {FEWEST} can decide",
+            )
+        )
+    value = left.completeness
+    detail = (
+        f"95th percentile of residual over the logit's change, or over the median change where that is larger; "
+        f"{usual.steps} steps, {usual.rule}{said}"
+    )
+    return Findings((Check(name, value, RESIDUAL_BOUND, value <= RESIDUAL_BOUND, count, detail, method),))
