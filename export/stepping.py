@@ -43,7 +43,8 @@ def schedules(
     findings = Findings(notes=fitted.notes)
     name = f"{IntegratedGradients.name} completeness"
     if not real_data:
-        return tuple(found), findings + Findings(notes=(f"{name} was not decided: inputs are random",))
+        undecided = tuple(dataclasses.replace(own, completeness=None) for own in found)
+        return undecided, findings + Findings(notes=(f"{name} was not decided: inputs are random",))
     usual = default_schedule(found)
     place = found.index(usual)
     deadline = time.monotonic() + _MOST_SECONDS
@@ -52,10 +53,13 @@ def schedules(
         found[place] = usual = _with(usual, left[place])
     known = {usual.steps: left[place]}
     longest = max(fitted.schedules, key=lambda own: own.steps)
+    said = ""
     for steps in LONGER:
+        if usual.completeness is None or usual.completeness <= RESIDUAL_BOUND:
+            break
         longer = schedule.lengthened(longest, paths, steps)
-        enough = usual.completeness is None or usual.completeness <= RESIDUAL_BOUND
-        if enough or not trial.allows(longer, deadline):
+        if not trial.allows(longer, deadline):
+            said = f"; {steps} steps take longer than is spent on it"
             break
         (known[steps],) = trial.left([longer], FEWEST)
         found.append(_with(longer, known[steps]))
@@ -64,7 +68,7 @@ def schedules(
         known[usual.steps] = left[found.index(usual)]
     told = [own for own in found if own.completeness is not None]
     best = min(told, key=lambda own: own.completeness or 0.0, default=usual)
-    said = "" if best is usual else f"; the best of all, {best.steps} steps: {best.completeness:.1%}"
+    said += "" if best is usual else f"; the best of all, {best.steps} steps: {best.completeness:.1%}"
     return tuple(found), findings + trust.completeness(IntegratedGradients.name, usual, known[usual.steps], said)
 
 

@@ -50,19 +50,19 @@ def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENG
     probes cost. With fewer than 8 usable paths there is no density, and the rule is the midpoint rule in the square
     root of the path, unless another was asked for.
     """
+    seen, held_back = _halves(paths)
     usable = [path for path in paths if path.usable]
-    held_back = usable[1::2]
     if rule == NUIG:
         return Fit(tuple(min(_nuig(NUIG, steps, held_back), key=shortfall) for steps in lengths))
     if rule in RULES:
         return Fit(tuple(_measured(rule, RULES[rule], steps, held_back) for steps in lengths))
-    if len(usable) < _FEWEST:
+    if len(usable) < _FEWEST or not seen or not held_back:
         note = (
             f"{len(usable)} usable calibration inputs are too few to fit schedules to: steps lie as the squares of "
             "evenly spread numbers"
         )
         return Fit(tuple(_measured("squared midpoint", squared, steps, usable) for steps in lengths), (note,))
-    static = static_rules(usable[::2])
+    static = static_rules(seen)
     if rule == STATIC:
         return Fit(tuple(_best(static, steps, held_back) for steps in lengths))
     return Fit(tuple(_best_at_its_price(RULES | static, steps, held_back, probe_cost) for steps in lengths))
@@ -75,7 +75,7 @@ def lengthened(schedule: Schedule, paths: Sequence[Path], steps: int) -> Schedul
     """
     rules = dict(RULES)
     if schedule.rule not in RULES and not schedule.intervals:
-        rules |= static_rules([path for path in paths if path.usable][::2])
+        rules |= static_rules(_halves(paths)[0])
     nodes, weights = rules["uniform right" if schedule.intervals else schedule.rule](steps)
     every = tuple(nodes.tolist()), tuple(weights.tolist())
     return Schedule(steps, *every, rule=schedule.rule, intervals=schedule.intervals, place=schedule.place)
@@ -92,6 +92,12 @@ def static_rules(paths: Sequence[Path]) -> dict[str, Rule]:
         "static midpoint": along(_quantile(paths[0].grid, np.cbrt(roughness))),
         "static right": riemann_right(_quantile(paths[0].grid, roughness**0.25)),
     }
+
+
+def _halves(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the usable paths that rules are made from, and those that decide: every other one."""
+    seen, held_back = ([path for path in paths[first::2] if path.usable] for first in (0, 1))
+    return seen, held_back
 
 
 def _best(rules: dict[str, Rule], steps: int, held_back: Sequence[Path]) -> Schedule:

@@ -13,15 +13,10 @@ def completeness(method: str, usual: Schedule, left: Left, said: str = "") -> Fi
     """Return whether what the ``usual`` schedule leaves is little enough; a note where too few inputs say so."""
     name, count = f"{method} completeness", len(left.residuals)
     if count < FEWEST:
-        return Findings(
-            notes=(
-                f"{name} was not decided: {count} inputs that schedules were not made from or the "
-                f"time allows, {FEWEST} can decide",
-            )
-        )
+        return Findings(notes=(f"{name} was not decided: measured on {count} inputs, {FEWEST} can decide",))
     value = left.completeness
     detail = (
-        f"95th percentile of residual over the logit's change, or over the median change where that is larger; "
+        "95th percentile of residual over the logit's change, or over the median change where that is larger; "
         f"{usual.steps} steps, {usual.rule}{said}"
     )
     return Findings((Check(name, value, RESIDUAL_BOUND, value <= RESIDUAL_BOUND, count, detail, method),))
