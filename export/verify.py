@@ -143,7 +143,7 @@ def _original(bundle: Bundle) -> bytes:
     """Return the model without what explains it: the user's own subgraphs, as they were."""
     manifest = bundle.manifest
     model = tflite.read(bundle.model, manifest.name)
-    keys = {key for head in manifest.heads for key in (head.chosen, head.predicted, head.front)}
+    keys = {key for head in manifest.heads for key in (head.chosen, head.predicted, head.front, head.each)}
     keys |= {manifest.logits, manifest.scores, manifest.state}
     added = {id(signature.graph) for signature in model.signatures if signature.key in keys}
     added.discard(id(model.graphs[0]))

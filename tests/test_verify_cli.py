@@ -9,6 +9,8 @@ import pytest
 import export
 import whylite
 from edge.bundle import GOLDEN, npz_bytes, seal
+from export import tflite
+from export.verify import _original as original_of
 from tests.references import small_models
 
 METHODS = ["gradcam", "saliency", "integrated_gradients"]
@@ -90,3 +92,12 @@ def test_what_is_no_bundle_is_refused(tmp_path, capsys):
     (tmp_path / "x.why").write_bytes(b"PK" + b"\0" * 200)
     assert whylite.main(["verify", str(tmp_path / "x.why")]) == 2
     assert "not a WhyLite bundle" in capsys.readouterr().err
+
+
+def test_it_compiles_again_the_users_model_alone():
+    made = export.explain(
+        small_models.float_classifier(), calibration=small_models.inputs(4), methods=METHODS[2:], refine=True
+    )
+    again = tflite.read(original_of(made))
+    assert [signature.key for signature in again.signatures] == ["serving_default"]
+    assert len(again.graphs) == 1

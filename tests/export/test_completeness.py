@@ -88,6 +88,13 @@ def test_a_map_that_no_schedule_makes_add_up_stops_the_export():
     assert edge.Explainer(bundle).explain(X[0], "integrated_gradients").flags & Flag.UNFAITHFUL
 
 
+def test_numerics_that_are_the_cause_are_named(monkeypatch):
+    monkeypatch.setattr(choose, "lost", lambda numerics, rows: 0.22)
+    with pytest.raises(export.CheckFailedError, match=r"the numerics alone leave 22\.0%") as caught:
+        exported(100.0, schedule="uniform right")
+    assert "exact numerics (--numerics f32 or deq)" in caught.value.hint
+
+
 def test_steps_that_are_fitted_need_no_more():
     bundle = exported(20.0)
     assert [schedule.steps for schedule in bundle.manifest.heads[0].schedules] == list(LENGTHS)
@@ -98,6 +105,7 @@ def test_steps_that_are_fitted_need_no_more():
 def test_what_cannot_be_decided_is_said_and_stops_nothing(x):
     bundle = exported(100.0, x, schedule="uniform right")
     assert found(bundle) is None
+    assert {schedule.completeness for schedule in bundle.manifest.heads[0].schedules} == {None}
     assert any(f"{NAME} was not decided" in note for note in bundle.manifest.notes)
     assert [schedule.steps for schedule in bundle.manifest.heads[0].schedules] == list(LENGTHS)
 
