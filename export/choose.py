@@ -33,7 +33,7 @@ LOST_BOUND = RESIDUAL_BOUND / 2
 
 _SAMPLES, _FIDELITY_SECONDS = 16, 4.0
 _ROUNDS, _COST_SECONDS = 15, 4.0
-_LOST_STEPS, _LOST_SECONDS = 16, 4.0
+_LOST_STEPS, _LOST_SECONDS = 16, 2.0
 _NOISE = 1.03  # of two cost ratios measured side by side
 
 
