@@ -22,6 +22,7 @@ from .tflite.writer import write
 
 _CONTROL_FLOW = {"CALL", "IF", "WHILE"}
 _EXACT = 1 << 24  # integers up to here are float32 numbers, in which inputs are handled
+_LARGEST = 1e16  # of real values: the squares of layers' values, which checks and methods add up, soon overflow float32
 _SATURATED = 0.25  # of the values beyond what the model can store: more are data of another scale, not outliers
 _HINT = (
     "pass an .npz with x, numbers of shape [N, ...] as the model was trained on, and optionally y, class indices [N]"
@@ -86,6 +87,12 @@ def check(x: ArrayLike, head: Head) -> NDArray[np.float32]:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise _refusal(~np.isfinite(array), "values that are not finite")
+    if (largest := float(np.abs(array).max(initial=0))) > _LARGEST:
+        raise CalibrationError(
+            f"calibration values reach {largest:.3g}: at that size logits, or squares of what leads to them, "
+            "overflow float32",
+            "scale the inputs as for training, for example 0..255 to -1..1",
+        )
     if _holds_integers(input_tensor):
         low, high = _range(input_tensor.dtype)
         unfit = (np.rint(array) != given) | (array < low) | (array > high)

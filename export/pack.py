@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from importlib import metadata
 
@@ -194,6 +195,12 @@ def _notes(
     if shipped.source.streams:
         names = ", ".join(state.name for state in model.states) or "none that the answer depends on"
         notes.append(f"a streaming model: explained with its state ({names}) as a constant of the step")
+    if not model.squashed and 1 < model.classes == math.prod(model.sample_shape):
+        notes.append(
+            f"output {_text(model.scores.name)!r} has as many values as the input ({model.classes}) and goes through "
+            "neither softmax nor sigmoid: if it is a reconstruction, what is explained is no class score but one value "
+            "of it, the largest unless another is asked for"
+        )
     if not model.squashed and _may_be_probabilities(shipped, x):
         notes.append(
             f"explains output {_text(model.scores.name)!r} itself, which may be a probability: maps are in its unit"

@@ -116,6 +116,26 @@ def test_what_the_model_cannot_store_is_out_of_range_on_the_device_whatever_cali
     assert not explainer.explain(x[1]).flags & Flag.OUT_OF_RANGE
 
 
+@pytest.mark.parametrize("largest", [1e18, 1e20, 1e37])
+def test_inputs_at_which_numbers_overflow_are_the_datas_fault(largest):
+    x = small_models.inputs(8)
+    x *= np.float32(largest / np.abs(x).max())
+    with pytest.raises(
+        export.CalibrationError, match=rf"values reach {largest:.0e}.* overflow float32".replace("+", r"\+")
+    ) as caught:
+        export.explain(small_models.float_classifier(), calibration=x, methods=["saliency"])
+    assert "scale the inputs" in caught.value.hint
+
+
+def test_large_inputs_are_explained_up_to_there():
+    x = small_models.inputs(8)
+    x *= np.float32(0.99e16 / np.abs(x).max())
+    methods = ["gradcam", "saliency", "lrp_epsilon", "integrated_gradients"]
+    options = {"numerics": "f32", "batch": 8, "schedule": "uniform midpoint"}
+    bundle = export.explain(small_models.float_classifier(), calibration=x, methods=methods, **options)
+    assert all(check.passed for check in bundle.manifest.checks)
+
+
 def test_bytes_for_a_model_of_fractions_are_refused():
     path = shared_model("coral/mobilenet_v1_0.25_128_quant.tflite")
     x = np.random.default_rng(0).integers(0, 256, (4, 128, 128, 3))

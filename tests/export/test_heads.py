@@ -344,6 +344,21 @@ def test_an_answer_that_may_be_a_probability_is_said_to_be_explained_itself(endi
 # What is asked for by name, and what by default
 
 
+@pytest.mark.parametrize(
+    ("outputs", "ending", "said"), [(6, None, True), (5, None, False), (6, "SOFTMAX", False), (6, "LOGISTIC", False)]
+)
+def test_what_may_be_a_reconstruction_is_no_class_score(outputs, ending, said):
+    builder = Builder(Graph("main"))
+    x = builder.tensor("x", (1, 6))
+    weights = builder.constant(np.random.default_rng(0).normal(size=(outputs, 6)))
+    y = builder.fully_connected(x, weights)
+    if ending is not None:
+        y = builder.op(ending, [y], y.shape, ENDINGS[ending])
+    builder.graph.inputs, builder.graph.outputs = [x], [y]
+    bundle = export.explain(tflite.write(Model([builder.graph])), methods=["saliency"], numerics="f32")
+    assert any("if it is a reconstruction" in note for note in bundle.manifest.notes) == said
+
+
 def without_positions() -> bytes:
     rng = np.random.default_rng(0)
     builder = Builder(Graph("main"))
