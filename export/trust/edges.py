@@ -23,8 +23,10 @@ Array = NDArray[np.float64]
 def edge_likeness(samples: Sequence[NDArray[np.float32]], made_up: Sequence[Sequence[Map]]) -> Verdict | None:
     """Return how close maps of made-up classes (``[class][input]``) are to the input or its derivative, if worse.
 
-    The median rank correlation must lie in the band of those with other inputs. A zero map is like no input. None where
-    most are zero, or where an input's positions are not those of its map.
+    The median rank correlation must lie in the band of those with other inputs. Over opposite classes it is 0 for
+    whatever takes the sign of the logit, so its size must also be nearer to that with other inputs than to that of the
+    input itself, which is 1. A zero map is like no input. None where most are zero, or where an input's positions are
+    not those of its map.
     """
     shape = made_up[0][0].shape
     verdicts = []
@@ -42,11 +44,26 @@ def edge_likeness(samples: Sequence[NDArray[np.float32]], made_up: Sequence[Sequ
             others.append(told[1])
         if 2 * dead > len(made_up) * len(samples):
             return None
-        value, limits = float(np.median(np.concatenate(own))), band(np.concatenate(others))
-        bound = limits[0] if value < sum(limits) / 2 else limits[1]
-        detail = f"median rank correlation of maps of made-up classes with {name}; inside the band, that with others"
-        verdicts.append(Verdict(value, bound, limits, limits[0] <= value <= limits[1], detail))
-    return max(verdicts, key=_excess)
+        both = np.concatenate(own), np.concatenate(others)
+        verdicts += [_with_sign(*both, name), _either_sign(*both, name)]
+    return max(verdicts, key=lambda verdict: (not verdict.passed, _excess(verdict)))
+
+
+def _with_sign(own: Array, others: Array, name: str) -> Verdict:
+    """Return whether the median of a likeness lies in the band of that with other inputs."""
+    value, limits = float(np.median(own)), band(others)
+    bound = limits[0] if value < sum(limits) / 2 else limits[1]
+    detail = f"median rank correlation of maps of made-up classes with {name}; inside the band, that with others"
+    return Verdict(value, bound, limits, limits[0] <= value <= limits[1], detail)
+
+
+def _either_sign(own: Array, others: Array, name: str) -> Verdict:
+    """Return whether the median size of a likeness is like that with other inputs, or nearer to it than to 1."""
+    sizes = np.abs(others)
+    value, limits = float(np.median(np.abs(own))), band(sizes)
+    bound = max(limits[1], (float(np.median(sizes)) + 1) / 2)
+    detail = f"median size of the rank correlation of maps of made-up classes with {name}; the band is that with others"
+    return Verdict(value, bound, limits, value <= bound, detail)
 
 
 def _excess(verdict: Verdict) -> float:

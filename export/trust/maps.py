@@ -55,10 +55,14 @@ class OfInputs:
         return [row[0] for row in self.by_class]
 
 
-def classes_of(scores: NDArray[Any]) -> list[int]:
-    """Return the most probable class and the least probable one, where there are two."""
-    order = np.argsort(scores.ravel(), kind="stable")[::-1].tolist()
-    return [order[0], *order[-1:][: len(order) - 1]]
+def classes_of(scores: NDArray[Any], logits: NDArray[Any]) -> list[int]:
+    """Return the class with the highest score and, where there are two, that of the others with the lowest logit.
+
+    Scores of 8 bits are mostly tied at zero; logits are not.
+    """
+    best = int(scores.argmax())
+    others = [index for index in np.argsort(logits, kind="stable").tolist() if index != best]
+    return [best, *others[:1]]
 
 
 def noisy_copies(sample: NDArray[np.float32], level: float) -> list[NDArray[np.float32]]:

@@ -163,7 +163,7 @@ class _Trial:
         self._number = number
         self._answers, self._positions, self._x, self._baseline = answers, positions, x, baseline
         scores, logits = answers([x, np.broadcast_to(baseline, x.shape)])
-        self._class = classes_of(scores[0])[0]
+        self._class = classes_of(scores[0], logits[0])[0]
         self._whole, self._nothing = (float(score) for score in scores[:, self._class])
         self._cells = positions.cells
         self._sets = subsets(int(self._cells.max()) + 1, self._draw(0))

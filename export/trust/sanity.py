@@ -19,6 +19,7 @@ from edge.errors import InterpreterError
 from ..errors import UnsupportedModelError
 from ..methods import METHODS
 from ..shipped import Shipped
+from .answers import Answers
 from .attribution import attribution
 from .cascade import Cascade
 from .class_sensitivity import class_sensitivity
@@ -86,12 +87,13 @@ def sanity_checks(
     deadline = Deadline.of(seconds)
     progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")
     level = NOISE * float(np.std(x)) if noise else 0.0
-    maps = _maps(shipped, samples, baseline, level, seconds)
+    classes, said = _classes(shipped, samples)
+    maps = _maps(shipped, samples, classes, baseline, level, seconds)
     if maps is None:
         return Sanity(
             notes=(f"sanity checks and measures were not made: {FEWEST} inputs take more than {seconds:g} s",)
         )
-    checks, notes = [], []
+    checks, notes = [], list(said)
 
     def enter(check: str, method: str, verdict: Verdict | None, otherwise: str) -> None:
         count = len(maps[method].by_class)
@@ -127,18 +129,33 @@ def _chosen(x: Array) -> list[Array]:
     return [different[place] for place in places]
 
 
+def _classes(shipped: Shipped, samples: Sequence[Array]) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Return the most and the least probable class of each input, and what is to be said of how they were told."""
+    try:
+        answers = Answers(shipped)(samples)
+    except InterpreterError as error:
+        scores = [shipped.scores(shipped.stored(sample)).ravel() for sample in samples]
+        said = f"the least probable class was told by scores, which may be tied: {error.cause}"
+        return [classes_of(each, each) for each in scores], (said,)
+    return [classes_of(*each) for each in zip(*answers, strict=True)], ()
+
+
 def _maps(
-    shipped: Shipped, samples: Sequence[Array], baseline: Array, noise: float, seconds: float
+    shipped: Shipped,
+    samples: Sequence[Array],
+    classes: Sequence[Sequence[int]],
+    baseline: Array,
+    noise: float,
+    seconds: float,
 ) -> dict[str, OfInputs] | None:
     """Return each method's maps of as many inputs as part of the time allows; None if these are too few."""
     first, whole = Deadline.of(_FIRST_PART * seconds), Deadline.of(seconds)
     explain = {name: attribution(shipped, name, baseline) for name in shipped.compiled}
     rows: dict[str, list[OfInputs]] = {name: [] for name in explain}
-    for count, sample in enumerate(samples, 1):
+    for count, (sample, two) in enumerate(zip(samples, classes, strict=True), 1):
         begin = time.monotonic()
-        classes = classes_of(shipped.scores(shipped.stored(sample)))
         for name, method in explain.items():
-            rows[name].append(maps_of(method, shipped, sample, classes, noise))
+            rows[name].append(maps_of(method, shipped, sample, two, noise))
         took = time.monotonic() - begin
         if not whole.allows(took * max(FEWEST - count, 0)):
             return None

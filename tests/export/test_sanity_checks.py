@@ -17,6 +17,7 @@ from export.trust import Cascade, sanity_checks
 from export.trust.attribution import attribution
 from export.trust.cascade import Draw
 from export.trust.edges import edges
+from export.trust.maps import classes_of
 from export.trust.sanity import CLASS, EDGES, RANDOMIZATION
 from tests.references import small_models
 
@@ -55,6 +56,16 @@ def pattern(index, shape):
     return np.random.default_rng(index).normal(size=shape)
 
 
+def logit(honest, x, index):
+    """Return what the logit gains to first order."""
+    return (honest(x, index) * x).sum()
+
+
+def sign(honest, x, index):
+    """Return the sign of that."""
+    return np.sign(logit(honest, x, index))
+
+
 LIARS = {
     "one map for all classes": (lambda honest, x, index: honest(x, 0), CLASS),
     "nearly one map for all classes": (lambda honest, x, index: honest(x, 0) + 0.2 * honest(x, index), CLASS),
@@ -66,6 +77,14 @@ LIARS = {
     "a pattern for each class": (lambda honest, x, index: pattern(index, x.shape), RANDOMIZATION),
     "the input times a pattern for each class": (lambda honest, x, index: x * pattern(index, x.shape), RANDOMIZATION),
     "magnitudes": (lambda honest, x, index: np.abs(honest(x, index)), RANDOMIZATION),
+    "edges, with the logit's sign": (lambda honest, x, index: edges(x) * sign(honest, x, index), EDGES),
+    "the input times the logit": (lambda honest, x, index: x * logit(honest, x, index), EDGES),
+    "the input's sizes times the logit": (lambda honest, x, index: abs(x) * logit(honest, x, index), RANDOMIZATION),
+    "a pattern, with the logit's sign": (
+        lambda honest, x, index: pattern(0, x.shape) * sign(honest, x, index),
+        RANDOMIZATION,
+    ),
+    "the input, times the logit": (lambda honest, x, index: x * logit(honest, x, index), RANDOMIZATION),
 }
 
 
@@ -222,3 +241,11 @@ def test_a_mirrored_draw_has_opposite_gradients():
         maps.append(shipped.runtime.call("saliency", x=X[:1], class_index=np.asarray([2], np.int32))["map"])
     assert maps[0].any()
     np.testing.assert_allclose(maps[0], -maps[1], rtol=1e-5)
+
+
+def test_the_least_probable_class_is_that_of_the_logits_where_scores_are_tied():
+    scores = np.asarray([-128, 127, -128, -128])
+    assert classes_of(scores, np.asarray([-3.0, 9, -5, -4])) == [1, 2]
+    assert classes_of(scores, np.asarray([-3.0, 8, -5, 9])) == [1, 2]
+    assert classes_of(scores, np.asarray([-3.0, -8, -5, 9])) == [1, 2]
+    assert classes_of(np.asarray([7]), np.asarray([2.0])) == [0]
