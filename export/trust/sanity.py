@@ -87,13 +87,13 @@ def sanity_checks(
     deadline = Deadline.of(seconds)
     progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")
     level = NOISE * float(np.std(x)) if noise else 0.0
-    classes, said = _classes(shipped, samples)
+    classes, how = _classes(shipped, samples)
     maps = _maps(shipped, samples, classes, baseline, level, seconds)
     if maps is None:
         return Sanity(
             notes=(f"sanity checks and measures were not made: {FEWEST} inputs take more than {seconds:g} s",)
         )
-    checks, notes = [], list(said)
+    checks, notes = [], list(how)
 
     def enter(check: str, method: str, verdict: Verdict | None, otherwise: str) -> None:
         count = len(maps[method].by_class)
