@@ -101,6 +101,11 @@ def check(x: ArrayLike, head: Head) -> NDArray[np.float32]:
     return array
 
 
+def different(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return inputs ``[N, ...]`` with each of them once: what is told by many must not be told by one."""
+    return np.stack(list({sample.tobytes(): sample for sample in x}.values()))
+
+
 def stored_range(graph: Graph, head: Head) -> tuple[float, float] | None:
     """Return the range of real values that a quantised input, or one quantised at once, can tell apart; else None.
 

@@ -21,7 +21,7 @@ from .shipped import Shipped
 
 Array = NDArray[np.float32]
 
-_PATH_SAMPLES, _PATH_SECONDS = 24, 10.0
+PATH_SAMPLES, _PATH_SECONDS = 24, 10.0
 _ENOUGH_PATHS = 12
 _COST_ROUNDS, _COST_SECONDS = 15, 3.0
 _PROBE_SECONDS = 1.0
@@ -64,7 +64,7 @@ def paths(single: Shipped, x: Array, baseline: Array) -> list[Path]:
     grid, found = GRIDS[0], []
     weights = np.ones(1, np.float32)
     deadline = time.monotonic() + _PATH_SECONDS
-    for number, sample in enumerate(within(_PATH_SECONDS, x[:_PATH_SAMPLES], at_least=1)):
+    for number, sample in enumerate(within(_PATH_SECONDS, x[:PATH_SAMPLES], at_least=1)):
         at = single.entered(sample)
         difference = at["x"] - baseline[None]
         points = [at | {"x": baseline[None] + place * difference} for place in schedule.PLACES]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from edge.bundle import ExplanationHead, Schedule
 from edge.integrate import RESIDUAL_BOUND, Integrator, default_schedule
 
-from . import measure, schedule, trust
+from . import calibration, measure, schedule, trust
 from .clock import within
 from .completeness import FEWEST, Left, held_back
 from .methods import IntegratedGradients, Role
-from .schedule import LONGER
+from .schedule import LONGER, RULES
 from .shipped import Shipped
 from .trust import Findings
 
@@ -35,8 +35,10 @@ def schedules(
     """
     if shipped.logits is None:
         return (), Findings()
+    x = calibration.different(x)  # or what made a rule would judge it too
     paths = measure.paths(compile_at(1), x, baseline)
-    fitted = schedule.fit(paths, rule, probe_cost=measure.probe_cost(shipped, x, baseline))
+    cost = measure.probe_cost(shipped, x, baseline)
+    fitted = schedule.fit(paths, rule, probe_cost=cost, given=min(len(x), measure.PATH_SAMPLES))
     trial = _Trial(shipped, held_back(x), baseline)
     left = trial.left(fitted.schedules)
     found = [_with(own, one) for own, one in zip(fitted.schedules, left, strict=True)]
@@ -44,7 +46,8 @@ def schedules(
     name = f"{IntegratedGradients.name} completeness"
     if not real_data:
         undecided = tuple(dataclasses.replace(own, completeness=None) for own in found)
-        return undecided, findings + Findings(notes=(f"{name} was not decided: inputs are random",))
+        fitted_to = ("schedules were fitted to random inputs",) * (rule not in RULES and not fitted.notes)
+        return undecided, findings + Findings(notes=(*fitted_to, f"{name} was not decided: inputs are random"))
     usual = default_schedule(found)
     place = found.index(usual)
     deadline = time.monotonic() + _MOST_SECONDS

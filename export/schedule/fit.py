@@ -41,31 +41,56 @@ class Fit:
     notes: tuple[str, ...] = ()
 
 
-def fit(paths: Sequence[Path], rule: str = "auto", lengths: Sequence[int] = LENGTHS, *, probe_cost: float = 1.0) -> Fit:
+def fit(
+    paths: Sequence[Path],
+    rule: str = "auto",
+    lengths: Sequence[int] = LENGTHS,
+    *,
+    probe_cost: float = 1.0,
+    given: int | None = None,
+) -> Fit:
     """Return a schedule per length, with the residual and map error it had on held-back inputs.
 
     Half of the paths make the density from which the static rules are built, the other half decides. ``rule`` is one of
     :data:`CHOICES`: "auto" for the best at each length, or one of them for all. ``probe_cost`` is the time of a forward
     pass over that of a step: NUIG, which looks before it steps, is held against rules of as many more steps as its
     probes cost. With fewer than 8 usable paths there is no density, and the rule is the midpoint rule in the square
-    root of the path, unless another was asked for.
+    root of the path, unless another was asked for. ``given`` is how many inputs there were paths to be made of.
     """
     seen, held_back = _halves(paths)
     usable = [path for path in paths if path.usable]
-    if rule == NUIG:
-        return Fit(tuple(min(_nuig(NUIG, steps, held_back), key=shortfall) for steps in lengths))
-    if rule in RULES:
-        return Fit(tuple(_measured(rule, RULES[rule], steps, held_back) for steps in lengths))
+    if rule == NUIG or rule in RULES:
+        judges = held_back or usable  # these rules are made from no input
+        notes = () if held_back else (_not_held_back(rule, len(usable)),)
+        if rule == NUIG:
+            return Fit(tuple(min(_nuig(NUIG, steps, judges), key=shortfall) for steps in lengths), notes)
+        return Fit(tuple(_measured(rule, RULES[rule], steps, judges) for steps in lengths), notes)
     if len(usable) < _FEWEST or not seen or not held_back:
-        note = (
-            f"{len(usable)} usable calibration inputs are too few to fit schedules to: steps lie as the squares of "
-            "evenly spread numbers"
-        )
+        note = f"{_few(paths, given)} too few to fit schedules to: steps lie as the squares of evenly spread numbers"
         return Fit(tuple(_measured("squared midpoint", squared, steps, usable) for steps in lengths), (note,))
     static = static_rules(seen)
     if rule == STATIC:
         return Fit(tuple(_best(static, steps, held_back) for steps in lengths))
     return Fit(tuple(_best_at_its_price(RULES | static, steps, held_back, probe_cost) for steps in lengths))
+
+
+def _few(paths: Sequence[Path], given: int | None) -> str:
+    """Return how many inputs a fit has, as the subject of what there is to say of them."""
+    count = sum(path.usable for path in paths)
+    if given is not None and len(paths) < given:
+        return f"time ended after {len(paths)} of {given} calibration inputs: {count} usable {_are('one', count)}"
+    return f"{count} usable calibration {_are('input', count)}"
+
+
+def _are(noun: str, count: int) -> str:
+    return f"{noun} is" if count == 1 else f"{noun}s are"
+
+
+def _not_held_back(rule: str, usable: int) -> str:
+    if usable:
+        return f"{rule}: map errors are those of {usable} calibration input{'s' * (usable > 1)}, none held back"
+    probed = " and each length has the fewest intervals" if rule == NUIG else ""
+    return f"{rule}: no calibration input is usable: map errors are not known{probed}"
 
 
 def lengthened(schedule: Schedule, paths: Sequence[Path], steps: int) -> Schedule:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge.errors import InterpreterError
 
+from ..calibration import different
 from ..errors import UnsupportedModelError
 from ..methods import METHODS
 from ..shipped import Shipped
@@ -124,9 +125,9 @@ def sanity_checks(
 
 def _chosen(x: Array) -> list[Array]:
     """Return up to so many different inputs, from all over."""
-    different = list({sample.tobytes(): sample for sample in x}.values())
-    places = np.unique(np.linspace(0, len(different) - 1, _MOST_INPUTS).astype(int))
-    return [different[place] for place in places]
+    samples = different(x)
+    places = np.unique(np.linspace(0, len(samples) - 1, _MOST_INPUTS).astype(int))
+    return [samples[place] for place in places]
 
 
 def _classes(shipped: Shipped, samples: Sequence[Array]) -> tuple[list[list[int]], tuple[str, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,11 +15,13 @@ import export
 from edge.bundle import ExplanationHead, Schedule
 from edge.nuig import nodes_and_weights as nuig
 from export import tflite
+from export.completeness import Left
 from export.schedule import GRIDS, LENGTHS, PLACES, RULES, Path, fit, path, static_rules
 from export.schedule.rules import along, riemann_right
 from tests.references import small_models
 from tests.references.tensorflow_twin import forward, input_gradient
 
+fitting = importlib.import_module("export.schedule.fit")  # the package's own ``fit`` is the function
 GRID = GRIDS[0]
 EVERY = RULES | {"quantile": along(np.sqrt), "right quantile": riemann_right(np.sqrt)}
 
@@ -137,6 +141,56 @@ def test_too_few_usable_inputs_fall_back_and_say_so():
     assert found.schedules[0].error_p50 is not None
     assert "7 usable calibration inputs are too few" in found.notes[0]
     assert fit([]).schedules[0].residual_p50 is None
+
+
+def test_notes_say_why_inputs_were_too_few():
+    two = [saturating(seed) for seed in range(2)]
+    assert (
+        fit(two, given=24).notes[0].startswith("time ended after 2 of 24 calibration inputs: 2 usable ones are too few")
+    )
+    assert fit(two, given=2).notes[0].startswith("2 usable calibration inputs are too few")
+    assert fit(two[:1], given=1).notes[0].startswith("1 usable calibration input is too few")
+
+
+@pytest.mark.parametrize("rule", ["nuig", "gauss-legendre"])
+def test_a_rule_asked_for_is_judged_by_what_there_is(rule):
+    one = fit([saturating(0)], rule)
+    assert all(schedule.error_p50 is not None for schedule in one.schedules)
+    assert one.notes == (f"{rule}: map errors are those of 1 calibration input, none held back",)
+    if rule == "nuig":
+        assert {schedule.intervals for schedule in one.schedules} != {2}
+    (none,) = fit([], rule).notes
+    assert "no calibration input is usable" in none
+    assert ("fewest intervals" in none) == (rule == "nuig")
+    assert fit([saturating(seed) for seed in range(2)], rule).notes == ()
+
+
+def test_what_made_a_rule_does_not_judge_it(monkeypatch):
+    """Neither where an input is of no use and shifts the others, nor where one is there twice."""
+    x = small_models.inputs(20)
+    x[0], x[7] = 0, x[2]
+    made, judged, rules, add = [], [], fitting.static_rules, Left.add
+    monkeypatch.setattr(fitting, "static_rules", lambda paths: made.extend(p.change for p in paths) or rules(paths))
+    monkeypatch.setattr(Left, "add", lambda left, *one: judged.append(one[1]) or add(left, *one))
+    options = {"numerics": "f32", "batch": 8, "schedule": "static", "allow_unfaithful": True}
+    export.explain(small_models.float_classifier(), calibration=x, methods=["integrated_gradients"], **options)
+    assert len(made) >= 8
+    assert len(judged) >= 8
+    assert np.abs(np.subtract.outer(np.abs(made), np.abs(judged))).min() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.repeat(small_models.inputs(1), 16, axis=0), "1 usable calibration input is too few"),
+        (None, "schedules were fitted to random inputs"),
+    ],
+    ids=["equal", "random"],
+)
+def test_notes_say_what_schedules_were_fitted_to(x, said):
+    options = {"numerics": "f32", "batch": 8, "calibration": x}
+    bundle = export.explain(small_models.float_classifier(), methods=["integrated_gradients"], **options)
+    assert any(note.startswith(said) for note in bundle.manifest.notes)
 
 
 def test_a_bundle_keeps_what_its_schedules_were_worth():
