@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bundle import ExplanationHead
+from .bundle import ExplanationHead, Manifest
 from .errors import InputError
 from .refine import Goal
 
@@ -20,6 +20,18 @@ def class_of(index: object, classes: int) -> int:
     if isinstance(index, bool) or not isinstance(index, Integral) or not 0 <= int(index) < classes:
         raise InputError(f"there is no class {index!r}", f"classes are whole numbers from 0 to {classes - 1}")
     return int(index)
+
+
+def explained_class(index: object, manifest: Manifest) -> int:
+    """Return the index of a class that maps can be of; :class:`InputError` for the "no" of a yes/no model too."""
+    found = class_of(index, len(manifest.labels))
+    if manifest.yes_no and not found:
+        no, yes = manifest.labels
+        raise InputError(
+            f"{manifest.name!r} has one score, that of {yes!r}: there is no map of {no!r}",
+            "explain class 1; what is negative in a signed map speaks against it",
+        )
+    return found
 
 
 def check_deadline(milliseconds: object) -> None:

@@ -245,6 +245,9 @@ class Manifest:
     ``recurrent`` models keep state from run to run; each input is predicted and explained from zero state. Where the
     model streams, from one step to the next, ``states`` are its variables (of full shape), ``state`` is the signature
     that reads them, and ``scores`` the one that predicts in a given state and leaves none behind.
+
+    ``yes_no`` models have one output, the sigmoid score of class 1; class 0, of label 0, has what is left of 1. The
+    answer is class 1 above one half; what is explained is the logit of class 1, whatever the answer.
     """
 
     name: str
@@ -269,6 +272,7 @@ class Manifest:
     scores: str | None = None
     created_by: str = ""
     recurrent: bool = False
+    yes_no: bool = False
     format: int = FORMAT
     members: dict[str, str] = field(default_factory=dict)
 
@@ -276,6 +280,10 @@ class Manifest:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the batch."""
         return self.input.shape
+
+    def place(self, class_index: int) -> int:
+        """Return which of the model's outputs a class is explained by."""
+        return 0 if self.yes_no else class_index
 
     def head(self, method: str) -> ExplanationHead:
         """Return the head of ``method``; :class:`BundleError` listing what there is."""

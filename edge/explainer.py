@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from .integrate import RESIDUAL_BOUND, Integral, Integrator, completed
 from .refine import Refiner
 from .smooth import Smoother, check_samples
 
-# The two best scores closer than this (in units of the scores' range): the answer could as well be the other one.
+# The two best scores closer than this (in units of the scores' range, or of the sum of two): the answer could as well
+# be the other one.
 _SMALL_MARGIN = 0.1
 
 
@@ -140,9 +141,10 @@ class Explainer:
     ) -> Explanation:
         """Return the attribution of one class for ``x``, float of the model's input shape without the batch.
 
-        ``method`` defaults to the bundle's first, ``class_index`` to the predicted class; ``prediction`` is what
-        :meth:`predict` said of this very input, to spare asking again. A streaming model is explained in the state in
-        which that prediction was made, or in its present state where there is none; it stays in the state it is in.
+        ``method`` defaults to the bundle's first, ``class_index`` to the predicted class, or class 1 where the model
+        says yes or no with one score; ``prediction`` is what :meth:`predict` said of this very input, to spare asking
+        again. A streaming model is explained in the state in which that prediction was made, or in its present state
+        where there is none; it stays in the state it is in.
         ``steps`` picks a schedule of Integrated Gradients (by default the one that left the least unexplained in
         calibration), or says how many noisy copies SmoothGrad takes. ``deadline_ms`` is the time the whole call may
         take: it picks the longest schedule, or as many copies, as fit by the times measured so far, and ends what takes
@@ -161,7 +163,7 @@ class Explainer:
         asked.check_deadline(deadline_ms)
         head = self.manifest.head(method or self.manifest.heads[0].method)
         if class_index is not None:
-            class_index = asked.class_of(class_index, len(self.manifest.labels))
+            class_index = asked.explained_class(class_index, self.manifest)
         refining = asked.refinement(head, tolerance, max_steps, steps)
         if complete and not head.schedules:
             raise InputError(f"method {head.method!r} leaves no residual to spread", "leave complete away")
@@ -173,7 +175,8 @@ class Explainer:
         if class_index is None and prediction is None and head.predicted is not None:
             return self._explain_predicted(window, head)
         prediction = prediction or self._foreseen(window)
-        chosen = prediction.class_index if class_index is None else class_index
+        chosen = self._explained(prediction) if class_index is None else class_index
+        place = self.manifest.place(chosen)
         latency = dict(prediction.latency)
         flags, residual, count = Flag.NONE, None, 1
         start = time.monotonic_ns()
@@ -182,20 +185,20 @@ class Explainer:
         if head.schedules:
             entered = given.pop("x")[0]
             if refining is None:
-                result = self._integrator(head).integrate(entered, chosen, steps=steps, time_left_ns=left, held=given)
+                result = self._integrator(head).integrate(entered, place, steps=steps, time_left_ns=left, held=given)
             else:
-                result = self._refiner(head).refine(entered, chosen, refining, time_left_ns=left, held=given)
+                result = self._refiner(head).refine(entered, place, refining, time_left_ns=left, held=given)
             flags |= _flags_of(result, RESIDUAL_BOUND if refining is None else min(RESIDUAL_BOUND, refining.tolerance))
             if complete:
                 result, before = completed(result), result
                 flags |= Flag.CORRECTED if result is not before else Flag.NONE
             attribution, residual, count = result.attribution, result.residual, result.steps
         elif head.noise is not None:
-            mean = self._smoother(head).smooth(given, chosen, samples=steps, time_left_ns=left)
+            mean = self._smoother(head).smooth(given, place, samples=steps, time_left_ns=left)
             attribution, count = mean.attribution, mean.samples
             flags |= Flag.DEADLINE if mean.shortened else Flag.NONE
         else:
-            classes = np.asarray([chosen], np.int32)
+            classes = np.asarray([place], np.int32)
             outputs = self._runner(head.chosen)(**given, class_index=classes)
             attribution = outputs["map"] * np.float32(head.unit)
         latency["explain"] = time.monotonic_ns() - start
@@ -216,7 +219,12 @@ class Explainer:
         if not head.schedules:
             raise InputError(f"method {method!r} integrates nothing", "ask for one that has schedules")
         given = self._entered(self._window(x), head, prediction.state, {})
-        return self._integrator(head).logit_along(given, np.asarray(places, np.float32), prediction.class_index)
+        place = self.manifest.place(prediction.class_index)
+        return self._integrator(head).logit_along(given, np.asarray(places, np.float32), place)
+
+    def _explained(self, prediction: Prediction) -> int:
+        """Return the class that is explained unless another is asked for."""
+        return 1 if self.manifest.yes_no else prediction.class_index
 
     def _entered(self, window: _Window, head: ExplanationHead, state: State, latency: dict[str, int]) -> Given:
         """Return what the signatures of a head are given for an input and a state."""
@@ -237,7 +245,7 @@ class Explainer:
         scores = self._scores(outputs, "scores")
         attribution = outputs["map"] * np.float32(head.unit)
         flags = self._flags(window, scores, attribution, head)
-        class_index = int(outputs["class_index"].ravel()[0])
+        class_index = 1 if self.manifest.yes_no else int(outputs["class_index"].ravel()[0])
         shaped = self._shaped(attribution, head)
         return Explanation(scores, class_index, latency, head.method, shaped, None, 1, flags, head.layer)
 
@@ -344,13 +352,14 @@ class Explainer:
 
     def _scores(self, outputs: dict[str, NDArray[Any]], name: str | None = None) -> NDArray[np.float32]:
         scores = outputs[name or self.manifest.output.name].reshape(-1)
-        if scores.size != len(self.manifest.labels):
+        if scores.size + self.manifest.yes_no != len(self.manifest.labels):
             raise BundleError(
                 f"the model of bundle {self.manifest.name!r} gives {scores.size} scores, its manifest has "
                 f"{len(self.manifest.labels)} labels",
                 "export it again",
             )
-        return self.manifest.output.dequantize(scores)
+        real = self.manifest.output.dequantize(scores)
+        return np.concatenate([np.float32(1) - real, real]) if self.manifest.yes_no else real
 
     def _shaped(self, attribution: NDArray[np.float32], head: ExplanationHead) -> NDArray[np.float32]:
         if attribution.size != math.prod(head.map_shape):
@@ -367,15 +376,22 @@ class Explainer:
         """Return what can be said of any explanation: see :class:`Flag`."""
         flags = Flag.NONE if attribution.any() else Flag.ZERO_MAP
         flags |= Flag.NONE if np.isfinite(attribution).all() else Flag.NOT_FINITE
-        ordered = sorted(scores.tolist())
-        if len(ordered) > 1 and ordered[-1] - ordered[-2] < _SMALL_MARGIN * (ordered[-1] - ordered[0]):
-            flags |= Flag.SMALL_MARGIN
+        flags |= Flag.SMALL_MARGIN if _nearly_equal(scores.tolist()) else Flag.NONE
         port = self.manifest.input
         if port.minimum is not None and port.maximum is not None:
             flags |= Flag.OUT_OF_RANGE if window.low < port.minimum or window.high > port.maximum else Flag.NONE
         flags |= Flag.NONE if head.front is None else Flag.NOT_AT_INPUT
         flags |= Flag.UNFAITHFUL if self._failed.intersection(("", head.method)) else Flag.NONE
         return flags if head.signed else flags | Flag.VISUAL_AID
+
+
+def _nearly_equal(scores: Sequence[float]) -> bool:
+    """Whether the two best scores are: in units of the range, which two alone do not have, or of the sum of two."""
+    ordered = sorted(scores)
+    if len(ordered) < 2:
+        return False
+    unit = ordered[-1] - ordered[0] if len(ordered) > 2 else abs(ordered[0]) + abs(ordered[1])
+    return ordered[-1] - ordered[-2] < _SMALL_MARGIN * unit
 
 
 def _flags_of(result: Integral, bound: float) -> Flag:

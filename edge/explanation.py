@@ -32,7 +32,8 @@ class Flag(enum.IntFlag):
 class Prediction:
     """Scores of one input.
 
-    ``scores`` is float32 ``[classes]``, dequantised model output (probabilities where the model ends in a softmax);
+    ``scores`` is float32 ``[classes]``, dequantised model output (probabilities where the model ends in a softmax; of
+    a model with one sigmoid score ``p``, ``[1 - p, p]``); ``class_index`` is the predicted class, the best of them;
     ``latency`` maps a phase ("quantize", "predict", "explain") to nanoseconds of the monotonic clock. ``state`` is what
     the variables of a streaming model held before this step, by which it is explained; empty for other models.
     """
@@ -42,10 +43,15 @@ class Prediction:
     latency: Mapping[str, int] = field(default_factory=dict)
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
 
+    @property
+    def predicted(self) -> int:
+        """The model's answer: the class with the best score, the first of equals."""
+        return int(self.scores.argmax())
+
 
 @dataclass(frozen=True)
 class Explanation(Prediction):
-    """A prediction and the attribution of ``class_index``.
+    """A prediction and the attribution of ``class_index``, which need not be the predicted one.
 
     ``map`` is float32, in the head's ``map_unit``. Class activation maps: the target layer's spatial extent,
     ``[h, w]`` (``[w]`` for a 1-D model), never negative but for HiResCAM and XGradCAM. Saliency and SmoothGrad: the

@@ -30,7 +30,10 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         yield from _port_faults(f"states[{index}]", port)
     if bool(manifest.states) != (manifest.state is not None) or (manifest.states and manifest.scores is None):
         yield "states, state and scores are there only in part"
-    if len(manifest.labels) != math.prod(manifest.output.shape):
+    scores = math.prod(manifest.output.shape)
+    if manifest.yes_no and scores != 1:
+        yield f"yes_no is of one score, and output.shape is {list(manifest.output.shape)}"
+    if len(manifest.labels) != scores + manifest.yes_no:
         yield f"labels are {len(manifest.labels)}, and output.shape is {list(manifest.output.shape)}"
     if not manifest.heads:
         yield "heads are none"

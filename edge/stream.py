@@ -55,7 +55,7 @@ class Stream:
         scores = tuple(float(score) for score in prediction.scores)
         if not all(map(math.isfinite, scores)):
             raise WireError(Fault.RECORD, f"the model's scores for window {sequence} are not finite")
-        index = int(prediction.class_index)
+        index = prediction.predicted
         self._sender.post(Result(sequence=sequence, class_index=index, scores=scores, time=self._time(), truth=truth))
 
     def explanation(self, sequence: int, explanation: Explanation) -> None:

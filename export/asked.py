@@ -112,15 +112,19 @@ def baseline(wanted: str | ArrayLike, tensor: Tensor) -> NDArray[np.float32] | N
     return stored
 
 
-def labels(given: Sequence[str] | None, classes: int, attached: Mapping[str, bytes]) -> tuple[str, ...]:
-    """Return the names of the classes: those given, else those in the one list attached to the model that fits."""
+def labels(given: Sequence[str] | None, head: Head, attached: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the names of the classes: those given, else those in the one list attached to the model that fits.
+
+    Where the model says yes or no, the name of what it says so of is enough: the other class is "not" that.
+    """
+    enough = {head.answers, head.classes}
     if given is None:
         texts = [data.decode("utf-8", "replace") for name, data in attached.items() if name.endswith(".txt")]
-        fitting = [text.splitlines() for text in texts if len(text.splitlines()) == classes]
-        return tuple(fitting[0]) if len(fitting) == 1 else tuple(f"class {index}" for index in range(classes))
+        fitting = [text.splitlines() for text in texts if len(text.splitlines()) in enough]
+        given = fitting[0] if len(fitting) == 1 else [f"class {index}" for index in range(head.answers)]
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise CalibrationError(f"labels are {given!r:.80}, no list of names", "pass one name per class")
-    names = list(given)
-    if len(names) != classes:
-        raise CalibrationError(f"{len(names)} labels for a model of {classes} classes", "give one label per class")
-    return tuple(str(label) for label in names)
+    names = [str(label) for label in given]
+    if len(names) not in enough:
+        raise CalibrationError(f"{len(names)} labels for a model of {head.answers} classes", "give one label per class")
+    return (f"not {names[0]}", *names) if len(names) < head.answers else tuple(names)

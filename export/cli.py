@@ -70,7 +70,11 @@ def parser() -> argparse.ArgumentParser:
         help="let the device take steps until a tolerance is met (whylite run --tolerance)",
     )
     add("--memory", metavar="SIZE", help="the most an explanation may take, as 512k or 4M (bounds batch and numerics)")
-    add("--labels", metavar="FILE", help="class names, one a line")
+    add(
+        "--labels",
+        metavar="FILE",
+        help="class names, one a line; of a model with one sigmoid score, those of 0 and 1, or of 1 alone",
+    )
     add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
     add("--json", action="store_true", help="print the manifest as one JSON document")
     return result

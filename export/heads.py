@@ -23,9 +23,10 @@ _ENDINGS = {"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX"}
 class Head:
     """``scores`` is the model's output, ``logits`` what its softmax or sigmoid is taken of (the same without one).
 
-    A regression's one value and a sigmoid's one probability are the score of class 0. ``states`` are further inputs
-    that the scores depend on: what the variables of a streaming model hold before the step. ``squashed`` says whether
-    a softmax or sigmoid was found; without one, what is explained is the output itself.
+    A regression's one value is the score of class 0. ``states`` are further inputs that the scores depend on: what the
+    variables of a streaming model hold before the step. ``squashed`` says whether a softmax or sigmoid was found;
+    without one, what is explained is the output itself. ``yes_no`` says that it was the sigmoid of one number: the
+    score of class 1, and what is left of 1 that of class 0, which has no output.
     """
 
     input: Tensor
@@ -33,6 +34,7 @@ class Head:
     logits: Tensor
     states: tuple[Tensor, ...] = ()
     squashed: bool = False
+    yes_no: bool = False
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -46,8 +48,13 @@ class Head:
 
     @property
     def classes(self) -> int:
-        """How many classes the model tells apart."""
+        """How many classes have a score of their own."""
         return self.logits.shape[-1]
+
+    @property
+    def answers(self) -> int:
+        """How many classes the model tells apart: one more than it scores where it says yes or no."""
+        return self.classes + self.yes_no
 
 
 def graph_of(model: Model, signature: str | None = None) -> Graph:
@@ -101,8 +108,9 @@ def find(graph: Graph, output: str | None = None, states: int = 0, names: Mappin
     logits = producers[tensor].input(0) if ends else scores
     while logits in producers and producers[logits].code in {"QUANTIZE", "DEQUANTIZE"}:
         logits = producers[logits].input(0)
+    yes_no = ends and producers[tensor].code == "LOGISTIC" and scores.shape[-1] == 1
     moving = [state for state in held if scores in reachable_from(graph, {state})]
-    return Head(source, scores, logits, tuple(moving), squashed=ends)
+    return Head(source, scores, logits, tuple(moving), squashed=ends, yes_no=yes_no)
 
 
 def _keeps_order(op: Op) -> bool:

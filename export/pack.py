@@ -97,6 +97,7 @@ def pack(
         scores=shipped.aids[Role.SCORES].key if Role.SCORES in shipped.aids else None,
         created_by=f"whylite {metadata.version('whylite')}",
         recurrent=is_recurrent(graph),
+        yes_no=head.yes_no,
     )
     members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
     if label.baseline != "zero":

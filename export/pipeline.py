@@ -102,8 +102,8 @@ def explain(
         legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
         x, real_data = _inputs(calibration, graph, head)
         given = asked.baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
-        classes = asked.labels(labels, head.classes, source.associated_files)
-        truth = calibrations.check_truth(truth, len(x), head.classes)
+        classes = asked.labels(labels, head, source.associated_files)
+        truth = calibrations.check_truth(truth, len(x), head.answers)
 
         def compiled(
             kind: Numerics, steps: int | None = None, seen: Calibration | None = None, of: bytes | None = None

@@ -27,7 +27,8 @@ def line(event: Event, tracker: Tracker) -> str:
             residual = "" if event.residual is None else f"  residual {event.residual:+.3f}"
             flags = "".join(f"  {flag.name}" for flag in event.flags)
             flags += f" but at {event.layer}" if Flag.NOT_AT_INPUT in event.flags and event.layer else ""
-            return f"{event.sequence:>6}  {event.method} |{profile(event.values, 24)}|{residual}{flags}"
+            what = f"{event.method}{_subject(event, tracker)}"
+            return f"{event.sequence:>6}  {what} |{profile(event.values, 24)}|{residual}{flags}"
         case Timing():
             durations = {**event.phases, **event.methods}
             return f"{event.sequence:>6}  " + "  ".join(f"{name} {time(value)}" for name, value in durations.items())
@@ -54,6 +55,14 @@ def answer(result: Result, tracker: Tracker) -> str:
     if result.truth is None:
         return said
     return f"{said}  right" if result.truth == result.class_index else f"{said}  wrong: {tracker.label(result.truth)}"
+
+
+def _subject(attribution: Attribution, tracker: Tracker) -> str:
+    """Return the class that a map is of where that is known not to be the answer."""
+    result = tracker.answered
+    if result is None or result.sequence != attribution.sequence or result.class_index == attribution.class_index:
+        return ""
+    return f" for {tracker.label(attribution.class_index)}"
 
 
 def health(record: Health, tracker: Tracker) -> str:

@@ -88,6 +88,7 @@ class Tracker:
         self.assembler = Assembler()
         self._given_up = 0  # records dropped because nobody said what they are of
         self._expected: int | None = None  # the next frame's number
+        self.answered: Result | None = None  # the latest
         self._held: deque[_Attributable] = deque()  # until the device has introduced itself
 
     @property
@@ -172,7 +173,7 @@ class Tracker:
                 yield record
 
     def _result(self, result: Result) -> None:
-        account = self.account
+        account, self.answered = self.account, result
         account.results += 1
         if account.first_sequence is None:
             account.first_sequence = result.sequence

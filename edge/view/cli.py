@@ -19,7 +19,7 @@ from ..explainer import Explainer
 from ..explanation import Explanation, Flag
 from ..interpreter import RUNTIMES
 from ..sources import npz
-from .words import figures_of, flags_of, short
+from .words import figures_of, flags_of, subject_of
 
 _BEST = 5
 
@@ -73,8 +73,8 @@ def _ensure_drawable(path: Path, inputs: Sequence[str]) -> None:
 
 
 def _line(explanation: Explanation, manifest: Manifest) -> str:
-    label, score = manifest.labels[explanation.class_index], explanation.scores[explanation.class_index]
-    what = f"{explanation.method} for {short(label)} (score {score:.3g})"
+    score = explanation.scores[explanation.class_index]
+    what = f"{explanation.method} for {subject_of(explanation, manifest)} (score {score:.3g})"
     return ", ".join([what, *figures_of(explanation, manifest.head(explanation.method)), *flags_of(explanation)])
 
 

@@ -20,7 +20,7 @@ from ..bundle import Manifest
 from ..explanation import Explanation
 from .colours import AGAINST, FOR, PALETTE, SHADES, limit
 from .layout import Kind, Layout, binned, layout_of, standalone
-from .words import figures_of, flags_of, short, signed
+from .words import figures_of, flags_of, short, signed, subject_of
 
 Array = NDArray[np.floating]
 
@@ -98,7 +98,7 @@ def _draw_input(axis: Axes, x: Array, layout: Layout) -> None:
 
 def _draw_plane(axis: Axes, x: Array, values: Array, layout: Layout, scale: Scale, *, base: bool) -> None:
     """Draw a map over its input in grey, or by itself."""
-    axis.set_title("what spoke for the answer" if base else f"map {list(values.shape)}", fontsize=9, color=QUIET)
+    axis.set_title("what spoke for the class" if base else f"map {list(values.shape)}", fontsize=9, color=QUIET)
     if not base:
         axis.imshow(values, cmap=scale.colours, norm=scale.norm, aspect="auto", interpolation="nearest")
         axis.set(xticks=[], yticks=[])
@@ -205,8 +205,8 @@ def _draw_scores(axis: Axes, explanation: Explanation, manifest: Manifest) -> No
 
 def _write(figure: Figure, explanation: Explanation, manifest: Manifest) -> None:
     """Write what was explained, what the map amounts to, and what is wrong with it."""
-    label = short(manifest.labels[explanation.class_index])
-    figure.text(0.05, 0.93, f"{short(explanation.method)} for {label}", fontsize=13, fontweight="bold")
+    title = f"{short(explanation.method)} for {subject_of(explanation, manifest)}"
+    figure.text(0.05, 0.93, title, fontsize=13, fontweight="bold")
     total = ", ".join(figures_of(explanation, manifest.head(explanation.method)))
     said = "; ".join(filter(None, (total, explanation.layer)))
     figure.text(0.05, 0.885, short(said, 120), fontsize=8.5, color=QUIET)

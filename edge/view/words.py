@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle import LOGITS, ExplanationHead
+from ..bundle import LOGITS, ExplanationHead, Manifest
 from ..explanation import Explanation, Flag
 
 FLAGS = {
@@ -24,7 +24,16 @@ FLAGS = {
 
 def flags_of(explanation: Explanation) -> list[str]:
     """Return what a reader must know before trusting an explanation, the gravest first."""
-    return [words for flag, words in FLAGS.items() if flag in explanation.flags]
+    of_another = explanation.class_index != explanation.predicted
+    said = FLAGS | ({Flag.ZERO_MAP: f"nothing speaks for it: {FLAGS[Flag.ZERO_MAP]}"} if of_another else {})
+    return [words for flag, words in said.items() if flag in explanation.flags]
+
+
+def subject_of(explanation: Explanation, manifest: Manifest) -> str:
+    """Return the class that was explained, and that it is not the answer where one score says yes or no."""
+    label = short(manifest.labels[explanation.class_index])
+    denied = manifest.yes_no and explanation.class_index != explanation.predicted
+    return f"{label}, which the model denies" if denied else label
 
 
 def figures_of(explanation: Explanation, head: ExplanationHead) -> list[str]:

@@ -106,6 +106,7 @@ def _headline(manifest: Manifest) -> Markup:
 
 def _maps(manifest: Manifest, shown: list[Sample], scales: Scales, among: int) -> Markup:
     drawn = scales.layout.kind
+    subject = short(manifest.labels[1]) if manifest.yes_no else "the answer"
     article = "an" if drawn is Kind.IMAGE else "a"
     reading = f"The input, {_shape(manifest.input_shape)}, is drawn as {article} {drawn.value}. {_READING[drawn]}"
     if drawn is Kind.CURVES and len(scales.layout.axes) > 1:
@@ -117,13 +118,14 @@ def _maps(manifest: Manifest, shown: list[Sample], scales: Scales, among: int) -
         element(
             "p",
             element("b", "Orange", class_="for"),
-            " spoke for the answer, ",
+            f" spoke for {subject}, ",
             element("b", "blue", class_="against"),
             " against it, and what has no colour did neither. A method's maps share one scale, under each of them; it "
             "ends at the largest value shown, or, of a thousand and more, where 5 in 1000 lie beyond. Values are in "
             "logits, and add up, but where another unit stands under the map. Detail that does not fit is added up.",
         ),
         element("p", reading),
+        _one_score(manifest),
         element("p", f"{samples.RULE} Of {among} inputs looked at, {len(shown)} are shown.", class_="note"),
         *(panels.card(sample, manifest, scales) for sample in shown),
         element(
@@ -152,6 +154,18 @@ def _facts(manifest: Manifest) -> Markup:
         ("made by", manifest.created_by),
     ]
     return figures.facts(rows)
+
+
+def _one_score(manifest: Manifest) -> Markup | str:
+    """Return what is to be said of maps where a model says yes or no with one score."""
+    if not manifest.yes_no:
+        return ""
+    no, yes = map(short, manifest.labels)
+    said = (
+        f"The model has one score, that of {yes}: above one half that is its answer, else it is {no}. Every map is of "
+        f"the logit of {yes}, whichever is the answer."
+    )
+    return element("p", said)
 
 
 def _labels(manifest: Manifest) -> Markup:

@@ -13,7 +13,7 @@ from edge.bundle import Manifest
 from edge.explanation import Explanation
 from edge.view.colours import PALETTE, limit, shades
 from edge.view.layout import Kind, Layout, binned, layout_of, standalone
-from edge.view.words import figures_of, flags_of, short, signed
+from edge.view.words import figures_of, flags_of, short, signed, subject_of
 
 from .charts import svg
 from .markup import Markup, element, name_of, picture, source
@@ -99,12 +99,12 @@ def card(sample: Sample, manifest: Manifest, scales: Scales) -> Markup:
     scores = " · ".join(f"{short(manifest.labels[i])} {answer.scores[i]:.3g}" for i in best)
     verdict: object = ""
     if sample.truth is not None:
-        right = sample.truth == answer.class_index
+        right = sample.truth == answer.predicted
         said = "✓ right" if right else f"✗ wrong: it is {short(manifest.labels[sample.truth])}"
         verdict = element("b", said, class_="pass" if right else "fail")
     head = element(
         "header",
-        element("h3", f"Input {sample.index}: {short(manifest.labels[answer.class_index])} ", verdict),
+        element("h3", f"Input {sample.index}: {short(manifest.labels[answer.predicted])} ", verdict),
         element("p", f"{scores} · {sample.why}", class_="note"),
     )
     base = _base(sample.x, manifest, scales)
@@ -124,7 +124,9 @@ def captions(explanation: Explanation, manifest: Manifest, scales: Scales) -> li
     with np.errstate(invalid="ignore"):
         drawn, _ = _drawn(explanation.map, scales.layout, scales.side)
         largest = float(np.abs(drawn).max(initial=0))
-    said = " · ".join([f"largest {largest:.3g}", *figures_of(explanation, manifest.head(explanation.method))])
+    subject = [f"for {subject_of(explanation, manifest)}"] if explanation.class_index != explanation.predicted else []
+    figures = figures_of(explanation, manifest.head(explanation.method))
+    said = " · ".join([*subject, f"largest {largest:.3g}", *figures])
     warnings = [
         *flags_of(explanation),
         *(f"failed its check: {name}" for name in scales.failed.get(explanation.method, ())),

@@ -18,7 +18,7 @@ from .samples import Sample
 
 Array = NDArray[np.float32]
 Compare = Callable[[Array, int], Mapping[str, tuple[Array, Array]]]
-"""Gives maps of an input and class by method: in the numerics that ship, and in exact ones."""
+"""Gives maps of an input and one of the model's outputs by method: in the numerics that ship, and in exact ones."""
 
 _PAIRS = 2
 _STEPS = 16  # of Integrated Gradients, and copies of SmoothGrad, at least
@@ -74,17 +74,18 @@ def section_of(manifest: Manifest, shown: Sequence[Sample], scales: Scales, comp
         f"{TAIL_BOUND} at the 5th percentile make numerics faithful. The cheapest that are ship, unless others were "
         "asked for."
     )
-    return [element("p", said), table(head, rows, words=(1, 5)), *_pairs(shown, scales, compare)]
+    return [element("p", said), table(head, rows, words=(1, 5)), *_pairs(manifest, shown, scales, compare)]
 
 
-def _pairs(shown: Sequence[Sample], scales: Scales, compare: Compare | None) -> list[Markup]:
+def _pairs(manifest: Manifest, shown: Sequence[Sample], scales: Scales, compare: Compare | None) -> list[Markup]:
     if compare is None:
         return []
     cards = []
     for sample in shown[:_PAIRS]:
+        place = manifest.place(sample.prediction.class_index)
         shapes = {e.method: e.map.shape for e in sample.explanations}
         pairs: list[Markup] = []
-        for method, (ours, exact) in compare(sample.x, sample.prediction.class_index).items():
+        for method, (ours, exact) in compare(sample.x, place).items():
             rho = f"as shipped; rank correlation {rank_correlation(ours, exact):.3f}"
             pairs += [
                 panel(sample, method, values.reshape(shapes[method]), scales, [element("small", said)])

@@ -205,6 +205,7 @@ NONSENSE = {
     "a scale of a float": (put("input", "scale", 0.5), "input.scale is given for float32"),
     "a range that is no number": (put("input", "minimum", float("nan")), "input.minimum is nan"),
     "fewer labels than scores": (put("labels", ["a"]), "labels are 1, and output.shape is [4]"),
+    "yes and no of many scores": (put("yes_no", True), "yes_no is of one score, and output.shape is [4]"),
     "no method": (put("heads", []), "heads are none"),
     "one method twice": (lambda m: m["heads"].append(m["heads"][0]), "by the same method twice"),
     "a method without a name": (put("heads", 2, "method", ""), "heads[2].method is empty"),
