@@ -228,6 +228,8 @@ class Candidate:
     ``cost_ratio`` is its time over a prediction's (per interpolation step, for Integrated Gradients); ``fidelity`` and
     ``fidelity_p05`` are the median and 5th percentile of the rank correlation with exact arithmetic, ``lost`` what the
     numerics alone leave of the logit's change, as ``Schedule.completeness``: None but for Integrated Gradients.
+    ``sign_agreement`` and ``top_overlap`` are medians too, and decide nothing: which part of the exact map's values
+    keep their sign, and which part of its largest tenth by magnitude is in the other's.
     """
 
     numerics: str
@@ -236,6 +238,8 @@ class Candidate:
     fidelity: float
     fidelity_p05: float
     lost: float | None = None
+    sign_agreement: float | None = None
+    top_overlap: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge.bundle import Candidate, Check
 from edge.integrate import RESIDUAL_BOUND
 
+from .alike import sign_agreement, top_overlap
 from .clock import within
 from .completeness import Left
 from .methods import METHODS, WALKS, Entry, FullGrad, LayerwiseRelevance, Role
@@ -23,6 +24,7 @@ from .shipped import Shipped
 Array = NDArray[np.float32]
 Explain = Callable[[Array, int | None], Array]
 """Explains an input, for a class or for the one that is predicted."""
+_Likeness = tuple[float, float, float]  # rank correlation, sign agreement, overlap of the largest tenth
 
 FIDELITY_BOUND = 0.9
 """Rank correlation with the map of exact arithmetic that half of the inputs must reach."""
@@ -57,9 +59,8 @@ def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: 
             _lost(candidates, name, x, baseline),
             strict=True,
         )
-        for (numerics, _), cost, rho, lost in measured:
-            p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
-            rows.append(Candidate(numerics.name, name, cost / steps, p50, p05, lost))
+        for (numerics, _), cost, alike, lost in measured:
+            rows.append(_with_likeness(Candidate(numerics.name, name, cost / steps, 0.0, 0.0, lost), alike))
     return tuple(rows)
 
 
@@ -73,11 +74,22 @@ def with_fidelity_of(
             return row
         both = (exact, shipped)
         steps = max(one.compiled[row.method].steps_per_call for one in both)
-        _, rho = _fidelities([_explain(one, row.method, baseline, steps) for one in both], x, exact.source.head.classes)
-        p50, p05 = (float(np.quantile(rho, q)) for q in (0.5, 0.05))
-        return replace(row, fidelity=p50, fidelity_p05=p05)
+        explain = [_explain(one, row.method, baseline, steps) for one in both]
+        return _with_likeness(row, _fidelities(explain, x, exact.source.head.classes)[1])
 
     return tuple(again(row) for row in rows)
+
+
+def _with_likeness(row: Candidate, alike: Sequence[_Likeness]) -> Candidate:
+    rho, signs, top = np.transpose(alike)
+    p50, p05 = np.quantile(rho, (0.5, 0.05)).tolist()
+    return replace(
+        row,
+        fidelity=p50,
+        fidelity_p05=p05,
+        sign_agreement=float(np.median(signs)),
+        top_overlap=float(np.median(top)),
+    )
 
 
 def is_faithful(row: Candidate) -> bool:
@@ -129,12 +141,19 @@ def checks(numerics: Numerics, rows: Sequence[Candidate], samples: int) -> list[
             FIDELITY_BOUND,
             is_alike(row),
             min(samples, _SAMPLES),
-            f"median rank correlation, at least the bound; 5th percentile {row.fidelity_p05:.3f} of {TAIL_BOUND}",
+            f"median rank correlation, at least the bound; 5th percentile {row.fidelity_p05:.3f} of {TAIL_BOUND}"
+            + _beside(row),
             row.method,
         )
         for row in rows
         if row.numerics == numerics.name and not numerics.exact
     ]
+
+
+def _beside(row: Candidate) -> str:
+    if row.sign_agreement is None or row.top_overlap is None:
+        return ""
+    return f"; beside it, signs agree in {row.sign_agreement:.1%} of values, largest tenths in {row.top_overlap:.1%}"
 
 
 def notes(numerics: Numerics, rows: Sequence[Candidate]) -> list[str]:
@@ -199,16 +218,16 @@ def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list
     return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in zip(nodes, weights, strict=True)]
 
 
-def _fidelities(explain: Sequence[Explain], x: Array, classes: int) -> list[list[float]]:
-    """Return each candidate's rank correlations with the first: each input's predicted class, and another in turn."""
-    correlations: list[list[float]] = [[] for _ in explain]
+def _fidelities(explain: Sequence[Explain], x: Array, classes: int) -> list[list[_Likeness]]:
+    """Return how alike each candidate's maps are to the first's: each input's predicted class, and another in turn."""
+    found: list[list[_Likeness]] = [[] for _ in explain]
     others = itertools.cycle(np.random.default_rng(1).permutation(classes).tolist())
     asked = [(sample, other) for sample in x[:_SAMPLES] for other in (None, next(others))]
     for sample, class_index in within(_FIDELITY_SECONDS, asked):
         maps = [call(sample, class_index) for call in explain]
-        for row, attribution in zip(correlations, maps, strict=True):
-            row.append(rank_correlation(maps[0], attribution))
-    return correlations
+        for row, own in zip(found, maps, strict=True):
+            row.append((rank_correlation(maps[0], own), sign_agreement(maps[0], own), top_overlap(maps[0], own)))
+    return found
 
 
 def rank_correlation(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:

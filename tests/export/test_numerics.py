@@ -1,5 +1,7 @@
 """Numerics: what hybrid convolutions keep of exact maps, and how one is chosen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ import edge
 import export
 from edge.bundle import Candidate
 from export import choose, tflite
+from export.alike import sign_agreement, top_overlap
 from export.numerics import NUMERICS
 from export.targets import PI
 from tests.references import small_models
@@ -93,6 +96,43 @@ def test_auto_says_what_it_decided_from(model):
     costs = {name: sum(row.cost_ratio for row in rows[name]) for name in faithful}
     assert costs[manifest.numerics] <= 1.03 * min(costs.values())
     assert all(row.fidelity == pytest.approx(1) for row in manifest.candidates if row.numerics == "deq")
+
+
+def test_signs_and_largest_tenths_are_reported_beside_the_fidelity(model):
+    """In the check and the manifest, as maps of both bundles have them; and they decide nothing."""
+    x = small_models.inputs(16)
+    options = {"calibration": x, "methods": ["saliency"], "batch": 8, "report": False}
+    exact, coarse = (edge.Explainer(export.explain(model, numerics=name, **options)) for name in ("deq", "int8"))
+    (candidate,) = (found for found in coarse.manifest.candidates if found.numerics == "int8")
+    signs, top = [], []
+    for sample in x:
+        class_index = exact.predict(sample).class_index
+        one, other = (e.explain(sample, "saliency", class_index=class_index).map.ravel() for e in (exact, coarse))
+        signs.append(np.mean((one * other > 0)[one != 0]))
+        count = round(one.size / 10)
+        threshold, others = np.sort(np.abs(one))[-count], np.sort(np.abs(other))[-count]
+        top.append(np.mean(np.abs(other[np.abs(one) >= threshold]) >= others))
+    assert candidate.sign_agreement == pytest.approx(np.median(signs), abs=0.05)
+    assert candidate.top_overlap == pytest.approx(np.median(top), abs=0.1)
+    (check,) = (c for c in coarse.manifest.checks if "fidelity" in c.name)
+    assert f"signs agree in {candidate.sign_agreement:.1%} of values" in check.detail
+    assert f"largest tenths in {candidate.top_overlap:.1%}" in check.detail
+    assert choose.is_alike(replace(candidate, sign_agreement=0.0, top_overlap=0.0))
+
+
+def test_sign_agreement_and_overlap_by_hand():
+    exact = np.array([3.0, -2.0, 0.0, 1.0] + [0.5] * 16)
+    assert sign_agreement(exact, exact) == top_overlap(exact, exact) == 1
+    assert sign_agreement(exact, -exact) == 0
+    assert top_overlap(exact, -exact) == 1  # by magnitude
+    other = exact.copy()
+    other[1], other[3] = 0.0, -9.0
+    assert sign_agreement(exact, other) == pytest.approx(17 / 19)
+    assert top_overlap(exact, other) == 0.5
+    nothing = np.zeros(20)
+    for of in (sign_agreement, top_overlap):
+        assert of(nothing, nothing) == 1
+        assert of(nothing, exact) == of(exact, nothing) == 0
 
 
 def row(numerics, cost, fidelity=1.0, tail=1.0, method="saliency"):
