@@ -13,10 +13,11 @@ def measures(rows: Sequence[Measure]) -> list[str]:
         return []
     names = list(dict.fromkeys(row.name for row in rows))
     found = {(row.method, row.name): _figure(row) for row in rows}
-    lines = [f"  {'decides nothing':<22}" + "".join(f"{name:>21}" for name in names)]
+    width = 2 + max(map(len, [*names, *found.values()]))
+    lines = [f"  {'decides nothing':<22}" + "".join(f"{name:>{width}}" for name in names)]
     for method in dict.fromkeys(row.method for row in rows):
         own = (found.get((method, name), "-") for name in names)
-        lines += [f"  {method:<22}" + "".join(f"{each:>21}" for each in own)]
+        lines += [f"  {method:<22}" + "".join(f"{each:>{width}}" for each in own)]
     return [*lines, "  (means over inputs, their 95 % intervals; more is better, but less sensitivity: docs/trust.md)"]
 
 

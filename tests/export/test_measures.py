@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import export
-from edge.bundle import Bundle
+from edge.bundle import Bundle, Measure
 from edge.errors import InterpreterError
 from export import tables, trust
 from export.compiling import compile_methods
@@ -341,3 +341,10 @@ def test_no_maps_no_measures():
     assert not few.maps
     assert "sanity checks and measures were not made" in few.notes[0]
     assert measures(again(model), few.maps, BASELINE) == trust.Measures()
+
+
+def test_columns_stay_apart_however_large_the_figures():
+    rows = [Measure(name, "saliency", 1234.5, 8, (-10000.25, 98765.4)) for name in ("sensitivity to noise", "deletion")]
+    lines = tables.measures(rows)
+    assert lines[1].count("  1234.50 [-10000.25, 98765.40]") == 2
+    assert len(lines[0]) == len(lines[1])
