@@ -205,10 +205,11 @@ def summary(bundle: Bundle, path: Path) -> str:
         peak = "?" if head.peak_memory is None else memory.spoken(head.peak_memory)
         figures = f"{head.cost_ratio or 0:>9.2f}{peak:>11}"
         lines.append(f"  {head.method:<22}{_short(head.layer, 32):<34}{shape:<16}{figures}")
-    lines += ["", f"  {'check':<48}{'measured':>10}{'bound':>10}{'inputs':>8}"]
+    lines += ["", f"  {'check':<48}{'measured':>10}{'bound':>18}{'inputs':>8}"]
     for check in manifest.checks:
         verdict = "ok" if check.passed else "FAILED" if check.gating else "failed, as a visual aid may"
-        lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
+        lines.append(f"  {check.name:<48}{check.value:>10.2g}{tables.bound(check):>18}{check.samples:>8}  {verdict}")
+    lines += tables.undecided([head.method for head in manifest.heads], manifest.checks)
     if manifest.measures:
         lines += ["", *tables.measures(manifest.measures)]
     if manifest.candidates:

@@ -230,6 +230,16 @@ def _repeated(classes: Sequence[str]) -> list[str]:
     return [f"{times[name]} classes are called {name!r}: only their indices tell them apart" for name in names[:10]]
 
 
+def _without(failed: Sequence[Check], checks: Sequence[Check]) -> str:
+    """Return the advice to export only those methods that passed, by name."""
+    out = list(dict.fromkeys(check.method for check in failed))
+    held = [name for name in dict.fromkeys(check.method for check in checks if check.gating and check.band) if name]
+    passed = [name for name in held if name not in out]
+    if not passed:
+        return "choose another --method"
+    return f"leave --method {', '.join(out)} out ({', '.join(passed)} passed)"
+
+
 def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
     failed = [check for check in checks if check.gating and not check.passed]
     if not failed or allow:
@@ -238,7 +248,7 @@ def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
     if all(check.band is not None for check in failed):
         raise CheckFailedError(
             f"maps do not depend on what they are said to explain: {lines}",
-            "choose another --method or --layer, or calibration inputs like those of the device; "
+            f"{_without(failed, checks)}, or take another --layer, or calibration inputs like those of the device; "
             "--allow-unfaithful ships it marked all the same",
         )
     raise CheckFailedError(

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.bundle import Measure
+from edge.bundle import Check, Measure
+
+from .trust.sanity import CLASS, EDGES, RANDOMIZATION
+
+
+def bound(check: Check) -> str:
+    """Return what a check is held to: a limit, or a band where a value may be too low as well."""
+    if check.band is not None and check.bound == check.band[0]:
+        return f"{check.band[0]:.2g} to {check.band[1]:.2g}"
+    return f"{check.bound:.2g}"
+
+
+def undecided(methods: Sequence[str], checks: Sequence[Check]) -> list[str]:
+    """Return a line that names the methods that some sanity check did not decide about; none where there is none."""
+    decided = {check.name for check in checks}
+    wanted = (CLASS, RANDOMIZATION, EDGES)
+    left = [name for name in methods if any(f"{name} {title}" not in decided for title in wanted)]
+    return [f"  sanity checks: not all decided for {', '.join(left)}, see notes"] if left else []
 
 
 def measures(rows: Sequence[Measure]) -> list[str]:

@@ -23,6 +23,8 @@ from .methods import METHODS, LayerMap, Method
 from .numerics import NUMERICS, Calibration
 from .shipped import Shipped
 from .trust import Findings
+from .trust.sanity import SECONDS
+from .verify_maps import against_compiled, of_bundle
 
 Array = NDArray[np.float32]
 
@@ -46,13 +48,17 @@ class Verification:
 
 
 def verify(
-    bundle: str | Path | Bundle, x: ArrayLike | None = None, *, progress: Callable[[str], None] = lambda stage: None
+    bundle: str | Path | Bundle,
+    x: ArrayLike | None = None,
+    *,
+    seconds: float = SECONDS,
+    progress: Callable[[str], None] = lambda stage: None,
 ) -> Verification:
     """Check a bundle in the interpreter that is installed, on inputs ``x`` ``[N, ...]`` (float).
 
     Golden vectors are compared bit for bit. Where there are inputs, what the usual schedule leaves unexplained is
-    held to the bound of an export, and the sanity checks and measures are made of what is compiled again from the model
-    in the bundle.
+    held to the bound of an export, the maps that the bundle gives are held against those compiled again from its model,
+    and the sanity checks (within ``seconds``) and measures are made of them.
     Raises :class:`BundleError` for a bundle that is not sound, :class:`CalibrationError` for inputs that do not fit it,
     and :class:`UnsupportedModelError` where this version cannot compile it again.
     """
@@ -67,12 +73,12 @@ def verify(
             opened.manifest.name, tuple(checks), ("sanity checks and measures were not made: no data was given",)
         )
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        sanity, measured = _sanity(opened, x, progress)
+        same, sanity, measured = _sanity(opened, x, seconds, progress)
         progress("measuring what schedules leave unexplained")
         adds_up = _completeness(explainer, np.asarray(x, np.float32))
     return Verification(
         opened.manifest.name,
-        (*checks, *adds_up.checks, *sanity.checks),
+        (*checks, *same, *adds_up.checks, *sanity.checks),
         adds_up.notes + sanity.notes + measured.notes,
         measured.rows,
     )
@@ -93,8 +99,10 @@ def _completeness(explainer: Explainer, x: Array) -> Findings:
     return found
 
 
-def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> tuple[trust.Sanity, trust.Measures]:
-    """Return the sanity checks and the measures of what is compiled again from the bundle's own model."""
+def _sanity(
+    bundle: Bundle, x: ArrayLike, seconds: float, progress: Callable[[str], None]
+) -> tuple[list[Check], trust.Sanity, trust.Measures]:
+    """Return the checks of the bundle's maps: against what is compiled again, and the sanity checks; and measures."""
     manifest = bundle.manifest
     try:
         original, methods, numerics = _original(bundle), _methods(bundle), NUMERICS[manifest.numerics]
@@ -114,7 +122,10 @@ def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> tu
         made = compile_methods(file, methods, numerics, seen, output, signature)
         return made.after(samples[:_CALIBRATION_SAMPLES])
 
-    shipped = again(original)
+    made = again(original)
+    shipped = of_bundle(made, bundle).after(samples[:_CALIBRATION_SAMPLES])
+    progress("comparing maps with what is compiled again")
+    same = against_compiled(shipped, made, samples, bundle.baseline, bundle.manifest.name)
     sanity = trust.sanity_checks(
         shipped,
         again,
@@ -122,9 +133,10 @@ def _sanity(bundle: Bundle, x: ArrayLike, progress: Callable[[str], None]) -> tu
         bundle.baseline,
         cascade=lambda: trust.Cascade(original, output, signature),
         noise=not calibrations.takes_ids(graph, head),
+        seconds=seconds,
         progress=progress,
     )
-    return sanity, trust.measures(shipped, sanity.maps, bundle.baseline, progress=progress)
+    return same, sanity, trust.measures(shipped, sanity.maps, bundle.baseline, progress=progress)
 
 
 def _methods(bundle: Bundle) -> list[Method]:

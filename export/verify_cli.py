@@ -11,6 +11,7 @@ from edge.errors import WhyLiteError
 
 from . import calibration, tables
 from .progress import StageLines
+from .trust.sanity import SECONDS
 from .verify import Verification, verify
 
 
@@ -23,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("bundle", metavar="BUNDLE", help="a .why bundle")
     result.add_argument("--data", metavar="X.npz", help="inputs: x [N, ...], float as the model was trained on")
+    result.add_argument(
+        "--seconds", type=float, default=SECONDS, help="that sanity checks may take (default: %(default)g)"
+    )
     result.add_argument("--json", action="store_true", help="print one JSON document")
     return result
 
@@ -33,7 +37,7 @@ def main(argv: list[str]) -> int:
     try:
         x = calibration.read(arguments.data)[0] if arguments.data else None
         with StageLines(sys.stderr) as progress:
-            found = verify(arguments.bundle, x, progress=progress)
+            found = verify(arguments.bundle, x, seconds=arguments.seconds, progress=progress)
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,10 +48,12 @@ def main(argv: list[str]) -> int:
 def table(found: Verification) -> str:
     """Return what was found, as a person wants to read it."""
     lines = [f"{found.name}: {'all checks hold' if found.passed else 'a check FAILED'}", ""]
-    lines += [f"  {'check':<48}{'measured':>10}{'bound':>10}{'inputs':>8}"]
+    lines += [f"  {'check':<48}{'measured':>10}{'bound':>18}{'inputs':>8}"]
     for check in found.checks:
         verdict = "ok" if check.passed else "FAILED" if check.gating else "over its bound, which decides nothing"
-        lines.append(f"  {check.name:<48}{check.value:>10.2g}{check.bound:>10.2g}{check.samples:>8}  {verdict}")
+        lines.append(f"  {check.name:<48}{check.value:>10.2g}{tables.bound(check):>18}{check.samples:>8}  {verdict}")
+    methods = list(dict.fromkeys(check.method for check in found.checks if check.method))
+    lines += tables.undecided(methods, found.checks)
     if found.measures:
         lines += ["", *tables.measures(found.measures), ""]
     lines += [f"  note: {note}" for note in found.notes]

@@ -47,6 +47,33 @@ def test_it_prints_a_table_and_json(files, capsys):
     assert "no data" in document["notes"][0]
 
 
+def test_maps_of_a_method_that_is_another_fail(tmp_path, capsys):
+    made = export.explain(
+        small_models.float_classifier(), calibration=small_models.inputs(12), methods=["saliency", "input_x_gradient"]
+    )
+    of = {head.method: head for head in made.manifest.heads}
+    cases = {
+        "another's": dataclasses.replace(of["saliency"], chosen=of["input_x_gradient"].chosen),
+        "negated": dataclasses.replace(of["saliency"], unit=-of["saliency"].unit),
+    }
+    for head in cases.values():
+        heads = (head, of["input_x_gradient"])
+        found = export.verify(
+            seal(dataclasses.replace(made.manifest, heads=heads), made.members), small_models.inputs(12)
+        )
+        by_name = {check.name: check for check in found.checks}
+        assert not found.passed
+        assert not by_name["saliency as compiled"].passed
+        assert by_name["input_x_gradient as compiled"].passed
+        assert by_name["input_x_gradient as compiled"].value == 0
+
+
+def test_the_time_of_sanity_checks_is_the_users(files, capsys):
+    assert whylite.main(["verify", files[0], "--data", files[1], "--seconds", "0.001"]) == 0
+    said = capsys.readouterr().out
+    assert "sanity checks: not all decided for gradcam, saliency, integrated_gradients, see notes" in said
+
+
 def test_scores_that_differ_fail(bundle, tmp_path, capsys):
     golden = dict(bundle.arrays())
     golden["scores"] = golden["scores"] + np.float32(1e-6)

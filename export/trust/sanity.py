@@ -89,11 +89,12 @@ def sanity_checks(
     progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")
     level = NOISE * float(np.std(x)) if noise else 0.0
     classes, how = _classes(shipped, samples)
-    maps = _maps(shipped, samples, classes, baseline, level, seconds)
-    if maps is None:
+    found_maps = _maps(shipped, samples, classes, baseline, level, seconds)
+    if found_maps is None:
         return Sanity(
             notes=(f"sanity checks and measures were not made: {FEWEST} inputs take more than {seconds:g} s",)
         )
+    maps, cheapest = found_maps
     checks, notes = [], list(how)
 
     def enter(check: str, method: str, verdict: Verdict | None, otherwise: str) -> None:
@@ -109,17 +110,20 @@ def sanity_checks(
         else:
             enter(CLASS, method, class_sensitivity(own), "most maps are zero")
     try:
-        found, layers = _randomized(shipped, recompile, cascade(), samples, maps, baseline, deadline, progress)
+        layers = cascade()
+        found = _randomized(shipped, recompile, layers, samples, maps, cheapest, baseline, deadline, progress)
     except (InterpreterError, UnsupportedModelError) as error:
         said = f"{RANDOMIZATION} and {EDGES} were not decided: {error.cause}"
         return Sanity(tuple(checks), (*notes, said), maps)
-    if not found:
-        late = f"maps of {len(DRAWS)} randomised models take more than the time left of {seconds:g} s"
-        return Sanity(tuple(checks), (*notes, f"{RANDOMIZATION} and {EDGES} were not decided: {late}"), maps)
+    late = f"{len(DRAWS)} randomised models take more than the time left of {seconds:g} s"
     for method, own in maps.items():
-        enter(EDGES, method, edge_likeness(own.samples, found[1][method]), "maps are zero, or have other positions")
-        each = {depth: models[method] for depth, models in found.items()}
-        enter(RANDOMIZATION, method, *randomization(own, each, layers))
+        each = {depth: models[method] for depth, models in found.items() if method in models}
+        skipped = [str(depth) for depth in depths(len(layers)) if depth not in each]
+        if skipped:
+            notes.append(f"{method}: not randomised: last {', '.join(skipped)} of {len(layers)} layers: {late}")
+        edges = edge_likeness(own.samples, each[1]) if 1 in each else None
+        enter(EDGES, method, edges, "maps are zero, or have other positions" if 1 in each else late)
+        enter(RANDOMIZATION, method, *(randomization(own, each, len(layers)) if each else (None, late)))
     return Sanity(tuple(checks), tuple(notes), maps)
 
 
@@ -148,21 +152,27 @@ def _maps(
     baseline: Array,
     noise: float,
     seconds: float,
-) -> dict[str, OfInputs] | None:
-    """Return each method's maps of as many inputs as part of the time allows; None if these are too few."""
+) -> tuple[dict[str, OfInputs], list[str]] | None:
+    """Return each method's maps of as many inputs as part of the time allows, and methods by their cost.
+
+    None if the inputs are too few.
+    """
     first, whole = Deadline.of(_FIRST_PART * seconds), Deadline.of(seconds)
     explain = {name: attribution(shipped, name, baseline) for name in shipped.compiled}
     rows: dict[str, list[OfInputs]] = {name: [] for name in explain}
+    cost = dict.fromkeys(explain, 0.0)
     for count, (sample, two) in enumerate(zip(samples, classes, strict=True), 1):
         begin = time.monotonic()
         for name, method in explain.items():
+            start = time.monotonic()
             rows[name].append(maps_of(method, shipped, sample, two, noise))
+            cost[name] += time.monotonic() - start
         took = time.monotonic() - begin
         if not whole.allows(took * max(FEWEST - count, 0)):
             return None
         if count >= FEWEST and not first.allows(took):
             break
-    return {name: OfInputs.together(parts) for name, parts in rows.items()}
+    return {name: OfInputs.together(parts) for name, parts in rows.items()}, sorted(cost, key=lambda name: cost[name])
 
 
 def _randomized(
@@ -171,11 +181,15 @@ def _randomized(
     cascade: Cascade,
     samples: Sequence[Array],
     maps: dict[str, OfInputs],
+    cheapest: Sequence[str],
     baseline: Array,
     deadline: Deadline,
     progress: Progress,
-) -> tuple[dict[int, dict[str, list[list[Map]]]], int]:
-    """Return each method's maps ``[model][input]`` in randomised models, by how many of their layers are, and all."""
+) -> dict[int, dict[str, list[list[Map]]]]:
+    """Return each method's maps ``[model][input]`` in randomised models, by how many of their layers are.
+
+    A method whose maps of all models would not end in time is left out, so the cheapest ones are decided first.
+    """
     if not len(cascade):
         raise UnsupportedModelError("the model has no weights that could be drawn anew", "look at its ops")
     classes = _best_classes(shipped, samples)
@@ -183,17 +197,22 @@ def _randomized(
     found: dict[int, dict[str, list[list[Map]]]] = {}
     for depth in depths(len(cascade)):
         progress(f"sanity checks: maps with the last {depth} of {len(cascade)} layers randomised")
-        each: dict[str, list[list[Map]]] = {name: [] for name in maps}
+        each: dict[str, list[list[Map]]] = {name: [] for name in cheapest}
         for number, draw in enumerate(DRAWS):
             begin = time.monotonic()
             model = recompile(cascade.randomized(depth, draw))
-            for name, rows in each.items():
+            for name in list(each):
                 explain = attribution(model, name, baseline)
-                rows.append([explain(x, index) for x, index in zip(samples[:count], classes[:count], strict=True)])
-            if not deadline.allows((time.monotonic() - begin) * (len(DRAWS) - number - 1)):
-                return found, len(cascade)
-        found[depth] = each
-    return found, len(cascade)
+                start = time.monotonic()
+                rows = [explain(x, index) for x, index in zip(samples[:count], classes[:count], strict=True)]
+                each[name].append(rows)
+                took = time.monotonic() - start
+                if not deadline.allows((time.monotonic() - begin) * (len(DRAWS) - number - 1)):
+                    del each[name]
+                    begin += took  # what is left out costs the models to come nothing
+        if each:
+            found[depth] = each
+    return found
 
 
 def _best_classes(shipped: Shipped, samples: Sequence[Array]) -> list[int]:
