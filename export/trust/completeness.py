@@ -13,7 +13,7 @@ def completeness(method: str, usual: Schedule, left: Left, said: str = "") -> Fi
     """Return whether what the ``usual`` schedule leaves is little enough; a note where too few inputs say so."""
     name, count = f"{method} completeness", len(left.residuals)
     if count < FEWEST:
-        return Findings(notes=(f"{name} was not decided: measured on {count} inputs, {FEWEST} can decide",))
+        return Findings(notes=(f"{name} was not decided: too few inputs to measure it on, {count} of {FEWEST}",))
     value = left.completeness
     detail = (
         "95th percentile of residual over the logit's change, or over the median change where that is larger; "

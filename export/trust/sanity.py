@@ -83,7 +83,7 @@ def sanity_checks(
     samples = _chosen(x)
     if len(samples) < FEWEST:
         return Sanity(
-            notes=(f"sanity checks and measures were not made: {len(samples)} different inputs, {FEWEST} can decide",)
+            notes=(f"sanity checks and measures were not made: too few different inputs, {len(samples)} of {FEWEST}",)
         )
     deadline = Deadline.of(seconds)
     progress(f"sanity checks: maps of several classes of up to {len(samples)} inputs")

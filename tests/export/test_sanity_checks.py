@@ -144,7 +144,7 @@ def test_a_check_says_what_it_is_held_against():
 def test_too_few_different_inputs_decide_nothing():
     checks, notes = run(x=np.repeat(X[:3], 4, 0))
     assert not checks
-    assert notes == ("sanity checks and measures were not made: 3 different inputs, 4 can decide",)
+    assert notes == ("sanity checks and measures were not made: too few different inputs, 3 of 4",)
 
 
 class Clock:
