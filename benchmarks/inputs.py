@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from examples.watch import data as watch
+from tests.references.crops import square_crops
 
 from .models import RESNET, SHARED, VWW, WATCH
 
@@ -48,15 +47,5 @@ def _windows(recordings: Sequence[watch.Recording], people: Sequence[int], count
 
 
 def _crops(names: Sequence[str], size: int, count: int, scale: float, seed: int) -> Inputs:
-    """Return square crops at random places, from 0.4 of the smaller side to all of it, in values of 0 to 255 scaled."""
-    random = np.random.default_rng(seed)
-    folder: Path = SHARED / "data/images"
-    images = [Image.open(folder / name).convert("RGB") for name in names]
-    crops = []
-    for number in range(count):
-        image = images[number % len(images)]
-        extent = int(min(image.size) * random.uniform(0.4, 1))
-        left, top = (int(random.integers(0, length - extent + 1)) for length in image.size)
-        crop = image.crop((left, top, left + extent, top + extent)).resize((size, size), Image.Resampling.BILINEAR)
-        crops.append(np.asarray(crop, np.float32) * np.float32(scale))
-    return Inputs(np.stack(crops), np.arange(count) % len(images))
+    paths = [SHARED / "data/images" / name for name in names]
+    return Inputs(square_crops(paths, size, count, scale, seed), np.arange(count) % len(paths))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from .crops import square_crops
 from .models import SHARED, shared_images
 
 _RATE = 16_000
@@ -18,16 +18,7 @@ _RATE = 16_000
 @functools.cache
 def photographs(size: int, count: int, scale: float = 1.0, seed: int = 0) -> np.ndarray:
     """Return random square crops of the photographs, float32 ``[count, size, size, 3]`` of 0..255 times ``scale``."""
-    rng = np.random.default_rng(seed)
-    images = [Image.open(path).convert("RGB") for path in shared_images()]
-    crops = []
-    for index in range(count):
-        image = images[index % len(images)]
-        extent = int(min(image.size) * rng.uniform(0.4, 1))
-        left, top = (int(rng.integers(0, length - extent + 1)) for length in image.size)
-        crop = image.crop((left, top, left + extent, top + extent)).resize((size, size), Image.Resampling.BILINEAR)
-        crops.append(np.asarray(crop, np.float32) * np.float32(scale))
-    return np.stack(crops)
+    return square_crops(shared_images(), size, count, scale, seed)
 
 
 @functools.cache
