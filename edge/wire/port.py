@@ -14,6 +14,7 @@ from typing import Any, Self
 import serial
 
 from edge.errors import LinkError
+from edge.holders import holders
 
 DEFAULT_BAUD = 921600
 _POLL = 0.02  # seconds between looks at a port that cannot be waited for
@@ -34,7 +35,7 @@ class Port:
                 url, baudrate=baud, timeout=0, write_timeout=1, exclusive=True if os.name == "posix" else None
             )
         except (serial.SerialException, OSError, ValueError) as error:
-            raise LinkError(f"cannot open port {url}: {_reason(error)}", _hint(error)) from error
+            raise _refusal(url, error) from error
         self._descriptor = _descriptor(self._serial)
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -129,6 +130,24 @@ def _descriptor(port: Any) -> int | None:
         return None
 
 
+def _refusal(url: str, error: Exception) -> LinkError:
+    """Return the error that says why a port cannot be opened."""
+    number = getattr(error, "errno", None)
+    why, hint = _reason(error), "`python -m serial.tools.list_ports` lists the ports there are"
+    if number in {errno.EAGAIN, errno.EBUSY}:  # locked by whoever opens it as we do, or closed to all others
+        there = holders(url)
+        who = [str(holder) for holder in there if holder.locked] or [str(holder) for holder in there]
+        why = f"{' and '.join(who) or 'another program'} has it open"
+        hint = "one program at a time can have a port; end that one first"
+        if not who:
+            hint += f" (`sudo fuser -v {url}` tells which it is)"
+    elif number == errno.EACCES:
+        hint = "add the user to the group that owns it, often `dialout`, and log in again"
+    elif "://" in url:
+        hint = "socket://HOST:PORT needs a listener there, and most of them take one client at a time"
+    return LinkError(f"cannot open port {url}: {why}", hint)
+
+
 def _reason(error: BaseException) -> str:
     """Return what the system says is wrong, without the number and port that pyserial wraps around it."""
     match (error.__context__ or error).args:
@@ -136,12 +155,3 @@ def _reason(error: BaseException) -> str:
             return words
         case _:
             return str(error)
-
-
-def _hint(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number in {errno.EAGAIN, errno.EBUSY}:
-        return "another program has it open; only one can"
-    if number == errno.EACCES:
-        return "add the user to the group that owns it, often `dialout`, and log in again"
-    return "`python -m serial.tools.list_ports` lists the ports there are; socket://HOST:PORT needs a listener"

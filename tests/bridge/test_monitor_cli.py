@@ -189,6 +189,20 @@ def test_a_port_that_cannot_be_opened_is_refused_with_a_hint(arguments, said):
     assert "\n  hint: " in result.stderr
 
 
+def test_the_second_monitor_of_a_port_is_told_of_the_first(device, modem):
+    device("--loop", "--rate", "50")
+    with subprocess.Popen([*WHYLITE, "monitor", modem.host], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline()
+        second = monitor(modem.host)
+        first.send_signal(signal.SIGINT)
+        shown, _ = first.communicate(timeout=20)
+    assert second.returncode == 2
+    assert second.stdout == ""
+    assert second.stderr.startswith(f"error: cannot open port {modem.host}: `{sys.executable} -m whylite")
+    assert f" (pid {first.pid}) has it open\n  hint: one program at a time" in second.stderr
+    assert "link lost 0 frames, 0 damaged" in shown  # and the first has not noticed
+
+
 def test_a_recording_that_cannot_be_written_is_refused(modem, tmp_path):
     result = monitor(modem.host, "--record", str(tmp_path / "no" / "folder.jsonl"))
     assert result.returncode == 2

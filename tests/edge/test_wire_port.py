@@ -83,7 +83,7 @@ def test_a_port_is_opened_by_one_program_only(wire):
     _, port = wire
     with pytest.raises(LinkError) as caught:
         Port(port.url)
-    assert "another program" in caught.value.hint
+    assert f"(pid {os.getpid()}) has it open" in caught.value.cause
 
 
 @pytest.mark.parametrize("url", ["/dev/does-not-exist", "socket://127.0.0.1:1", "nonsense://x", "socket://", ""])
