@@ -12,7 +12,7 @@ demo: $(READY)  ## the main job on real recordings: convert, explain, stream ove
 	$(BIN)/python -m examples.watch.demo
 
 test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

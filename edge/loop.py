@@ -81,7 +81,7 @@ def run(
         try:
             answer = explainer.explain(window.x, method=included) if included else explainer.predict(window.x)
             lap.add(answer.latency)
-            stream.result(window.sequence, answer, window.truth)
+            stream.result(window.sequence, answer, window.truth, window.at)
             for explanation in _explanations(explainer, window.x, answer, asked=asked, budget=budget, lap=lap):
                 with lap.phase(Phase.ENCODE):
                     stream.explanation(window.sequence, explanation)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from edge.latency import clock
-from edge.wire.records import Map, Record, Result
+from edge.wire.records import Input, Map, Record, Result
 
 ROOM = 256 * 1024  # bytes of records that may wait
 
@@ -75,7 +75,7 @@ class Outbox:
 
     def _drop_one(self) -> None:
         lane = self._rest or self._results
-        maps = (parcel for parcel in lane if not parcel.begun and isinstance(parcel.records[0], Map))
+        maps = (parcel for parcel in lane if not parcel.begun and isinstance(parcel.records[0], Map | Input))
         others = (parcel for parcel in lane if not parcel.begun)
         unwanted = next(maps, None) or next(others, lane[0])
         lane.remove(unwanted)
@@ -86,6 +86,6 @@ class Outbox:
 
 def _size(record: Record) -> int:
     """Estimate the bytes of a record, in memory and on the wire."""
-    if isinstance(record, Map):
+    if isinstance(record, Map | Input):
         return 96 + len(record.data)
     return 96 + 4 * len(record.scores) if isinstance(record, Result) else 256

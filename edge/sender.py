@@ -7,7 +7,7 @@ import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from edge import vitals
 from edge.errors import LinkError
@@ -18,15 +18,20 @@ from edge.wire.framing import frame
 from edge.wire.port import Port, backoff
 from edge.wire.receiver import Receiver
 from edge.wire.records import (
+    Ack,
     Error,
     Health,
+    Input,
     Latency,
+    Map,
     Ping,
     Pong,
     Record,
     Request,
     Result,
     Session,
+    Settings,
+    Spread,
     clip,
     encode,
 )
@@ -38,8 +43,24 @@ _SLICE = 0.1  # seconds that one write may wait
 _STALL = 2.0  # seconds without a byte taken after which nobody waits for the host any more
 _GOODBYE = 1.0  # seconds that the last frames may take
 _REMEMBERED = 256  # results whose sending times wait for their LATENCY
+_REQUESTS = 16  # that may wait for the run to take them
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class Status:
+    """What the run knows of itself, written by it and read by the link's thread for SETTINGS, HEALTH and SPREAD.
+
+    ``degraded`` counts by ``codes.Degraded``, ``source`` by ``codes.SourceFault``; ``spread`` makes the record of all
+    durations so far.
+    """
+
+    settings: Settings | None = None
+    degraded: Counter[int] = field(default_factory=Counter)
+    source: Counter[int] = field(default_factory=Counter)
+    clock_faults: int = 0
+    spread: Callable[[], Spread] | None = None
 
 
 class Sender:
@@ -51,6 +72,9 @@ class Sender:
     def __init__(self, url: str, baud: int, session: Callable[[], Session], time: Callable[[], int]) -> None:
         self._url, self._baud, self._session, self._time = url, baud, session, time
         self.outbox = Outbox()
+        self.status = Status()
+        self.requests: deque[tuple[int, Request]] = deque()  # with the number of the frame each came in
+        self.on_request: Callable[[], None] = lambda: None  # called by the link's thread when one has come
         self.sent: Counter[int] = Counter()  # frames written, by record code
         self.said_goodbye = False
         self._changed = threading.Condition()  # guards the outbox
@@ -58,7 +82,7 @@ class Sender:
         self._closing = threading.Event()
         self._deadline: float = math.inf  # on the clock; finite once closing
         self._receiver = Receiver()
-        self._urgent: deque[Record] = deque(maxlen=16)
+        self._urgent: deque[Record] = deque(maxlen=4 * _REQUESTS)
         self._sending: dict[int, tuple[int, int]] = {}  # result sequence: nanoseconds queued, sending
         self._number = self._produced = self._stalls = self._reconnects = 0
         self._stalled = False
@@ -78,6 +102,11 @@ class Sender:
         """Count a record as dropped that was never made."""
         with self._changed:
             self.outbox.dropped[code] += 1
+
+    def post_urgently(self, *records: Record) -> None:
+        """Hand in records that go before everything that waits."""
+        self._urgent.extend(records)
+        self._port.wake()
 
     def wait_for_host(self, seconds: float) -> bool:
         """Wait until a host has spoken; False if none did in time."""
@@ -190,6 +219,10 @@ class Sender:
         """Remember what a later record wants to know of this one."""
         if isinstance(record, Session):
             self._session_due = clock() + max(int(SESSION_PERIOD * NANOSECONDS), _SHARE * took)
+            if self.status.settings is not None:
+                self._urgent.appendleft(self.status.settings)
+        elif isinstance(record, Health) and self.status.spread is not None and not record.final:
+            self._urgent.append(self.status.spread())
         elif isinstance(record, Result):
             self._sending[record.sequence] = waited, took
             if len(self._sending) > _REMEMBERED:
@@ -210,13 +243,31 @@ class Sender:
             match received.record:
                 case Ping(token=token):
                     self._urgent.append(Pong(token=token, received=self._time(), sent=0))
-                case Request(what=Session.code):
-                    self._session_due = 0
-                case Request(what=Health.code):
-                    self._health_due = 0
+                case Request() as request:
+                    self._asked(received.number, request)
                 case _:
                     continue
             self._host.set()
+
+    def _asked(self, number: int, request: Request) -> None:
+        """Do what the link itself can; leave the rest to the run."""
+        refused = hint = ""
+        if request.what == Session.code:
+            self._session_due = 0
+        elif request.what == Health.code:
+            self._health_due = 0
+        elif request.what == Spread.code and self.status.spread is not None:
+            self._urgent.append(self.status.spread())
+        elif request.what not in {0, Map.code, Input.code}:
+            refused, hint = f"this board sends no record {request.what} on request", "see docs/wire.md, REQUEST"
+        elif len(self.requests) >= _REQUESTS:
+            refused, hint = f"{_REQUESTS} requests wait already", "ask again later"
+        if refused or not _for_the_run(request):
+            if request.acknowledge:
+                self._urgent.append(Ack(request=number, refused=refused, hint=hint, sequence=request.sequence))
+            return
+        self.requests.append((number, request))
+        self.on_request()
 
     def _health(self, *, final: bool = False) -> Health:
         with self._changed:
@@ -234,6 +285,9 @@ class Sender:
                 temperature=vitals.temperature(),
                 throttled=vitals.throttled(),
                 final=final,
+                degraded=dict(self.status.degraded),
+                source=dict(self.status.source),
+                clock_faults=self.status.clock_faults,
             )
 
     def _set_stalled(self, stalled: bool) -> None:
@@ -243,3 +297,9 @@ class Sender:
             self._stalls += stalled
             self._stalled = stalled
             self._changed.notify_all()
+
+
+def _for_the_run(request: Request) -> bool:
+    """Whether there is anything in a request that is not the link's own business."""
+    settings = request.rate, request.methods, request.explain, request.inputs
+    return request.what in {0, Map.code, Input.code} or any(value is not None for value in settings)

@@ -6,21 +6,40 @@ import logging
 import math
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge import vitals
 from edge.bundle import ExplanationHead
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import NANOSECONDS, Lap, clock
-from edge.sender import Sender
+from edge.sender import Sender, Status
 from edge.wire import codecs
 from edge.wire.cbor import Fault, WireError
-from edge.wire.records import MAX_LABEL, PROTOCOL, Error, Latency, Log, Map, Result, Session, clip
+from edge.wire.records import (
+    MAX_LABEL,
+    PROTOCOL,
+    Ack,
+    Error,
+    Input,
+    Latency,
+    Log,
+    Map,
+    Request,
+    Result,
+    Session,
+    Settings,
+    clip,
+)
+
+_Cut = TypeVar("_Cut", Map, Input)
 
 CHUNK = 1024  # bytes of map in one frame: a result waits at most 12 ms behind one at 921600 baud
 LABEL_BYTES = 32768  # of label table that a SESSION carries
@@ -49,18 +68,51 @@ class Stream:
         self._sender = Sender(url, baud, lambda: replace(session, time=self._time()), self._time)
         self.wait_for_host = self._sender.wait_for_host
         self.wait_for_room = self._sender.wait_for_room
+        self.status: Status = self._sender.status
 
-    def result(self, sequence: int, prediction: Prediction, truth: int | None = None) -> None:
-        """Send the answer to one window, ahead of every explanation that still waits."""
+    def result(
+        self, sequence: int, prediction: Prediction, truth: int | None = None, captured: int | None = None
+    ) -> None:
+        """Send the answer to one window, ahead of every explanation that still waits.
+
+        ``captured`` is when the window was complete, on ``edge.latency.clock``.
+        """
         scores = tuple(float(score) for score in prediction.scores)
         if not all(map(math.isfinite, scores)):
             raise WireError(Fault.RECORD, f"the model's scores for window {sequence} are not finite")
         index = prediction.predicted
-        self._sender.post(Result(sequence=sequence, class_index=index, scores=scores, time=self._time(), truth=truth))
+        time = self._time()
+        since = None if captured is None else max(0, captured - self._began)
+        self._sender.post(
+            Result(sequence=sequence, class_index=index, scores=scores, time=time, truth=truth, captured=since)
+        )
 
     def explanation(self, sequence: int, explanation: Explanation) -> None:
         """Send the map of one window in chunks: all of it, or nothing."""
         self._sender.post(*chunks(sequence, explanation, self._methods.index(explanation.method), self._encoding))
+
+    def input(self, sequence: int, x: NDArray[np.float32]) -> None:
+        """Send what the model was given for one window."""
+        self._sender.post(*input_chunks(sequence, x, self._encoding))
+
+    def settings(self, settings: Settings) -> None:
+        """Tell the host how the run is working, now and after every SESSION."""
+        self.status.settings = settings
+        self._sender.post_urgently(settings)
+
+    def on_request(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called, by the link's thread, when ``take_request`` has something."""
+        self._sender.on_request = call
+
+    def take_request(self) -> tuple[int, Request] | None:
+        """Return what the host asks of the run, oldest first, with the number that ``acknowledge`` wants."""
+        return self._sender.requests.popleft() if self._sender.requests else None
+
+    def acknowledge(self, number: int, request: Request, error: WhyLiteError | None = None) -> None:
+        """Tell the host, if it asked to know, that a request was done, or why not."""
+        if request.acknowledge:
+            refused, hint = (clip(error.cause), clip(error.hint)) if error else ("", "")
+            self._sender.post_urgently(Ack(request=number, refused=refused, hint=hint, sequence=request.sequence))
 
     def no_explanation(self) -> None:
         """Count an explanation for which the deadline left no time as dropped."""
@@ -178,14 +230,27 @@ def chunks(sequence: int, explanation: Explanation, method: int, encoding: str) 
         method=method,
         class_index=int(explanation.class_index),
         shape=explanation.map.shape,
-        encoding=coded.encoding,
-        deflated=coded.deflated,
-        scale=coded.scale,
-        zero_point=coded.zero_point,
+        **_how(coded),
         residual=None if residual is None or not math.isfinite(residual) else float(residual),
         steps=explanation.steps,
         flags=int(flags),
         data=b"",
     )
-    pieces = [coded.data[at : at + CHUNK] for at in range(0, len(coded.data), CHUNK)] or [b""]
+    return _cut(whole, coded.data)
+
+
+def input_chunks(sequence: int, x: NDArray[np.float32], encoding: str) -> list[Input]:
+    """Return the INPUT records of a window, float32 of the model's input shape."""
+    coded = codecs.encode(x, encoding)
+    shape = x.shape if x.ndim <= 4 else (x.size,)
+    return _cut(Input(sequence=sequence, shape=shape, **_how(coded), data=b""), coded.data)
+
+
+def _how(coded: codecs.Coded) -> dict[str, Any]:
+    """Return the fields that say how values are coded."""
+    return {name: getattr(coded, name) for name in ("encoding", "deflated", "scale", "zero_point")}
+
+
+def _cut(whole: _Cut, data: bytes) -> list[_Cut]:
+    pieces = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
     return [replace(whole, chunk=i, chunks=len(pieces), data=piece) for i, piece in enumerate(pieces)]

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.explanation import Flag
-from edge.latency import NANOSECONDS, Quantiles
-from edge.wire.records import Error, Health, Log, Result, Session
-from firmware_bridge.maps import Attribution
-from firmware_bridge.session import Event, LinkChange, Summary, Timing, Tracker
+from edge.latency import NANOSECONDS, Phase, Quantiles
+from edge.wire.codes import When
+from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
+from firmware_bridge.maps import Attribution, InputWindow
+from firmware_bridge.session import Event, LinkChange, Mark, Summary, Timing, Tracker
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def line(event: Event, tracker: Tracker) -> str:
+def line(event: Event, tracker: Tracker) -> str:  # noqa: PLR0912  one branch for each kind of event
     """Return one event as a line of text; ``tracker`` knows the labels."""
     match event:
         case Session():
@@ -41,6 +42,17 @@ def line(event: Event, tracker: Tracker) -> str:
             return f"{event.kind}{where}: {event.cause}" + (f"\n  hint: {event.hint}" if event.hint else "")
         case LinkChange():
             return f"link: {event.why}"
+        case InputWindow():
+            return f"{event.sequence:>6}  input |{profile(event.values, 24)}|"
+        case Settings():
+            return f"settings: {settings(event, tracker)}"
+        case Spread():
+            return f"board: {board(event, tracker)}"
+        case Ack():
+            became = f"refused: {event.refused}" if event.refused else "done"
+            return f"request {event.request} {became}" + (f"\n  hint: {event.hint}" if event.hint else "")
+        case Mark():
+            return f"mark: {event.text}"
 
 
 def device(session: Session) -> str:
@@ -74,6 +86,32 @@ def health(record: Health, tracker: Tracker) -> str:
     parts += [f"{record.temperature:.0f} °C"] if record.temperature is not None else []
     parts += [f"throttled 0x{record.throttled:x}"] if record.throttled else []
     return f"{'goodbye' if record.final else 'health'}: {', '.join(parts)}"
+
+
+def settings(record: Settings, tracker: Tracker) -> str:
+    """Return how a device is working."""
+    rate = "as fast as it goes" if record.rate is None else f"{record.rate:g} windows/s"
+    methods = " + ".join(map(tracker.method, record.methods)) or "nothing"
+    when = When.label_of(record.explain)
+    if record.alarms:
+        when += f" ({', '.join(map(tracker.label, record.alarms))})"
+    parts = [rate, f"{methods} {when}"]
+    parts += [f"{record.deadline:g} ms a window"] if record.deadline is not None else []
+    parts += [f"tolerance {record.tolerance:g}"] if record.tolerance is not None else []
+    parts += ["with inputs"] if record.inputs else []
+    parts += [f"{record.kept} windows kept"] if record.kept else []
+    return ", ".join(parts)
+
+
+def board(record: Spread, tracker: Tracker) -> str:
+    """Return the median and 99th percentile of every phase and method, as the device counted them."""
+    session = tracker.account.session
+    unit = NANOSECONDS / max(1, session.clock_hz if session else NANOSECONDS)
+    known = {phase.value: phase.label for phase in Phase}
+    rows = {known.get(i, f"phase {i}"): figures for i, figures in record.phases.items()}
+    rows |= {tracker.method(i): figures for i, figures in record.methods.items()}
+    whole = {name: figures for name, figures in rows.items() if len(figures) == 5 and figures[-1]}
+    return ", ".join(f"{name} {time(f[1] * unit)} (p99 {time(f[3] * unit)})" for name, f in whole.items())
 
 
 def profile(values: NDArray[np.float32], width: int) -> str:

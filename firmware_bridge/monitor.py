@@ -64,6 +64,17 @@ class Monitor:
             self._silent = False
             return [LinkChange(up=False, why=error.cause)]
 
+    def send(self, request: Request) -> int | None:
+        """Ask something of the device; return the frame's number, which its ACK will name; None where it is away."""
+        if self._port is None:
+            return None
+        number = self._number
+        try:
+            self._say(self._port, request)
+        except LinkError:
+            return None  # the next poll says so
+        return number
+
     def close(self) -> None:
         """Close the port."""
         if self._port is not None:

@@ -7,7 +7,7 @@ import json
 import operator
 import time
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
@@ -16,10 +16,10 @@ import numpy as np
 
 from edge.explanation import Flag
 from edge.files import open_ordinary
-from edge.wire.records import Error, Health, Log, Result, Session
+from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
 from firmware_bridge.errors import RecordingError
-from firmware_bridge.maps import Attribution
-from firmware_bridge.session import Event, LinkChange, Timing
+from firmware_bridge.maps import Attribution, InputWindow
+from firmware_bridge.session import Event, LinkChange, Mark, Timing
 
 NAMES: dict[str, type[Any]] = {
     "session": Session,
@@ -30,6 +30,11 @@ NAMES: dict[str, type[Any]] = {
     "log": Log,
     "error": Error,
     "link": LinkChange,
+    "input": InputWindow,
+    "settings": Settings,
+    "spread": Spread,
+    "ack": Ack,
+    "mark": Mark,
 }
 _BEGIN = b'{"record"'
 _NAME_OF = {kind: name for name, kind in NAMES.items()}
@@ -46,9 +51,13 @@ def event(values: dict[str, Any]) -> tuple[float, Event]:
     kind = NAMES[values["record"]]
     hints = get_type_hints(kind)
     # A recording from before a field was there lacks it; what has no default must be there.
-    there = [field for field in fields(kind) if field.name in values or field.default is MISSING]
+    there = [field for field in fields(kind) if field.name in values or not _has_default(field)]
     restored: Event = kind(**{field.name: _typed(values[field.name], hints[field.name]) for field in there})
     return float(values["at"]), restored
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 T = TypeVar("T")
@@ -162,6 +171,6 @@ def _typed(value: Any, hint: Any) -> Any:
     if origin is tuple:
         return tuple(value)
     if origin is dict:
-        kind = get_args(hint)[0]
-        return {kind(key): entry for key, entry in value.items()}
+        kind, held = get_args(hint)
+        return {kind(key): _typed(entry, held) for key, entry in value.items()}
     return value

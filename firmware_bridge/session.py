@@ -8,8 +8,22 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from edge.latency import NANOSECONDS, Histogram, Phase, Quantiles
-from edge.wire.records import Error, Health, Latency, Log, Map, Received, Record, Result, Session
-from firmware_bridge.maps import Assembler, Attribution
+from edge.wire.records import (
+    Ack,
+    Error,
+    Health,
+    Input,
+    Latency,
+    Log,
+    Map,
+    Received,
+    Record,
+    Result,
+    Session,
+    Settings,
+    Spread,
+)
+from firmware_bridge.maps import Assembler, Attribution, InputWindow
 
 _HELD = 256  # records that wait for a SESSION; it is repeated every few seconds and sent when asked for
 _WRAP = 1 << 32  # where frame numbers begin again
@@ -22,6 +36,8 @@ class Timing:
     sequence: int
     phases: dict[str, int]
     methods: dict[str, int]
+    valid: bool = True
+    warm_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,8 +48,30 @@ class LinkChange:
     why: str
 
 
-_Attributable = Result | Map | Latency | Health | Error  # means nothing unless it is known which session it is of
-Event = Session | Result | Attribution | Timing | Health | Log | Error | LinkChange
+@dataclass(frozen=True)
+class Mark:
+    """A moment that the person at the host marked, and what for."""
+
+    text: str
+
+
+# These mean nothing unless it is known which session they are of.
+_Attributable = Result | Map | Latency | Health | Error | Input | Settings | Spread | Ack
+Event = (
+    Session
+    | Result
+    | Attribution
+    | InputWindow
+    | Timing
+    | Health
+    | Settings
+    | Spread
+    | Ack
+    | Log
+    | Error
+    | LinkChange
+    | Mark
+)
 
 
 @dataclass
@@ -57,6 +95,8 @@ class Account:
     maps: int = 0
     failed: int = 0
     health: Health | None = None
+    settings: Settings | None = None
+    spread: Spread | None = None
 
     @property
     def missing_results(self) -> int:
@@ -114,7 +154,7 @@ class Tracker:
                 yield record
                 while self._held:
                     yield from self._attributed(self._held.popleft(), record)
-            case Result() | Map() | Latency() | Health() | Error():
+            case Result() | Map() | Latency() | Health() | Error() | Input() | Settings() | Spread() | Ack():
                 if self.account.session is not None:
                     yield from self._attributed(record, self.account.session)
                 else:
@@ -124,6 +164,11 @@ class Tracker:
         """Return the label of a class, or its number where there is none."""
         session = self.account.session
         return session.labels[index] if session and index < len(session.labels) else f"class {index}"
+
+    def method(self, index: int) -> str:
+        """Return the name of an explanation method by its number on the wire."""
+        session = self.account.session
+        return _method(session, index) if session else f"method {index}"
 
     def _number(self, number: int, record: Record | None) -> None:
         """Account for what the frame's number tells: frames lost before it, or a device that has begun anew."""
@@ -163,10 +208,22 @@ class Tracker:
                 if attribution is not None:
                     self.account.maps += 1
                     yield replace(attribution, layer=_layer(session, record.method))
+            case Input():
+                window = self.assembler.add_input(record)
+                if window is not None:
+                    yield window
             case Latency():
                 yield self._timing(record, session)
             case Health():
                 self.account.health = record
+                yield record
+            case Settings():
+                self.account.settings = record
+                yield record
+            case Spread():
+                self.account.spread = record
+                yield record
+            case Ack():
                 yield record
             case Error():
                 self.account.failed += record.sequence is not None
@@ -190,7 +247,7 @@ class Tracker:
         for durations, histograms in ((phases, self.phases), (methods, self.methods)):
             for name, nanoseconds in durations.items():
                 histograms.setdefault(name, Histogram()).add(nanoseconds)
-        return Timing(latency.sequence, phases, methods)
+        return Timing(latency.sequence, phases, methods, latency.valid, latency.warm_up)
 
 
 @dataclass(frozen=True)
@@ -273,7 +330,7 @@ class Summary:
 
 def _printable(record: Record | None) -> Record | None:
     """Return a record without control characters in its texts: a board is not to command our terminal."""
-    if not isinstance(record, Session | Log | Error):
+    if not isinstance(record, Session | Health | Log | Error | Ack):
         return record
     texts: dict[str, Any] = {}
     for field_ in fields(record):

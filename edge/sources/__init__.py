@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
 
@@ -12,16 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InputError
+from edge.latency import clock
 
 
 @dataclass(frozen=True)
 class Window:
-    """One input of the model: float32, the model's input shape; ``capture`` is how long it took, in nanoseconds."""
+    """One input of the model: float32, the model's input shape; ``capture`` is how long it took, in nanoseconds.
+
+    ``at`` is when it was complete, on ``edge.latency.clock``: the beginning of its end-to-end latency.
+    """
 
     sequence: int
     x: NDArray[np.float32]
     capture: int
     truth: int | None = None
+    at: int = field(default_factory=clock)
 
 
 class Source(Protocol):

@@ -62,6 +62,7 @@ class Session(Record, code=1):
     methods: Annotated[tuple[str, ...], Key(12, array(text(MAX_LABEL), 32))]
     labels: Annotated[tuple[str, ...], Key(13, array(text(MAX_LABEL), MAX_FLOATS))]
     layers: Annotated[tuple[str, ...], Key(14, array(text(MAX_LABEL), 32))] = ()
+    clock: Annotated[str, Key(15, text(MAX_LABEL))] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,7 @@ class Result(Record, code=2):
     scores: Annotated[tuple[float, ...], Key(4, float32s)]
     time: Annotated[int, Key(5, uint(8))]
     truth: Annotated[int | None, Key(6, uint(2))] = None
+    captured: Annotated[int | None, Key(7, uint(8))] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ class Map(Record, code=3):
     chunk: Annotated[int, Key(13, integer(0, MAX_CHUNKS - 1))] = 0
     chunks: Annotated[int, Key(14, integer(1, MAX_CHUNKS))] = 1
     data: Annotated[bytes, Key(15, data(0, MAX_CHUNK))]
+    full_shape: Annotated[tuple[int, ...], Key(16, array(uint(4), 4))] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,8 @@ class Latency(Record, code=4):
     sequence: Annotated[int, Key(2, uint(4))]
     phases: Annotated[dict[int, int], Key(3, table(uint(1), uint(8), 32))]
     methods: Annotated[dict[int, int], Key(4, table(uint(1), uint(8), 32))] = field(default_factory=dict)
+    valid: Annotated[bool, Key(5, boolean)] = True
+    warm_up: Annotated[bool, Key(6, boolean)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +126,12 @@ class Health(Record, code=5):
     temperature: Annotated[float | None, Key(12, float32)] = None
     throttled: Annotated[int | None, Key(13, uint(4))] = None
     final: Annotated[bool, Key(14, boolean)] = False
+    degraded: Annotated[dict[int, int], Key(15, table(uint(1), uint(8), 32))] = field(default_factory=dict)
+    thinned: Annotated[dict[int, int], Key(16, table(uint(1), uint(8), 32))] = field(default_factory=dict)
+    source: Annotated[dict[int, int], Key(17, table(uint(1), uint(8), 32))] = field(default_factory=dict)
+    clock_faults: Annotated[int, Key(18, uint(4))] = 0
+    governor: Annotated[str, Key(19, text(MAX_LABEL))] = ""
+    link_rate: Annotated[int | None, Key(20, uint(4))] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +155,59 @@ class Error(Record, code=7):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Record, code=16):
-    """Host to board: send a record of code ``what`` now; a board answers 1 (SESSION) and 5 (HEALTH)."""
+class Input(Record, code=8):
+    """One chunk of what the model was given for one window; coded and cut as a MAP."""
 
-    what: Annotated[int, Key(2, uint(1))]
+    sequence: Annotated[int, Key(2, uint(4))]
+    shape: Annotated[tuple[int, ...], Key(5, array(uint(4), 4))]
+    encoding: Annotated[int, Key(6, uint(1))]
+    deflated: Annotated[bool, Key(7, boolean)] = False
+    scale: Annotated[float, Key(8, float32)]
+    zero_point: Annotated[int, Key(9, integer(-128, 127))]
+    chunk: Annotated[int, Key(13, integer(0, MAX_CHUNKS - 1))] = 0
+    chunks: Annotated[int, Key(14, integer(1, MAX_CHUNKS))] = 1
+    data: Annotated[bytes, Key(15, data(0, MAX_CHUNK))]
+    full_shape: Annotated[tuple[int, ...], Key(16, array(uint(4), 4))] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Record, code=9):
+    """How the board is working now: sent after each SESSION and whenever that changes."""
+
+    rate: Annotated[float | None, Key(2, float32)] = None
+    methods: Annotated[tuple[int, ...], Key(3, array(uint(1), 32))]
+    explain: Annotated[int, Key(4, uint(1))]
+    inputs: Annotated[bool, Key(5, boolean)] = False
+    deadline: Annotated[float | None, Key(6, float32)] = None
+    tolerance: Annotated[float | None, Key(7, float32)] = None
+    alarms: Annotated[tuple[int, ...], Key(8, array(uint(2), 4096))] = ()
+    kept: Annotated[int, Key(9, uint(4))] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Record, code=10):
+    """What the board's phases and methods took over the whole run: count, p50, p95, p99 and maximum, in ticks."""
+
+    time: Annotated[int, Key(2, uint(8))]
+    phases: Annotated[dict[int, tuple[int, ...]], Key(3, table(uint(1), array(uint(8), 5), 32))]
+    methods: Annotated[dict[int, tuple[int, ...]], Key(4, table(uint(1), array(uint(8), 5), 32))]
+    warm_up: Annotated[int, Key(5, uint(4))] = 0
+    rejected: Annotated[int, Key(6, uint(4))] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Record, code=16):
+    """Host to board: send a record of code ``what`` now, or change how the board works; what is absent stays."""
+
+    what: Annotated[int, Key(2, uint(1))] = 0
+    sequence: Annotated[int | None, Key(3, uint(4))] = None
+    method: Annotated[int | None, Key(4, uint(1))] = None
+    class_index: Annotated[int | None, Key(5, uint(2))] = None
+    rate: Annotated[float | None, Key(6, float32)] = None
+    methods: Annotated[tuple[int, ...] | None, Key(7, array(uint(1), 32))] = None
+    explain: Annotated[int | None, Key(8, uint(1))] = None
+    inputs: Annotated[bool | None, Key(9, boolean)] = None
+    acknowledge: Annotated[bool, Key(10, boolean)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +224,16 @@ class Pong(Record, code=18):
     token: Annotated[int, Key(2, uint(4))]
     received: Annotated[int, Key(3, uint(8))]
     sent: Annotated[int, Key(4, uint(8))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ack(Record, code=19):
+    """Board to host: what became of the REQUEST in frame ``request``; ``refused`` says why it was not done."""
+
+    request: Annotated[int, Key(2, uint(4))]
+    refused: Annotated[str, Key(3, text(MAX_MESSAGE))] = ""
+    hint: Annotated[str, Key(4, text(MAX_MESSAGE))] = ""
+    sequence: Annotated[int | None, Key(5, uint(4))] = None
 
 
 @dataclass(frozen=True)

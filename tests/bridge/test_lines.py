@@ -11,11 +11,12 @@ from rich.console import Console
 
 from edge.explanation import Flag
 from edge.latency import Histogram
-from edge.wire.records import Error, Log, Received
+from edge.wire.records import Ack, Error, Log, Received, Settings, Spread
 from firmware_bridge import lines
+from firmware_bridge.maps import InputWindow
 from firmware_bridge.monitor import Monitor
 from firmware_bridge.nullmodem import NullModem
-from firmware_bridge.session import LinkChange, Summary, Timing, Tracker
+from firmware_bridge.session import LinkChange, Mark, Summary, Timing, Tracker
 from firmware_bridge.table import LiveTable, Rates
 from tests.bridge.test_record import MAP
 from tests.bridge.test_session import HEALTH, SESSION, attribution, latency, result
@@ -41,6 +42,14 @@ def tracker():
         (Error(time=0, kind="InputError", cause="c", hint="h", sequence=3), "InputError at window 3: c\n  hint: h"),
         (Error(time=0, kind="InputError", cause="c", hint=""), "InputError: c"),
         (LinkChange(up=False, why="lost port x"), "link: lost port x"),
+        (Settings(methods=(0,), explain=0), "settings: as fast as it goes, gradcam always"),
+        (Settings(methods=(), explain=2, rate=2.5, alarms=(1,)), "settings: 2.5 windows/s, nothing on-alarm (run)"),
+        (Settings(methods=(9,), explain=77), "settings: as fast as it goes, method 9 code 77"),
+        (Spread(time=1, phases={2: (9, 1000, 2000, 3000, 4000)}, methods={}), "board: predict 1 µs (p99 3 µs)"),
+        (Ack(request=4), "request 4 done"),
+        (Ack(request=4, refused="too old", hint="ask earlier"), "request 4 refused: too old\n  hint: ask earlier"),
+        (Mark("ouch"), "mark: ouch"),
+        (InputWindow(7, np.eye(3, dtype=np.float32), 0.1), "     7  input |███|"),
     ],
 )  # fmt: skip
 def test_an_event_is_a_line(tracker, event, said):

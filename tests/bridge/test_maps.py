@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.explanation import Explanation, Flag
-from edge.stream import chunks
+from edge.stream import chunks, input_chunks
 from edge.wire.codecs import CODECS
-from edge.wire.records import MAX_CHUNK, MAX_CHUNKS
-from firmware_bridge.maps import MAX_PENDING, Assembler
+from edge.wire.records import MAX_CHUNK, MAX_CHUNKS, Input
+from firmware_bridge.maps import MAX_PENDING, Assembler, InputWindow
 
 values = np.random.default_rng(1).normal(size=(40, 50, 3)).astype(np.float32)
 
@@ -139,3 +139,14 @@ def test_whatever_arrives_only_whole_maps_come_out(arrivals):
         attribution = assembler.add(piece, "m")
         if attribution is not None:
             assert seen.pop(sequence) == {0, 1, 2, 3}
+
+
+def test_an_input_window_arrives_as_it_was_beside_the_map_of_the_same_window():
+    assembler = Assembler()
+    inputs, maps = input_chunks(5, values, "int8"), pieces(method=0)
+    mixed = [piece for pair in zip(inputs, maps, strict=True) for piece in pair]
+    whole = [assembler.add_input(p) if isinstance(p, Input) else assembler.add(p, "m") for p in mixed]
+    window, attribution = (arrived for arrived in whole if arrived is not None)
+    assert isinstance(window, InputWindow)
+    assert window.sequence == attribution.sequence == 5
+    np.testing.assert_allclose(window.values, values, atol=window.step)

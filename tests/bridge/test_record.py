@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.explanation import Flag
-from edge.wire.records import Error, Health, Log, Result, Session
+from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
 from firmware_bridge.errors import RecordingError
-from firmware_bridge.maps import Attribution
+from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.record import NAMES, Recorder, document, event, line, load
-from firmware_bridge.session import Event, LinkChange, Timing
+from firmware_bridge.session import Event, LinkChange, Mark, Timing
 from tests.edge.wire_samples import EXAMPLES, records
 
+PLAIN = (Session, Result, Health, Log, Error, Settings, Spread, Ack)  # recorded as they came over the wire
 MAP = Attribution(
     sequence=3,
     method="gradcam",
@@ -32,14 +33,16 @@ MAP = Attribution(
 )
 EVENTS = [
     LinkChange(up=True, why="listening"),
-    *(record for record in EXAMPLES if isinstance(record, Session | Result | Health | Log | Error)),
+    *(record for record in EXAMPLES if isinstance(record, PLAIN)),
     MAP,
+    InputWindow(3, np.linspace(-1, 1, 12, dtype=np.float32).reshape(6, 2), 0.01, (12, 2)),
+    Mark("the strap was tightened"),
     Timing(3, {"predict": 1000, "send": 5}, {"gradcam": 0}),
 ]
 
 
 def same(one: Event, other: Event) -> bool:
-    if isinstance(one, Attribution) and isinstance(other, Attribution):
+    if isinstance(one, Attribution | InputWindow) and type(one) is type(other):
         plain = all(getattr(one, f.name) == getattr(other, f.name) for f in fields(one) if f.name != "values")
         return plain and one.values.dtype == other.values.dtype and np.array_equal(one.values, other.values)
     return one == other
@@ -64,7 +67,7 @@ def test_what_was_written_is_read_again_exactly(tmp_path):
     assert attribution.flags == MAP.flags
 
 
-@given(st.one_of(*map(records, (Session, Result, Health, Log, Error))))
+@given(st.one_of(*map(records, PLAIN)))
 @settings(max_examples=200, deadline=None)
 def test_any_record_survives_json(record):
     when, restored = event(json.loads(line(record, 12.5)))

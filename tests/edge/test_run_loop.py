@@ -52,7 +52,7 @@ class Stream:
     def __init__(self):
         self.said = []
 
-    def result(self, sequence, prediction, truth=None):
+    def result(self, sequence, prediction, truth, captured):
         self.said.append(("result", sequence, truth))
 
     def explanation(self, sequence, explanation):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,22 @@ from edge.stream import CHUNK, LogHandler, Stream, chunks, introduction
 from edge.wire import codecs
 from edge.wire.cbor import WireError
 from edge.wire.framing import frame
-from edge.wire.records import Error, Health, Latency, Log, Map, Ping, Pong, Request, Result, Session
+from edge.wire.records import (
+    Ack,
+    Error,
+    Health,
+    Input,
+    Latency,
+    Log,
+    Map,
+    Ping,
+    Pong,
+    Request,
+    Result,
+    Session,
+    Settings,
+    Spread,
+)
 from firmware_bridge.nullmodem import NullModem
 from tests.link import FarEnd
 
@@ -125,12 +141,73 @@ def test_nonsense_from_the_host_is_counted_and_ignored(stream, host):
     for _ in range(20):
         host.port.write(rng.randbytes(200), 1.0)
     host.port.write(b"AT\r\nAT+CGMI\r\n\x00", 1.0)  # what ModemManager says to every new port
-    host.say(Request(what=200))
     host.say(Result(sequence=0, class_index=0, scores=(), time=0))
     assert not stream.wait_for_host(0.3)
     host.say(Request(what=Health.code))
     health = host.listen_for(Health, 2)[-1]
     assert health.bad_frames > 5
+
+
+def test_settings_are_told_now_and_after_every_session(stream, host):
+    host.listen_for(Session)
+    settings = Settings(methods=(1,), explain=3, rate=2.5)
+    stream.settings(settings)
+    assert host.listen_for(Settings) == [settings]
+    host.say(Request(what=Session.code))
+    host.listen_for(Settings, 2)
+    kinds = [type(record) for record in host.records if isinstance(record, Session | Settings)]
+    assert kinds[-2:] == [Session, Settings]
+
+
+def test_what_the_host_asks_of_the_run_waits_until_it_is_taken(stream, host):
+    told = threading.Event()
+    stream.on_request(told.set)
+    explain = Request(what=Map.code, sequence=3, method=1, acknowledge=True)
+    host.say(Request(what=Session.code))
+    host.say(explain)
+    assert told.wait(10)
+    assert stream.take_request() == (1, explain)
+    assert stream.take_request() is None
+    assert not host.of(Ack)
+    stream.acknowledge(1, explain, InputError("window 3 is gone", "ask for a later one"))
+    assert host.listen_for(Ack) == [Ack(request=1, refused="window 3 is gone", hint="ask for a later one", sequence=3)]
+
+
+@pytest.mark.parametrize(("what", "done"), [(Session.code, True), (Health.code, True), (200, False), (2, False)])
+def test_a_request_is_acknowledged_where_that_is_asked_for(stream, host, what, done):
+    host.say(Request(what=what, acknowledge=True))
+    (ack,) = host.listen_for(Ack)
+    assert (ack.request, not ack.refused) == (0, done)
+    assert bool(ack.hint) != done
+    assert stream.take_request() is None
+
+
+def test_requests_that_nobody_takes_are_refused_when_they_are_too_many(stream, host):
+    for _ in range(20):
+        host.say(Request(what=Map.code, acknowledge=True))
+    acks = host.listen_for(Ack, 4)
+    assert all("wait already" in ack.refused for ack in acks)
+    taken = [stream.take_request() for _ in range(17)]
+    assert [number for number, _ in taken[:16]] == list(range(16))
+    assert taken[16] is None
+
+
+def test_the_boards_own_distributions_come_with_its_health(stream, host):
+    spread = Spread(time=1, phases={2: (5, 1, 2, 3, 4)}, methods={})
+    stream.status.spread = lambda: spread
+    for what in (Spread.code, Health.code):
+        there = len(host.of(Spread))
+        host.say(Request(what=what))
+        assert host.listen_for(Spread, there + 1)[-1] == spread
+
+
+def test_a_window_can_be_sent_as_it_was_given(stream, host):
+    window = np.random.default_rng(0).normal(size=(CHUNK, 2)).astype(np.float32)
+    stream.input(5, window)
+    first, second = host.listen_for(Input, 2)
+    assert (first.sequence, first.shape, first.chunks, second.chunk) == (5, (CHUNK, 2), 2, 1)
+    coded = codecs.Coded(first.encoding, first.deflated, first.scale, first.zero_point, first.data + second.data, False)
+    np.testing.assert_allclose(codecs.decode(coded, first.shape), window, atol=first.scale)
 
 
 def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):

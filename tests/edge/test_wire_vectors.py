@@ -20,7 +20,7 @@ RECORDS = {record.__name__: record for record in Record.registry.values()}
 
 def value(plain):
     if isinstance(plain, dict):
-        return bytes.fromhex(plain["hex"]) if "hex" in plain else dict(plain["map"])
+        return bytes.fromhex(plain["hex"]) if "hex" in plain else {key: value(entry) for key, entry in plain["map"]}
     return tuple(plain) if isinstance(plain, list) else plain
 
 

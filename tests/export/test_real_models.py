@@ -130,7 +130,7 @@ def test_the_input_gradient_is_that_of_the_gradient_tape(subject, record_propert
             continue
         expected = tensorflow_twin.input_gradient(subject.graph, subject.head.logits, x, index)
         errors.append(relative_error(saliency(x=x, class_index=class_of(index))["map"], expected))
-    record_property("largest error", max(errors))
+    record_property("largest error", float(max(errors)))
     assert max(errors) < 1e-5
     assert len(errors) >= 3
 
@@ -204,8 +204,8 @@ def test_gradcam_of_int8_is_faithful_to_float(quantised, reference, record_prope
         if expected.any() or predicted["map"].any():
             correlations.append(pearson(predicted["map"], expected))
     assert len(correlations) >= 28
-    record_property("mean correlation", np.mean(correlations))
-    record_property("smallest correlation", min(correlations))
+    record_property("mean correlation", float(np.mean(correlations)))
+    record_property("smallest correlation", float(min(correlations)))
     assert np.mean(correlations) >= 0.97
 
 
@@ -236,7 +236,7 @@ def test_integrated_gradients_equal_the_reference_at_the_same_nodes(subject, rec
         expected = x * np.tensordot(weights, tensorflow_twin.input_gradient(graph, logits, path, index), 1)
         errors.append(relative_error(integrate(entry, x, index, weights), expected))
     record_property("decided steps of 256", int(kept))
-    record_property("largest error", max(errors))
+    record_property("largest error", float(max(errors)))
     assert max(errors) < 1e-5
     assert kept >= STEPS
 
@@ -253,8 +253,8 @@ def test_integrated_gradients_of_64_steps_equal_the_reference(subject, record_pr
         measured = integrate(entry, x, index, np.full(STEPS, 1 / STEPS, np.float32))
         expected = tensorflow_twin.integrated_gradients(graph, logits, x, np.zeros_like(x), index, NODES, tf.float64)
         errors.append(np.linalg.norm(measured - expected) / np.linalg.norm(expected))
-    record_property("median error", np.median(errors))
-    record_property("largest error", max(errors))
+    record_property("median error", float(np.median(errors)))
+    record_property("largest error", float(max(errors)))
     assert np.median(errors) < 1e-4
     assert max(errors) < 5e-3
 
@@ -270,6 +270,6 @@ def test_integrated_gradients_of_dequantised_weights_are_faithful_to_float(quant
         logits = reference.head.logits
         expected = tensorflow_twin.integrated_gradients(reference.graph, logits, x, np.zeros_like(x), index, NODES)
         correlations.append(pearson(measured, expected))
-    record_property("mean correlation", np.mean(correlations))
-    record_property("smallest correlation", min(correlations))
+    record_property("mean correlation", float(np.mean(correlations)))
+    record_property("smallest correlation", float(min(correlations)))
     assert np.mean(correlations) >= 0.95
