@@ -34,12 +34,25 @@ def clock() -> int:
     return time.perf_counter_ns()
 
 
+def duration(nanoseconds: float) -> str:
+    """Return a duration for people, in the unit that suits it."""
+    for unit, name in ((1_000, "µs"), (1_000_000, "ms")):
+        if nanoseconds < 1000 * unit:
+            return f"{nanoseconds / unit:.3g} {name}"
+    return f"{nanoseconds / NANOSECONDS:.3g} s"
+
+
 @dataclass
 class Lap:
-    """What the phases of one window took, in nanoseconds; ``methods`` by the method that explained."""
+    """What the phases of one window took, in nanoseconds; ``methods`` by the method that explained.
+
+    Not ``valid`` where the clock was wrong meanwhile; ``warm_up`` where the window was one of the first.
+    """
 
     phases: dict[Phase, int] = field(default_factory=dict)
     methods: dict[str, int] = field(default_factory=dict)
+    valid: bool = True
+    warm_up: bool = False
 
     def add(self, latency: Mapping[str, int]) -> None:
         """Take over what a ``Prediction.latency`` says of the phases before explaining."""
