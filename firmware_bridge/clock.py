@@ -1,0 +1,154 @@
+"""A device's clock as the host knows it: bounds on its offset from PING and PONG, and the times that follow from them.
+
+A PING leaves the host at t1 and reaches the device at t2, the PONG leaves it at t3 and is here at t4; t2 and t3 are on
+the device's clock. Nothing arrives before it leaves, so the device's clock is ahead of the host's by at most t2 - t1
+and at least t3 - t4, however unequal the two ways are: the quicker the round trip, the narrower the bounds. Between
+round trips the offset drifts; two of them bound the drift, and all of them together the offset at any time, so that the
+quickest decide (compare Zhang, Liu and Xia, "Clock synchronization algorithms for network measurements", INFOCOM 2002).
+What is stated is a bound, not an estimate of an error, as long as the drift changes by no more than ``WANDER``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import combinations
+
+from edge.latency import NANOSECONDS, Histogram, Quantiles
+
+MAX_DRIFT = 2e-3  # of one clock against the other: 1e-4 for each crystal, 5e-4 for an NTP client that slews each clock
+WANDER = 1e-5  # by which the drift may change within the window, as crystals do when they grow warm
+WINDOW = 64  # round trips that are remembered: about a minute of them
+
+
+@dataclass(frozen=True)
+class Instant:
+    """When something happened on the host's clock, in nanoseconds: at ``time``, give or take ``uncertainty``."""
+
+    time: float
+    uncertainty: float
+
+
+@dataclass(frozen=True)
+class _Trip:
+    """By how much the device's clock was ahead, at least and at most, in nanoseconds, at the host's ``time``."""
+
+    time: float
+    low: float
+    high: float
+
+
+class DeviceClock:
+    """Follows the clock of one session, of ``hz`` ticks a second.
+
+    ``jumps`` counts how often it broke its own bounds: was set, stood still, or drifted more than clocks do.
+    ``round_trip`` is the shortest one in nanoseconds, without what the device took to answer.
+    """
+
+    def __init__(self, hz: int) -> None:
+        self.jumps = 0
+        self.round_trip: int | None = None
+        self._tick = NANOSECONDS / hz
+        self._drift = -MAX_DRIFT, MAX_DRIFT
+        self._trips: deque[_Trip] = deque(maxlen=WINDOW)
+
+    @property
+    def drift(self) -> tuple[float, float]:
+        """By what part the device's clock runs faster than the host's, at least and at most."""
+        return self._drift
+
+    def add(self, left: int, received: int, sent: int, back: int) -> None:
+        """Take in a round trip: when it began and ended in the host's nanoseconds, and the device's ticks in between.
+
+        What no pair of clocks gives is left out: an answer from before the question, or one that took longer to make
+        than to come.
+        """
+        slack = (back - left) / 2 * MAX_DRIFT  # what is known at either end is entered for the middle
+        high = (received + 1) * self._tick - left + slack  # a time cut off to whole ticks is up to one too early
+        low = sent * self._tick - back - slack
+        if not left <= back or not received <= sent or low > high:
+            return
+        taken = max(0, round(back - left - (sent - received) * self._tick))
+        self.round_trip = taken if self.round_trip is None else min(taken, self.round_trip)
+        self._trips.append(_Trip((left + back) / 2, low, high))
+        bounds = self._fitted()
+        if bounds is None:  # not the clock it was: the past says nothing of what is to come
+            self.jumps += 1
+            self._trips = deque([self._trips[-1]], maxlen=WINDOW)
+            bounds = -MAX_DRIFT, MAX_DRIFT
+        self._drift = bounds
+
+    def host_time(self, ticks: int) -> Instant | None:
+        """Return when the device's clock showed ``ticks``; None before the first round trip."""
+        if not self._trips:
+            return None
+        slow, fast = (1 + part for part in self._drift)
+        # A host's time h is possible where h plus the offset's bounds at h holds the device's time.
+        earliest, latest = [], []
+        for trip in self._trips:
+            least = ticks * self._tick - trip.time - trip.high
+            most = (ticks + 1) * self._tick - trip.time - trip.low
+            earliest.append(trip.time + (least / fast if least > 0 else least / slow))
+            latest.append(trip.time + (most / slow if most > 0 else most / fast))
+        first, last = max(earliest), min(latest)
+        return Instant((first + last) / 2, abs(last - first) / 2)
+
+    def _fitted(self) -> tuple[float, float] | None:
+        """Return bounds on the drift that no two round trips contradict; None where there are none."""
+        least, most = -MAX_DRIFT, MAX_DRIFT
+        for earlier, later in combinations(self._trips, 2):
+            apart = later.time - earlier.time
+            if apart > 0:
+                least = max(least, (later.low - earlier.high) / apart - WANDER / 2)
+                most = min(most, (later.high - earlier.low) / apart + WANDER / 2)
+        if least > most:
+            return None
+        return max(least - WANDER / 2, -MAX_DRIFT), min(most + WANDER / 2, MAX_DRIFT)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A distribution of durations each of which is known within bounds: that of the least ones and of the most.
+
+    Every quantile of the true durations lies between the same quantile of the two.
+    """
+
+    least: Quantiles
+    most: Quantiles
+
+    @property
+    def middle(self) -> Quantiles:
+        """Half-way between the bounds."""
+        least, most = self.least, self.most
+        figures = [(low + high) // 2 for low, high in zip(_figures(least), _figures(most), strict=True)]
+        return Quantiles(most.count, (least.mean + most.mean) / 2, *figures, most.rejected)
+
+    @property
+    def uncertainty(self) -> Quantiles:
+        """How far each figure of ``middle`` may be from the true one, either way."""
+        least, most = self.least, self.most
+        figures = [-((low - high) // 2) for low, high in zip(_figures(least), _figures(most), strict=True)]
+        return Quantiles(most.count, (most.mean - least.mean) / 2, *figures, most.rejected)
+
+
+def _figures(spread: Quantiles) -> tuple[int, int, int, int]:
+    return spread.p50, spread.p95, spread.p99, spread.max
+
+
+class EndToEnd:
+    """How long it took from a window being complete on the device to its result being here, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._least, self._most = Histogram(), Histogram()
+
+    def add(self, captured: Instant, heard: int) -> None:
+        """Count one window, complete at ``captured``, whose result was here at ``heard`` in the host's nanoseconds."""
+        took = heard - captured.time
+        most = round(took + captured.uncertainty)
+        # Not even the most is positive: the clock was wrong, and both reject it.
+        self._least.add(max(0, round(took - captured.uncertainty)) if most >= 0 else most)
+        self._most.add(most)
+
+    def bounds(self) -> Bounds | None:
+        """Return the distribution so far; None where there is none."""
+        return Bounds(self._least.quantiles(), self._most.quantiles()) if self._most.count else None
