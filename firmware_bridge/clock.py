@@ -11,6 +11,7 @@ What is stated is a bound, not an estimate of an error, as long as the drift cha
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -119,20 +120,24 @@ class Bounds:
     @property
     def middle(self) -> Quantiles:
         """Half-way between the bounds."""
-        least, most = self.least, self.most
-        figures = [(low + high) // 2 for low, high in zip(_figures(least), _figures(most), strict=True)]
-        return Quantiles(most.count, (least.mean + most.mean) / 2, *figures, most.rejected)
+        return self._between(lambda least, most: (least + most) / 2)
 
     @property
     def uncertainty(self) -> Quantiles:
         """How far each figure of ``middle`` may be from the true one, either way."""
+        return self._between(lambda least, most: (most - least) / 2)
+
+    def _between(self, mix: Callable[[float, float], float]) -> Quantiles:
         least, most = self.least, self.most
-        figures = [-((low - high) // 2) for low, high in zip(_figures(least), _figures(most), strict=True)]
-        return Quantiles(most.count, (most.mean - least.mean) / 2, *figures, most.rejected)
-
-
-def _figures(spread: Quantiles) -> tuple[int, int, int, int]:
-    return spread.p50, spread.p95, spread.p99, spread.max
+        return Quantiles(
+            most.count,
+            mix(least.mean, most.mean),
+            round(mix(least.p50, most.p50)),
+            round(mix(least.p95, most.p95)),
+            round(mix(least.p99, most.p99)),
+            round(mix(least.max, most.max)),
+            most.rejected,
+        )
 
 
 class EndToEnd:
