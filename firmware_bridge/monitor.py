@@ -13,6 +13,7 @@ from edge.wire.framing import frame
 from edge.wire.port import DEFAULT_BAUD, Port, backoff
 from edge.wire.receiver import Receiver
 from edge.wire.records import Ping, Pong, Record, Request, Result, Session, encode
+from firmware_bridge.feed import Feed
 from firmware_bridge.session import Event, LinkChange, Summary, Timing, Tracker
 
 POLL = 0.2  # seconds
@@ -40,6 +41,11 @@ class Monitor:
         self._round_trip: int | None = None
         self._delays = backoff()
         self._port: Port | None = Port(url, baud)
+
+    @property
+    def over(self) -> bool:
+        """Never: a device that has said goodbye may come again."""
+        return False
 
     @property
     def silence(self) -> float:
@@ -157,16 +163,16 @@ class Monitor:
 
 
 def follow(
-    monitor: Monitor, *, count: int | None = None, until_end: bool = False, until_idle: float | None = None
+    feed: Feed, *, count: int | None = None, until_end: bool = False, until_idle: float | None = None
 ) -> Iterator[list[Event]]:
     """Yield what comes, poll by poll, until the wanted end; an empty list now and then when nothing does.
 
-    The end is ``count`` windows with what explains the last of them, a device that says goodbye (``until_end``), or
-    ``until_idle`` seconds of silence.
+    The end is ``count`` windows with what explains the last of them, a device that says goodbye (``until_end``),
+    ``until_idle`` seconds of silence, or that of a recording.
     """
     windows, last, enough_at = 0, None, 0.0
     while True:
-        events = monitor.poll()
+        events = feed.poll()
         yield events
         explained = False
         for event in events:
@@ -176,9 +182,9 @@ def follow(
             explained |= isinstance(event, Timing) and event.sequence == last
         if windows == count and (explained or time.monotonic() >= enough_at):
             return
-        if until_end and monitor.tracker.account.ended:
+        if feed.over or (until_end and feed.tracker.account.ended):
             return
-        if until_idle is not None and time.monotonic() - monitor.last_heard >= until_idle:
+        if until_idle is not None and time.monotonic() - feed.last_heard >= until_idle:
             return
 
 

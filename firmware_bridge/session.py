@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from edge.latency import NANOSECONDS, Histogram, Phase, Quantiles
 from edge.wire.records import (
@@ -143,14 +143,46 @@ class Tracker:
 
     def feed(self, received: Received) -> Iterator[Event]:
         """Take in one frame and yield what it brought."""
-        record = _printable(received.record)
+        record = received.record
+        if isinstance(record, Session | Health | Log | Error | Ack):
+            record = printable(record)
         self._number(received.number, record)
         self.account.frames += 1
+        for event in self._events(record):
+            self.take(event)
+            yield event
+
+    def take(self, event: Event) -> None:
+        """Enter an event into the account of its session; ``feed`` has done so with those that it yields."""
+        account = self.account
+        match event:
+            case Session():
+                if account.session is not None and account.session.session != event.session:
+                    self._begin(lost=0)
+                self.account.session = event
+            case Result():
+                self._result(event)
+            case Attribution():
+                account.maps += 1
+            case Timing():
+                for durations, histograms in ((event.phases, self.phases), (event.methods, self.methods)):
+                    for name, nanoseconds in durations.items():
+                        histograms.setdefault(name, Histogram()).add(nanoseconds)
+            case Health():
+                account.health = event
+            case Settings():
+                account.settings = event
+            case Spread():
+                account.spread = event
+            case Error():
+                account.failed += event.sequence is not None
+
+    def _events(self, record: Record | None) -> Iterator[Event]:
+        """Yield what a record brings, as soon as it is known which session it is of."""
         match record:
             case Log():
                 yield record
             case Session():
-                self.account.session = record
                 yield record
                 while self._held:
                     yield from self._attributed(self._held.popleft(), record)
@@ -198,35 +230,19 @@ class Tracker:
             self._given_up += 1
 
     def _attributed(self, record: _Attributable, session: Session) -> Iterator[Event]:
-        """Enter a record into the account of its session and yield what it brought."""
+        """Yield what a record of a session brings."""
         match record:
-            case Result():
-                self._result(record)
-                yield record
             case Map():
                 attribution = self.assembler.add(record, _method(session, record.method))
                 if attribution is not None:
-                    self.account.maps += 1
                     yield replace(attribution, layer=_layer(session, record.method))
             case Input():
                 window = self.assembler.add_input(record)
                 if window is not None:
                     yield window
             case Latency():
-                yield self._timing(record, session)
-            case Health():
-                self.account.health = record
-                yield record
-            case Settings():
-                self.account.settings = record
-                yield record
-            case Spread():
-                self.account.spread = record
-                yield record
-            case Ack():
-                yield record
-            case Error():
-                self.account.failed += record.sequence is not None
+                yield _timing(record, session)
+            case _:
                 yield record
 
     def _result(self, result: Result) -> None:
@@ -238,16 +254,6 @@ class Tracker:
         if result.truth is not None:
             account.labelled += 1
             account.correct += result.truth == result.class_index
-
-    def _timing(self, latency: Latency, session: Session) -> Timing:
-        unit = NANOSECONDS / max(1, session.clock_hz)
-        known = {phase.value: phase.label for phase in Phase}
-        phases = {known.get(i, f"phase {i}"): round(ticks * unit) for i, ticks in latency.phases.items()}
-        methods = {_method(session, i): round(ticks * unit) for i, ticks in latency.methods.items()}
-        for durations, histograms in ((phases, self.phases), (methods, self.methods)):
-            for name, nanoseconds in durations.items():
-                histograms.setdefault(name, Histogram()).add(nanoseconds)
-        return Timing(latency.sequence, phases, methods, latency.valid, latency.warm_up)
 
 
 @dataclass(frozen=True)
@@ -328,22 +334,33 @@ class Summary:
         return {name: spread.p50 / predict for name, spread in self.methods.items()} if predict else {}
 
 
-def _printable(record: Record | None) -> Record | None:
-    """Return a record without control characters in its texts: a board is not to command our terminal."""
-    if not isinstance(record, Session | Health | Log | Error | Ack):
-        return record
+E = TypeVar("E", bound=Event)
+
+
+def printable(event: E) -> E:
+    """Return an event without control characters in its texts: neither board nor file is to command our terminal."""
     texts: dict[str, Any] = {}
-    for field_ in fields(record):
-        value = getattr(record, field_.name)
-        if isinstance(value, str):
-            texts[field_.name] = _clean(value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], str):
-            texts[field_.name] = tuple(map(_clean, value))
-    return replace(record, **texts)
+    for field_ in fields(event):
+        match getattr(event, field_.name):
+            case str(text):
+                texts[field_.name] = _clean(text)
+            case (str(), *_) as some:
+                texts[field_.name] = tuple(map(_clean, some))
+            case dict(some) if any(isinstance(name, str) for name in some):
+                texts[field_.name] = {_clean(name): value for name, value in some.items()}
+    return replace(event, **texts) if texts else event
 
 
 def _clean(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def _timing(latency: Latency, session: Session) -> Timing:
+    unit = NANOSECONDS / max(1, session.clock_hz)
+    known = {phase.value: phase.label for phase in Phase}
+    phases = {known.get(i, f"phase {i}"): round(ticks * unit) for i, ticks in latency.phases.items()}
+    methods = {_method(session, i): round(ticks * unit) for i, ticks in latency.methods.items()}
+    return Timing(latency.sequence, phases, methods, latency.valid, latency.warm_up)
 
 
 def _method(session: Session, index: int) -> str:

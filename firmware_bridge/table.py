@@ -12,8 +12,8 @@ from rich.text import Text
 
 from edge.wire.records import Error, Health, Log, Result, Session
 from firmware_bridge import lines
+from firmware_bridge.feed import Feed
 from firmware_bridge.maps import Attribution
-from firmware_bridge.monitor import Monitor
 from firmware_bridge.session import Event, LinkChange
 
 _KEPT = 64  # windows; no terminal shows more
@@ -48,15 +48,15 @@ class Rates:
 class LiveTable:
     """What a person sees; renders to the size of the terminal."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._rates = Rates()
         self._note = Text("waiting for the device to speak", style="dim")
 
     def update(self, event: Event) -> None:
         """Take in one event."""
-        tracker = self._monitor.tracker
+        tracker = self._feed.tracker
         match event:
             case Session():
                 self._note = self._note if self._rows else Text()
@@ -80,7 +80,7 @@ class LiveTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw everything into the terminal's width and height."""
         width, height = options.max_width, options.height or console.height
-        summary = self._monitor.summary()
+        summary = self._feed.summary()
         latencies = self._latencies(compact=height < _TALL)
         # header, blank, table head, blank, latencies with their head, blank, three lines at the foot
         room = height - 2 - 1 - 1 - 1 - (latencies.row_count + 1) - 1 - 3 - 1
@@ -94,20 +94,18 @@ class LiveTable:
         yield Group(*blocks, latencies, Text(), *foot)
 
     def _head(self) -> list[Text]:
-        account = self._monitor.tracker.account
-        number = len(self._monitor.tracker.accounts)
+        account = self._feed.tracker.account
+        number = len(self._feed.tracker.accounts)
         if account.session is None:
-            return [Text(self._monitor.url, style="bold"), Text("no session yet", style="dim")]
+            return [Text(self._feed.url, style="bold"), Text("no session yet", style="dim")]
         state = ("ended", "yellow") if account.ended else ("running", "green")
-        if silence := self._monitor.silence:
+        if silence := self._feed.silence:
             state = (f"silent for {silence:.0f} s", "red")
-        title = Text.assemble(
-            (self._monitor.url, "bold"), f"  session {number}: {account.session.session.hex()}  ", state
-        )
+        title = Text.assemble((self._feed.url, "bold"), f"  session {number}: {account.session.session.hex()}  ", state)
         return [_one_line(title), _one_line(Text(lines.device(account.session), style="dim"))]
 
     def _windows(self, width: int, count: int) -> Table:
-        tracker = self._monitor.tracker
+        tracker = self._feed.tracker
         session = tracker.account.session
         there = session.methods if session else ()
         methods = there[: 2 if width >= _WIDE else 1]
@@ -136,7 +134,7 @@ class LiveTable:
     def _latencies(self, *, compact: bool) -> Table:
         """Return every phase with its distribution; in two columns and shorter where the terminal is low."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        rows = [[name, *lines.figures(spread)] for name, spread in lines.spreads(self._monitor.summary())]
+        rows = [[name, *lines.figures(spread)] for name, spread in lines.spreads(self._feed.summary())]
         names = ["latency", "p50", "p95", "p99", "max"]
         if compact:
             half = (len(rows) + 1) // 2

@@ -171,7 +171,7 @@ def drawn(table, width, height):
 
 
 def fill(table, windows=40):
-    tracker = table._monitor.tracker
+    tracker = table._feed.tracker
     number = 0
     for i in range(windows):
         for record in (SESSION, result(i, i % 3, truth=0), attribution(i, 0), attribution(i, 1), latency(i)):
@@ -203,7 +203,7 @@ def test_a_wide_terminal_shows_a_second_method(table):
 @pytest.mark.parametrize(("width", "last"), [(80, "a_very_long_name_of_one"), (120, "gradcam")])
 def test_methods_that_have_no_room_are_counted_whatever_the_names_are(table, width, last):
     methods = ("a_very_long_name_of_one_method", "gradcam", "ig", "saliency")
-    table._monitor.tracker.account.session = replace(SESSION, methods=methods)
+    table._feed.tracker.account.session = replace(SESSION, methods=methods)
     *_, name, more = drawn(table, width, 24)[3].split()
     assert (name, more) == (last, "+2" if width > 100 else "+3")
 
@@ -218,7 +218,7 @@ def test_rates_are_those_of_the_last_seconds():
 
 
 def test_a_hostile_board_commands_neither_the_terminal_nor_the_layout(table):
-    tracker = table._monitor.tracker
+    tracker = table._feed.tracker
     evil = replace(
         SESSION, model="[/bold]\x1b]0;owned\x07", methods=("[link=x]", "ig"), labels=("[red]\x1b[2J", "\x9b2J", "c")
     )

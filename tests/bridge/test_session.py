@@ -12,7 +12,7 @@ from edge.latency import Phase
 from edge.stream import chunks
 from edge.wire.records import Error, Health, Latency, Log, Map, Received, Result
 from firmware_bridge.maps import Attribution
-from firmware_bridge.session import Timing, Tracker, record_name
+from firmware_bridge.session import Mark, Timing, Tracker, printable, record_name
 from tests.edge.wire_samples import EXAMPLES
 
 SESSION = replace(EXAMPLES[0], labels=("walk", "run", "rest"), methods=("gradcam", "ig"))
@@ -199,6 +199,34 @@ def test_errors_logs_and_unknown_records(link):
 def test_a_goodbye_ends_a_session(link):
     assert not link.bring(SESSION, replace(HEALTH, final=False)).ended
     assert link.bring(HEALTH).ended
+
+
+def test_events_count_alike_whether_they_come_off_the_wire_or_out_of_a_recording(link):
+    error = Error(time=1, kind="InputError", cause="", hint="", sequence=2)
+    link.bring(SESSION, result(0, 1, truth=1), attribution(0), latency(0), result(1, 0, truth=1), error, HEALTH)
+    link.number = 0
+    link.bring(OTHER, result(7))
+    tracker = Tracker()
+    for event in link.events:
+        tracker.take(event)
+    unknown = {"frames": 0, "joined": 0, "lost_frames": 0}  # only the wire tells
+    assert tracker.accounts == [replace(account, **unknown) for account in link.tracker.accounts]
+    assert tracker.accounts[0].correct == 1
+    assert tracker.phases["predict"].quantiles() == link.tracker.phases["predict"].quantiles()
+    assert tracker.answered == result(7)
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (Mark("a\x1b[2Jb\nc"), Mark("a\ufffd[2Jb\nc")),
+        (Timing(1, {"pre\x07dict": 3}, {"\x9bm": 4}), Timing(1, {"pre\ufffddict": 3}, {"\ufffdm": 4})),
+        (replace(SESSION, labels=("walk", "\x1b]0;")), replace(SESSION, labels=("walk", "\ufffd]0;"))),
+    ],
+)
+def test_no_text_commands_the_terminal(event, shown):
+    assert printable(event) == shown
+    assert printable(shown) == shown
 
 
 def test_records_have_names():
