@@ -13,11 +13,13 @@ from types import FrameType
 
 from edge import loop
 from edge.arguments import natural, positive
+from edge.clocks import SelfTest
 from edge.errors import InputError, WhyLiteError
 from edge.explainer import Explainer
 from edge.interpreter import RUNTIMES
 from edge.sources import Window, open_source, schemes
 from edge.stream import LogHandler, Sent, Stream, introduction
+from edge.timekeeper import table
 from edge.wire.codecs import CODECS
 from edge.wire.port import DEFAULT_BAUD
 from edge.wire.records import Record
@@ -59,17 +61,24 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"{manifest.name}: {', '.join(methods)} on {about}, to {arguments.port}", flush=True)
         if arguments.wait_host and not stream.wait_for_host(arguments.wait_host):
             print(f"no host in {arguments.wait_host:g} s; starting without one", file=sys.stderr, flush=True)
+        _report_clock(stream.status.timekeeper.watch.self_test())
         _report_golden(explainer.check_golden(), about, manifest.runtime)
         windows: Iterable[Window] = loop.endless(source) if arguments.loop else source
         windows = loop.paced(windows, arguments.rate, stop) if arguments.rate else loop.as_taken(windows, stream, stop)
         windows = islice(windows, arguments.count)
         tally = loop.run(windows, explainer, stream, methods, arguments.deadline_ms, arguments.tolerance)
         sent = stream.close(_HURRY if stop.wait() else _PATIENCE)
-    print(_ending(tally, sent), flush=True)
+    print(_ending(tally, sent), *table(stream.status.timekeeper.times()), sep="\n", flush=True)
     if sent.complete or stop.wait():
         return 0
     print("the host stopped reading before the end", file=sys.stderr)
     return 1
+
+
+def _report_clock(found: SelfTest) -> None:
+    """Tell the host where the clock cannot be believed."""
+    for fault in found.faults:
+        _log.warning("the clock %s; `whylite doctor` looks closer", fault.value)
 
 
 def _report_golden(different: int, here: str, there: str) -> None:

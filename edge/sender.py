@@ -13,11 +13,13 @@ from edge import vitals
 from edge.errors import LinkError
 from edge.latency import NANOSECONDS, Phase, clock
 from edge.outbox import Outbox
+from edge.timekeeper import Timekeeper
 from edge.wire.cbor import WireError
 from edge.wire.framing import frame
 from edge.wire.port import Port, backoff
 from edge.wire.receiver import Receiver
 from edge.wire.records import (
+    MAX_LABEL,
     Ack,
     Error,
     Health,
@@ -52,14 +54,14 @@ _log = logging.getLogger(__name__)
 class Status:
     """What the run knows of itself, written by it and read by the link's thread for SETTINGS, HEALTH and SPREAD.
 
-    ``degraded`` counts by ``codes.Degraded``, ``source`` by ``codes.SourceFault``; ``spread`` makes the record of all
-    durations so far.
+    ``degraded`` counts by ``codes.Degraded``, ``source`` by ``codes.SourceFault``; ``timekeeper`` has all durations so
+    far, of which ``spread`` makes the record.
     """
 
     settings: Settings | None = None
     degraded: Counter[int] = field(default_factory=Counter)
     source: Counter[int] = field(default_factory=Counter)
-    clock_faults: int = 0
+    timekeeper: Timekeeper = field(default_factory=Timekeeper)
     spread: Callable[[], Spread] | None = None
 
 
@@ -224,6 +226,7 @@ class Sender:
         elif isinstance(record, Health) and self.status.spread is not None and not record.final:
             self._urgent.append(self.status.spread())
         elif isinstance(record, Result):
+            self.status.timekeeper.link(waited, took)
             self._sending[record.sequence] = waited, took
             if len(self._sending) > _REMEMBERED:
                 del self._sending[next(iter(self._sending))]
@@ -287,7 +290,8 @@ class Sender:
                 final=final,
                 degraded=dict(self.status.degraded),
                 source=dict(self.status.source),
-                clock_faults=self.status.clock_faults,
+                clock_faults=self.status.timekeeper.watch.faults.total(),
+                governor=clip(vitals.governor(), MAX_LABEL),
             )
 
     def _set_stalled(self, stalled: bool) -> None:

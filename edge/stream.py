@@ -15,11 +15,11 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import vitals
+from edge import clocks, vitals
 from edge.bundle import ExplanationHead
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation, Flag, Prediction
-from edge.latency import NANOSECONDS, Lap, clock
+from edge.latency import NANOSECONDS, Lap, Quantiles, clock
 from edge.sender import Sender, Status
 from edge.wire import codecs
 from edge.wire.cbor import Fault, WireError
@@ -36,10 +36,15 @@ from edge.wire.records import (
     Result,
     Session,
     Settings,
+    Spread,
     clip,
 )
 
 _Cut = TypeVar("_Cut", Map, Input)
+
+_SPOILT = "what was timed meanwhile is marked invalid"
+_BROKEN = "all that is timed from here on is marked invalid; `whylite doctor` looks closer"
+_log = logging.getLogger(__name__)
 
 CHUNK = 1024  # bytes of map in one frame: a result waits at most 12 ms behind one at 921600 baud
 LABEL_BYTES = 32768  # of label table that a SESSION carries
@@ -69,6 +74,7 @@ class Stream:
         self.wait_for_host = self._sender.wait_for_host
         self.wait_for_room = self._sender.wait_for_room
         self.status: Status = self._sender.status
+        self.status.spread = self._spread
 
     def result(
         self, sequence: int, prediction: Prediction, truth: int | None = None, captured: int | None = None
@@ -119,10 +125,18 @@ class Stream:
         self._sender.count_dropped(Map.code)
 
     def latency(self, sequence: int, lap: Lap) -> None:
-        """Send how long one window took; how long its result waited and was written is added on the way out."""
+        """Send how long one window took, and whether that can be believed; the lap is over with that.
+
+        How long its result waited and was written is added on the way out.
+        """
+        fault = self.status.timekeeper.lap(lap)
+        if fault is not None and self.status.timekeeper.watch.faults[fault] == 1:
+            _log.warning("the clock %s: %s", fault.value, _BROKEN if fault.lasts else _SPOILT)
         phases = {phase.value: ticks for phase, ticks in lap.phases.items()}
         methods = {self._methods.index(name): ticks for name, ticks in lap.methods.items()}
-        self._sender.post(Latency(sequence=sequence, phases=phases, methods=methods))
+        self._sender.post(
+            Latency(sequence=sequence, phases=phases, methods=methods, valid=lap.valid, warm_up=lap.warm_up)
+        )
 
     def failure(self, error: WhyLiteError, sequence: int | None = None) -> None:
         """Send an error that one window met, or all of them."""
@@ -147,7 +161,21 @@ class Stream:
         self.close()
 
     def _time(self) -> int:
-        return clock() - self._began
+        return max(0, clock() - self._began)
+
+    def _spread(self) -> Spread:
+        times = self.status.timekeeper.times()
+        return Spread(
+            time=self._time(),
+            phases={phase.value: _figures(spread) for phase, spread in times.phases.items()},
+            methods={self._methods.index(name): _figures(spread) for name, spread in times.methods.items()},
+            warm_up=times.warm_up,
+            rejected=times.rejected,
+        )
+
+
+def _figures(spread: Quantiles) -> tuple[int, ...]:
+    return spread.count, spread.p50, spread.p95, spread.p99, spread.max
 
 
 class LogHandler(logging.Handler):
@@ -216,6 +244,7 @@ def introduction(manifest: Manifest, methods: Sequence[str], runtime: str) -> Se
         input_shape=manifest.input_shape,
         methods=tuple(methods),
         labels=tuple(labels),
+        clock=clip(clocks.name(), MAX_LABEL),
         layers=tuple(clip(manifest.head(method).layer, MAX_LABEL) for method in methods),
     )
 

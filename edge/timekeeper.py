@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edge.clocks import Watch
+from edge.clocks import Fault, Watch
 from edge.latency import Histogram, Lap, Phase, Quantiles, duration
 
 _FASTER = 0.9  # of the shortest so far: a call that takes less shows that calls were still getting faster
@@ -65,10 +65,13 @@ class Timekeeper:
         self._warm_ups: defaultdict[Phase | str, WarmUp] = defaultdict(WarmUp)
         self._warm_up = self._rejected = 0
 
-    def lap(self, lap: Lap) -> None:
-        """Mark a lap that has ended as ``valid`` or not and as ``warm_up`` or not, and count it."""
-        wrong = self.watch.check() is not None
-        lap.valid = not (wrong or self.watch.broken)
+    def lap(self, lap: Lap) -> Fault | None:
+        """Mark a lap that has ended as ``valid`` or not and as ``warm_up`` or not, and count it.
+
+        Returns what was wrong with the clock meanwhile.
+        """
+        fault = self.watch.check()
+        lap.valid = fault is None and not self.watch.broken
         if lap.valid:
             work = {phase: lap.phases[phase] for phase in _WORK if phase in lap.phases} | lap.methods
             # every one of them takes note, not the first alone
@@ -81,6 +84,7 @@ class Timekeeper:
             else:
                 for what, took in (lap.phases | lap.methods).items():
                     self._histograms[what].add(took)
+        return fault
 
     def link(self, waited: int, took: int) -> None:
         """Count how long one result waited for the link and was written, in nanoseconds; the link never warms up."""
