@@ -6,18 +6,19 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from types import FrameType
 
 from edge import loop
 from edge.arguments import natural, positive
+from edge.capture import open_source
 from edge.clocks import SelfTest
 from edge.errors import InputError, WhyLiteError
 from edge.explainer import Explainer
 from edge.interpreter import RUNTIMES
-from edge.sources import Window, open_source, schemes
+from edge.sources import schemes
 from edge.stream import LogHandler, Sent, Stream, introduction
 from edge.timekeeper import table
 from edge.wire.codecs import CODECS
@@ -50,10 +51,10 @@ def _run(arguments: argparse.Namespace) -> int:
     methods = _methods(arguments.method, explainer.methods)
     if arguments.tolerance and not any(map(explainer.refines, methods)):
         raise InputError(f"{', '.join(methods)} of {arguments.bundle} take no steps until a tolerance is met", _REFINE)
-    source = open_source(arguments.source, manifest.input_shape, len(manifest.labels))
     about = f"{runtime.name} {runtime.version}, {runtime.threads} thread{'s'[: runtime.threads != 1]}"
     session = introduction(manifest, methods, about)
     with (
+        closing(open_source(arguments.source, manifest, repeat=arguments.loop)) as source,
         _interruptible() as stop,
         Stream(arguments.port, arguments.baud, session, arguments.map_encoding) as stream,
         _logged(stream),
@@ -63,8 +64,11 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"no host in {arguments.wait_host:g} s; starting without one", file=sys.stderr, flush=True)
         _report_clock(stream.status.timekeeper.watch.self_test())
         _report_golden(explainer.check_golden(), about, manifest.runtime)
-        windows: Iterable[Window] = loop.endless(source) if arguments.loop else source
-        windows = loop.paced(windows, arguments.rate, stop) if arguments.rate else loop.as_taken(windows, stream, stop)
+        windows = loop.taken(source, stream, stop)
+        if arguments.rate:
+            windows = loop.paced(windows, arguments.rate, stop)
+        elif not source.live:
+            windows = loop.as_taken(windows, stream, stop)
         windows = islice(windows, arguments.count)
         tally = loop.run(windows, explainer, stream, methods, arguments.deadline_ms, arguments.tolerance)
         sent = stream.close(_HURRY if stop.wait() else _PATIENCE)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import EdgeError
+from edge.capture import Capture
+from edge.errors import EdgeError, InputError
 from edge.explanation import Explanation, Prediction
 from edge.latency import Lap, Phase, clock
-from edge.sources import Source, Window
+from edge.sources import Fault, Window
 from edge.stream import Stream
 
 _SLICE = 0.2  # seconds between looks at whether to stop
@@ -148,10 +148,15 @@ class Stop:
         return bool(select.select([self._asked], [], [], seconds)[0])
 
 
-def endless(source: Source) -> Iterator[Window]:
-    """Begin again when the source ends, with sequence numbers that go on."""
-    for sequence, window in zip(count(), (window for _ in count() for window in source), strict=False):
-        yield replace(window, sequence=sequence)
+def taken(source: Capture, stream: Stream, stop: Stop) -> Iterator[Window]:
+    """Give the windows of a source as they come, and tell the host what befalls it."""
+    stream.status.source = source.faults
+    while not source.ended and not stop.wait():
+        item = source.take(_SLICE)
+        if isinstance(item, Fault):
+            stream.failure(InputError(item.cause, item.hint))
+        elif item is not None:
+            yield item
 
 
 def as_taken(windows: Iterable[Window], stream: Stream, stop: Stop) -> Iterator[Window]:

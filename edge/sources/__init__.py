@@ -1,18 +1,21 @@
-"""Where windows come from. A source is one module here with an ``open``; its file name is its scheme."""
+"""Where windows come from. A source is one module here, its file name is its scheme: ``edge.capture`` opens them.
+
+It has a frozen dataclass ``Options``, one field for each option of a spec (see ``edge.spec``), and a function
+``open(location, options, model)`` that returns a :class:`Feed`.
+"""
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import InputError
 from edge.latency import clock
+from edge.wire.codes import SourceFault
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,65 @@ class Window:
     at: int = field(default_factory=clock)
 
 
-class Source(Protocol):
-    """Gives windows in order; ``len`` is how many there are before it ends or begins again."""
+@dataclass(frozen=True)
+class Fault:
+    """What befell a source, and what can be done about it."""
 
-    def __iter__(self) -> Iterator[Window]: ...
+    kind: SourceFault
+    cause: str
+    hint: str = ""
 
-    def __len__(self) -> int: ...
+
+@dataclass(frozen=True)
+class Ready:
+    """All of one window: float32 of the model's input shape, and its class where that is known."""
+
+    x: NDArray[np.float32]
+    truth: int | None = None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What comes next does not follow on what came before."""
+
+
+Item = Ready | Gap | Fault | None
+"""What a feed gives; None is a sign of life where it has nothing yet."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a source opened.
+
+    ``connect`` begins, and begins again: it opens what the source reads, with ``EdgeError`` where that cannot be done
+    or is lost on the way, yields None once it is open and then what there is, and closes it in the end. A ``live`` one
+    waits for the world, for at most :data:`POLL` seconds before it yields None; one that is lost, or gives no sign of
+    the world for ``stall`` seconds, is opened again if it is to ``retry``.
+    """
+
+    connect: Callable[[], Generator[Item]]
+    live: bool = False
+    retry: bool = False
+    stall: float | None = None
+
+
+POLL = 0.1
+
+
+class Model(Protocol):
+    """What a source has to know of the model: the part of ``edge.bundle.Manifest`` that it looks at."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one window, without the batch."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their indices."""
+        ...
 
 
 def schemes() -> tuple[str, ...]:
     """Return the names of the sources there are."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
-def open_source(spec: str, shape: tuple[int, ...], classes: int) -> Source:
-    """Open ``SCHEME:LOCATION`` for a model of input ``shape`` (without batch); InputError where it does not fit."""
-    scheme, colon, location = spec.partition(":")
-    if not colon or scheme not in schemes():
-        raise InputError(f"unknown source {spec!r}", f"a source is one of {', '.join(f'{s}:...' for s in schemes())}")
-    source: Source = import_module(f"{__name__}.{scheme}").open(location, shape, classes)
-    return source

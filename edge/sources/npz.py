@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,31 +12,40 @@ from numpy.typing import NDArray
 
 from edge.errors import InputError
 from edge.files import read_arrays
-from edge.latency import clock
-from edge.sources import Window
+from edge.sources import Feed, Item, Model, Ready
 
 _SAVE = "save it with numpy.savez(file, x=..., y=...)"
 
 
 @dataclass(frozen=True)
+class Options:
+    """There is nothing to choose: windows are stored whole, as the model was trained on them."""
+
+
+@dataclass(frozen=True)
 class StoredWindows:
-    """Windows from a file, in its order; sequence numbers are their positions in it."""
+    """``x``, float32 ``[N, ...]``, and the classes ``y``, ``[N]``, where the file has them."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | None
-
-    def __iter__(self) -> Iterator[Window]:
-        for sequence in range(len(self.x)):
-            start = clock()
-            x = np.ascontiguousarray(self.x[sequence])
-            truth = None if self.y is None else int(self.y[sequence])
-            yield Window(sequence, x, clock() - start, truth)
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-def open(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:
+def open(location: str, options: Options, model: Model) -> Feed:
+    """Read the file ``location``; its windows come in its order."""
+    stored = read(location, model.input_shape, len(model.labels))
+
+    def windows() -> Generator[Item]:
+        yield None
+        for index, x in enumerate(stored.x):
+            yield Ready(np.ascontiguousarray(x), None if stored.y is None else int(stored.y[index]))
+
+    return Feed(windows)
+
+
+def read(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:
     """Read the file ``location``; InputError where it is no such file or does not fit the model."""
     arrays = _read(Path(location))
     x, y = arrays["x"], arrays.get("y")

@@ -43,7 +43,7 @@ def _explain(arguments: argparse.Namespace) -> str:
     explainer = Explainer.load(arguments.bundle, interpreter=arguments.interpreter)
     manifest = explainer.manifest
     method = manifest.head(arguments.method or manifest.heads[0].method).method
-    stored = npz.open(arguments.input, manifest.input_shape, len(manifest.labels))
+    stored = npz.read(arguments.input, manifest.input_shape, len(manifest.labels))
     if not 0 <= arguments.index < len(stored):
         raise InputError(
             f"{arguments.input} has no input {arguments.index}", f"it has {len(stored)}, counted from 0: --index"

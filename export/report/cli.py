@@ -38,7 +38,7 @@ def _page(bundle: Bundle, data: str | None) -> bytes:
     if data is not None:
         from .page import make
 
-        stored = npz.open(data, bundle.manifest.input_shape, len(bundle.manifest.labels))
+        stored = npz.read(data, bundle.manifest.input_shape, len(bundle.manifest.labels))
         return make(bundle, stored.x, stored.y)
     if REPORT not in bundle.members:
         raise BundleError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from itertools import islice
+from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from edge import loop
 from edge.errors import InputError
 from edge.explanation import Explanation, Prediction
 from edge.latency import Phase
-from edge.sources import Window
+from edge.sources import Fault, Window
+from edge.wire.codes import SourceFault
 
 SCORES = np.array([0.2, 0.8], np.float32)
 
@@ -51,6 +53,7 @@ class Stream:
 
     def __init__(self):
         self.said = []
+        self.status = SimpleNamespace()
 
     def result(self, sequence, prediction, truth, captured):
         self.said.append(("result", sequence, truth))
@@ -141,12 +144,24 @@ def test_an_error_that_is_none_of_ours_is_not_hidden():
         loop.run(windows(1), Broken(), Stream(), ())
 
 
-def test_an_endless_source_counts_on():
-    source = windows(1, 2, 3)
-    taken = list(islice(loop.endless(source), 8))
-    assert [window.sequence for window in taken] == list(range(8))
-    assert [float(window.x[0]) for window in taken] == [1, 2, 3, 1, 2, 3, 1, 2]
-    assert taken[4].truth == 1
+def test_what_befalls_a_source_is_told_and_counted():
+    class Source:
+        def __init__(self):
+            self.faults = Counter({SourceFault.BAD_INPUT: 3})
+            self.items = [Fault(SourceFault.BAD_INPUT, "line 3 is no number", "look"), None, *windows(7)]
+
+        @property
+        def ended(self):
+            return not self.items
+
+        def take(self, seconds):
+            return self.items.pop(0)
+
+    stream = Stream()
+    (window,) = loop.taken(Source(), stream, loop.Stop())
+    assert float(window.x[0]) == 7
+    assert stream.said == [("failure", None, "line 3 is no number")]
+    assert stream.status.source == {SourceFault.BAD_INPUT: 3}
 
 
 def test_windows_come_at_their_rate():

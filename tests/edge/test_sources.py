@@ -8,10 +8,12 @@ import zipfile
 import numpy as np
 import pytest
 
+from edge.capture import open_source
 from edge.errors import InputError
-from edge.sources import open_source, schemes
+from edge.sources import schemes
+from tests.edge.windows import Model, taken
 
-SHAPE, CLASSES = (5, 2), 3
+MODEL = Model((5, 2))
 X = np.arange(40, dtype=np.float64).reshape(4, 5, 2)
 Y = np.array([0, 1, 2, 1])
 
@@ -27,23 +29,16 @@ def save(tmp_path):
 
 
 def test_windows_come_in_the_order_of_the_file_with_their_true_class(save):
-    source = open_source(save(x=X, y=Y), SHAPE, CLASSES)
-    windows = list(source)
-    assert len(source) == 4
+    windows = taken(open_source(save(x=X, y=Y), MODEL))
     assert [window.sequence for window in windows] == [0, 1, 2, 3]
     assert [window.truth for window in windows] == [0, 1, 2, 1]
-    assert all(window.x.dtype == np.float32 and window.x.shape == SHAPE for window in windows)
+    assert all(window.x.dtype == np.float32 and window.x.shape == MODEL.input_shape for window in windows)
     assert all(window.x.flags.c_contiguous and window.capture >= 0 for window in windows)
     np.testing.assert_array_equal(windows[3].x, X[3])
 
 
-def test_a_source_can_be_read_again(save):
-    source = open_source(save(x=X), SHAPE, CLASSES)
-    assert [window.sequence for window in source] == [window.sequence for window in source]
-
-
 def test_without_classes_there_is_no_truth(save):
-    assert {window.truth for window in open_source(save(x=X), SHAPE, CLASSES)} == {None}
+    assert {window.truth for window in taken(open_source(save(x=X), MODEL))} == {None}
 
 
 def test_npz_is_a_source_by_its_name():
@@ -53,7 +48,7 @@ def test_npz_is_a_source_by_its_name():
 @pytest.mark.parametrize("spec", ["", "npz", "windows.npz", "nothing:there", ":x", "os.path:x", "../npz:x"])
 def test_an_unknown_source_is_refused_with_those_there_are(spec):
     with pytest.raises(InputError) as caught:
-        open_source(spec, SHAPE, CLASSES)
+        open_source(spec, MODEL)
     assert "npz:" in caught.value.hint
 
 
@@ -80,26 +75,26 @@ def test_an_unknown_source_is_refused_with_those_there_are(spec):
 @pytest.mark.filterwarnings("error")
 def test_data_that_does_not_fit_is_refused_by_name(save, arrays, said):
     with pytest.raises(InputError, match=said) as caught:
-        open_source(save(**arrays), SHAPE, CLASSES)
+        open_source(save(**arrays), MODEL)
     assert caught.value.hint
 
 
 def test_arrays_of_other_names_are_named(save):
     with pytest.raises(InputError) as caught:
-        open_source(save(data=X, labels=Y), SHAPE, CLASSES)
+        open_source(save(data=X, labels=Y), MODEL)
     assert caught.value.hint.startswith("it has data, labels; save it with ")
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "missing.npz", tmp_path):
         with pytest.raises(InputError):
-            open_source(f"npz:{path}", SHAPE, CLASSES)
+            open_source(f"npz:{path}", MODEL)
 
 
 def test_an_npy_is_no_npz(tmp_path):
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(InputError, match=r"not an \.npz"):
-        open_source(f"npz:{tmp_path / 'x.npy'}", SHAPE, CLASSES)
+        open_source(f"npz:{tmp_path / 'x.npy'}", MODEL)
 
 
 def test_damaged_files_are_input_errors_and_nothing_else(tmp_path):
@@ -113,7 +108,7 @@ def test_damaged_files_are_input_errors_and_nothing_else(tmp_path):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged[: rng.randrange(len(damaged))] if rng.random() < 0.2 else damaged)
         try:
-            open_source(f"npz:{path}", SHAPE, CLASSES)
+            open_source(f"npz:{path}", MODEL)
         except InputError:
             continue
 
@@ -124,4 +119,4 @@ def test_a_header_that_promises_more_than_there_is_does_not_exhaust_memory(tmp_p
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as file:
         file.writestr("x.npy", npy)
     with pytest.raises(InputError):
-        open_source(f"npz:{tmp_path / 'huge.npz'}", SHAPE, CLASSES)
+        open_source(f"npz:{tmp_path / 'huge.npz'}", MODEL)

@@ -150,7 +150,7 @@ def test_true_classes_are_0_and_1(model, tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, x=INPUTS, y=truth() + 1)
     with pytest.raises(InputError, match="class indices below 2"):
-        npz.open(str(path), INPUTS.shape[1:], 2)
+        npz.read(str(path), INPUTS.shape[1:], 2)
 
 
 def test_a_bundle_of_before_has_one_label_and_one_class(bundle):

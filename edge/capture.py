@@ -1,0 +1,292 @@
+"""Windows from a source, one at a time: pulled from what is stored, taken in time from what is live."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Generator
+from contextlib import closing
+from importlib import import_module
+from itertools import count
+from typing import Protocol
+
+from edge import spec
+from edge.errors import EdgeError, InputError
+from edge.latency import clock
+from edge.sources import POLL, Fault, Feed, Gap, Item, Model, Ready, Window, schemes
+from edge.wire.codes import SourceFault
+from edge.wire.port import backoff
+
+DEPTH = 4  # windows of a live source that wait to be taken
+QUIET = 60.0  # seconds between two faults of a kind that the host is told of
+_JOIN = 2.0  # seconds that a reader has to let go of what it reads
+
+
+class Capture(Protocol):
+    """Where a run takes its windows from."""
+
+    live: bool
+    """Whether windows come when the world gives them: those that nobody takes in time are lost, and counted."""
+
+    faults: Counter[int]
+    """What befell the source so far, by ``edge.wire.codes.SourceFault``."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more."""
+        ...
+
+    def take(self, seconds: float) -> Window | Fault | None:
+        """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``.
+
+        Every fault is counted, and of each kind one is told in :data:`QUIET` seconds.
+        """
+        ...
+
+    def wake(self) -> None:
+        """End a ``take``, the next one if there is none; from any thread, and from a signal handler."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is read."""
+        ...
+
+
+def open_source(text: str, model: Model, *, repeat: bool = False) -> Capture:
+    """Open ``SCHEME:LOCATION?OPTION=VALUE&...`` for a model; InputError where it cannot be read or does not fit.
+
+    A stored source that is to ``repeat`` begins again when it ends; sequence numbers go on.
+    """
+    wanted = spec.parse(text)
+    if wanted.scheme not in schemes() or ":" not in text:
+        raise InputError(f"unknown source {text!r}", f"a source is one of {', '.join(f'{s}:...' for s in schemes())}")
+    module = import_module(f"edge.sources.{wanted.scheme}")
+    feed: Feed = module.open(wanted.location, spec.read_options(module.Options, wanted), model)
+    if feed.live and repeat:
+        raise InputError(f"{text!r} is live: it cannot begin again when it ends", "leave --loop out")
+    return Live(text, feed) if feed.live else Stored(feed, repeat=repeat)
+
+
+class _Faults:
+    """Counts what befalls a source, and tells of each kind at most once in :data:`QUIET` seconds."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self._told: dict[int, float] = {}
+
+    def count(self, fault: Fault) -> bool:
+        """Count a fault, and return whether it is to be told."""
+        now = time.monotonic()
+        self.counts[fault.kind] += 1
+        if now - self._told.get(fault.kind, -QUIET) < QUIET:
+            return False
+        self._told[fault.kind] = now
+        return True
+
+
+class Stored:
+    """A source that waits until it is asked, such as a file. Its end is no fault."""
+
+    live = False
+
+    def __init__(self, feed: Feed, *, repeat: bool = False) -> None:
+        self._faults = _Faults()
+        self.faults = self._faults.counts
+        self.ended = False
+        self._windows = _windows(_again_and_again(feed) if repeat else feed.connect(), live=False)
+        next(self._windows)  # what cannot be opened is said here
+
+    def take(self, seconds: float) -> Window | Fault | None:
+        """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
+        until = clock() + seconds * 1e9
+        for item in self._windows:
+            if isinstance(item, Window) or (item is not None and self._faults.count(item)):
+                return item
+            if clock() >= until:
+                return None
+        self.ended = True
+        return None
+
+    def wake(self) -> None:
+        """Nothing is waited for."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._windows.close()
+        self.ended = True
+
+
+class Live:
+    """A source that gives windows when the world does. A thread reads it; :data:`DEPTH` windows wait at most."""
+
+    live = True
+
+    def __init__(self, name: str, feed: Feed) -> None:
+        self._faults = _Faults()
+        self.faults = self._faults.counts
+        self._waiting: deque[Window] = deque()
+        self._news: deque[Fault] = deque()
+        self._failure: BaseException | None = None
+        self._closing = self._woken = self._finished = False
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        items = feed.connect()
+        next(items)  # what cannot be opened is said here
+        windows = _windows(_persistent(name, feed, items), live=True)
+        self._reader = threading.Thread(target=self._read, args=(windows,), name=f"source {name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._finished and not self._waiting and not self._news and self._failure is None
+
+    def take(self, seconds: float) -> Window | Fault | None:
+        """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
+        until = time.monotonic() + seconds
+        while True:
+            self._clear()
+            if self._news:
+                return self._news.popleft()
+            try:
+                return self._waiting.popleft()
+            except IndexError:
+                left = until - time.monotonic()
+            if self._failure is not None:
+                raise self._failure
+            if self._woken or self._finished or left <= 0:
+                self._woken = False
+                return None
+            select.select([self._wake_read], [], [], left)
+
+    def wake(self) -> None:
+        """End a ``take``, the next one if there is none; from any thread, and from a signal handler."""
+        self._woken = True
+        self._ring()
+
+    def close(self) -> None:
+        """Have the reader let go of what it reads, and wait for that."""
+        self._closing = True
+        self._reader.join(_JOIN)
+        self._waiting.clear()
+        self._news.clear()
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def _read(self, windows: Generator[Window | Fault | None]) -> None:
+        try:
+            with closing(windows):
+                for item in windows:
+                    if self._closing:
+                        return
+                    if isinstance(item, Window):
+                        self._put(item)
+                    elif item is not None:
+                        self._tell(item)
+        except BaseException as error:  # noqa: BLE001 - a mistake of ours: whoever takes windows must not wait for ever
+            self._failure = error
+        finally:
+            self._finished = True
+            self._ring()
+
+    def _put(self, window: Window) -> None:
+        self._waiting.append(window)
+        if len(self._waiting) > DEPTH:
+            self._waiting.popleft()
+            self._tell(
+                Fault(SourceFault.LOST_WINDOW, "a window was lost: nobody took it in time", "explain less, or hop more")
+            )
+        self._ring()
+
+    def _tell(self, fault: Fault) -> None:
+        if self._faults.count(fault):
+            self._news.append(fault)
+            self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._wake_write.send(b"\x00")
+        except OSError:
+            return  # full of wake-ups, or closed since: in both cases nobody sleeps
+
+    def _clear(self) -> None:
+        try:
+            self._wake_read.recv(4096)
+        except BlockingIOError:
+            return
+
+
+def _windows(items: Generator[Item], *, live: bool) -> Generator[Window | Fault | None]:
+    """Yield windows made of what a feed gives, numbered from 0, and everything that befalls it."""
+    numbers = count()
+    with closing(items):
+        begun = clock()
+        for item in items:
+            if live:
+                begun = clock()  # until then it waited for the world
+            if isinstance(item, Ready):
+                done = clock()
+                yield Window(next(numbers), item.x, done - begun, item.truth, done)
+            elif not isinstance(item, Gap):
+                yield item
+            begun = clock()
+
+
+def _again_and_again(feed: Feed) -> Generator[Item]:
+    """Yield what a stored feed gives, from its beginning whenever it ends, unless it gives nothing at all."""
+    empty = False
+    while not empty:
+        empty = True
+        with closing(feed.connect()) as items:
+            for item in items:
+                empty = empty and (item is None or isinstance(item, Fault))
+                yield item
+        yield Gap()
+
+
+def _persistent(name: str, feed: Feed, items: Generator[Item]) -> Generator[Item]:
+    """Yield what a live feed gives, opened again when it is lost or stalls, as far as it is to be."""
+    while True:
+        fault = Fault(SourceFault.ENDED, f"{name} has come to its end")
+        try:
+            with closing(items):
+                yield from _lively(name, feed, items)
+        except EdgeError as error:
+            fault = Fault(SourceFault.STALLED if feed.retry else SourceFault.ENDED, error.cause, error.hint)
+        yield fault
+        if fault.kind is SourceFault.ENDED:
+            return
+        items = yield from _reopened(feed)
+        yield Gap()
+        yield Fault(SourceFault.REOPENED, f"{name} is open again")
+
+
+def _lively(name: str, feed: Feed, items: Generator[Item]) -> Generator[Item]:
+    """Yield what an open feed gives; InputError where it gives no sign of the world for too long."""
+    heard = time.monotonic()
+    for item in items:
+        if item is not None:
+            heard = time.monotonic()
+        elif feed.stall is not None and time.monotonic() - heard > feed.stall:
+            raise InputError(f"{name} has given nothing for {feed.stall:g} s", "look at the sensor and its cable")
+        yield item
+
+
+def _reopened(feed: Feed) -> Generator[Item, None, Generator[Item]]:
+    """Return the feed's items once it can be opened again; yields None meanwhile."""
+    for delay in backoff():
+        until = time.monotonic() + delay
+        while time.monotonic() < until:
+            time.sleep(min(POLL, delay))
+            yield None
+        items = feed.connect()
+        try:
+            next(items)
+        except EdgeError:
+            continue
+        return items
+    raise AssertionError("a back-off has no end")
