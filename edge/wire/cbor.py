@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cbor2
@@ -18,8 +19,11 @@ from edge.errors import EdgeError
 MAX_DEPTH = 4  # containers open at one time
 MAX_ITEMS = 8192  # keys and values of one record, at all depths
 
-_UNSIGNED, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = 0, 2, 3, 4, 5, 6, 7
-_PLAIN = {0xF4, 0xF5, 0xFA}  # false, true, float32
+UNSIGNED, NEGATIVE, BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)  # major types
+_FALSE, _TRUE, FLOAT32 = 0xF4, 0xF5, 0xFA  # first bytes
+_FLOAT = struct.Struct(">Bf")
+_BYTE = [bytes([value]) for value in range(256)]
+_PLAIN = {_FALSE, _TRUE, FLOAT32}
 
 
 class Fault(enum.StrEnum):
@@ -41,13 +45,34 @@ class WireError(EdgeError):
 
 
 def dumps(fields: Mapping[int, Any]) -> bytes:
-    """Encode a map with at most 23 keys deterministically: shortest integers, ascending keys, floats of 32 bits."""
-    parts = [bytes([_MAP << 5 | len(fields)])]
-    for key in sorted(fields):
-        value = fields[key]
-        parts.append(cbor2.dumps(key))
-        parts.append(struct.pack(">Bf", 0xFA, value) if type(value) is float else cbor2.dumps(value, canonical=True))
-    return b"".join(parts)
+    """Encode a map deterministically: shortest integers, ascending keys, floats of 32 bits."""
+    entries = [_start(UNSIGNED, key) + _value(fields[key]) for key in sorted(fields)]
+    return _start(_MAP, len(entries)) + b"".join(entries)
+
+
+def _value(value: Any) -> bytes:
+    kind = type(value)
+    if kind is int:
+        return _start(UNSIGNED, value) if value >= 0 else _start(NEGATIVE, -1 - value)
+    if kind is float:
+        return _FLOAT.pack(FLOAT32, value)
+    if kind is bytes:
+        return _start(BYTES, len(value)) + bytes(value)
+    if kind is bool:
+        return _BYTE[_TRUE if value else _FALSE]
+    if kind is str:
+        text: bytes = value.encode()
+        return _start(_TEXT, len(text)) + text
+    return _start(_ARRAY, len(value)) + b"".join(map(_value, value)) if kind is list else dumps(value)
+
+
+def _start(major: int, argument: int) -> bytes:
+    """Return the head of an item, in as few bytes as it takes."""
+    first = major << 5
+    if argument < 24:
+        return _BYTE[first | argument]
+    width = (argument > 0xFF) + (argument > 0xFFFF) + (argument > 0xFFFFFFFF)
+    return _BYTE[first | 24 + width] + argument.to_bytes(1 << width, "big")
 
 
 def loads(payload: bytes) -> dict[int, Any]:
@@ -58,6 +83,38 @@ def loads(payload: bytes) -> dict[int, Any]:
     except (cbor2.CBORDecodeError, ValueError) as error:  # text that is not UTF-8
         raise WireError(Fault.CBOR, f"not CBOR: {error}") from error
     return fields
+
+
+@dataclass(frozen=True)
+class Item:
+    """Where a value of a record's map lies in the payload: its first byte, what follows its head, and its end."""
+
+    key: int
+    head: int
+    content: int
+    end: int
+
+
+def items(payload: bytes) -> Iterator[Item]:
+    """Yield where the values of a map lie that ``loads`` has accepted, in the order of their keys."""
+    _, pairs, _, at = _head(payload, 0)
+    for _ in range(pairs):
+        _, key, _, head = _head(payload, at)
+        content, at = _head(payload, head)[3], _end(payload, head)
+        yield Item(key, head, content, at)
+
+
+def _end(payload: bytes, at: int) -> int:
+    """Return where the item that begins at ``at`` ends."""
+    left = 1
+    while left:
+        major, argument, _, at = _head(payload, at)
+        left -= 1
+        if major in {BYTES, _TEXT}:
+            at += argument
+        elif major in {_ARRAY, _MAP}:
+            left += argument * (2 if major == _MAP else 1)
+    return at
 
 
 def _walk(payload: bytes) -> None:
@@ -77,10 +134,10 @@ def _walk(payload: bytes) -> None:
         major, argument, simple, at = _head(payload, at)
         if is_key:
             before = last_key[-1]
-            if major != _UNSIGNED or (before is not None and argument <= before):
+            if major != UNSIGNED or (before is not None and argument <= before):
                 raise WireError(Fault.CBOR, f"the keys of a map are unsigned integers in ascending order, at byte {at}")
             last_key[-1] = argument
-        if major in {_BYTES, _TEXT}:
+        if major in {BYTES, _TEXT}:
             at += argument
         elif major in {_ARRAY, _MAP}:
             count = argument * (2 if major == _MAP else 1)

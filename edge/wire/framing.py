@@ -13,6 +13,7 @@ from edge.wire.cbor import Fault, WireError
 
 MAX_PAYLOAD = 65536  # bytes of CBOR in one frame
 _CRC = struct.Struct("<I")
+_RESIDUE = 0x2144DF1C  # CRC-32 of anything with its own CRC-32 behind it
 _DELIMITER = b"\x00"
 _MAX_ENCODED = MAX_PAYLOAD + _CRC.size + (MAX_PAYLOAD + _CRC.size) // 254 + 1
 
@@ -27,16 +28,17 @@ def frame(payload: bytes) -> bytes:
 
 def unframe(body: bytes) -> bytes:
     """Return the payload of what stood between two delimiters; WireError if it is not whole."""
+    if len(body) > _MAX_ENCODED:
+        raise WireError(Fault.LENGTH, f"a frame of {len(body)} bytes")
     try:
         content: bytes = cobs.decode(body)
     except cobs.DecodeError as error:
         raise WireError(Fault.COBS, f"not COBS: {error}") from error
-    payload, checksum = content[: -_CRC.size], content[-_CRC.size :]
-    if not payload or len(payload) > MAX_PAYLOAD:
+    if not _CRC.size < len(content) <= MAX_PAYLOAD + _CRC.size:
         raise WireError(Fault.LENGTH, f"a frame of {len(content)} bytes")
-    if _CRC.unpack(checksum)[0] != zlib.crc32(payload):
+    if zlib.crc32(content) != _RESIDUE:
         raise WireError(Fault.CRC, f"the checksum of a frame of {len(content)} bytes does not match")
-    return payload
+    return content[: -_CRC.size]
 
 
 @dataclass
@@ -66,18 +68,30 @@ class Deframer:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the payloads completed by ``data``. Consume all of it before the next call."""
-        self.counts.wire_bytes += len(data)
-        *ends, rest = data.split(_DELIMITER)
-        for end in ends:
-            payload = self._finish(end)
-            if payload is not None:
+        counts = self.counts
+        counts.wire_bytes += len(data)
+        *bodies, rest = data.split(_DELIMITER)
+        if bodies:
+            bodies[0] = self._completed(bodies[0])
+        for body in bodies:
+            if body:
+                try:
+                    payload = unframe(body)
+                except WireError as error:
+                    self._give_up(error.fault, len(body))
+                    continue
+                counts.frames += 1
+                counts.payload_bytes += len(payload)
+                self._joined = True
                 yield payload
+            else:
+                self._joined = True
         self._keep(rest)
 
     def restart(self) -> None:
         """Begin anew after the port was lost: what is pending will never be completed."""
-        if self._pending or self._overlong:
-            self._give_up(Fault.LENGTH)
+        if self.pending_bytes:
+            self._give_up(Fault.LENGTH, self._forget())
         self._joined = False
 
     @property
@@ -89,8 +103,19 @@ class Deframer:
         """Count a frame as bad after all: its checksum was right and its content was not."""
         self.counts.frames -= 1
         self.counts.payload_bytes -= len(payload)
-        self.counts.skipped_bytes += len(payload)
-        self.counts.bad[fault] = self.counts.bad.get(fault, 0) + 1
+        self._give_up(fault, len(payload))
+
+    def _completed(self, end: bytes) -> bytes:
+        """Return the body whose last bytes have come; nothing where it was too long to keep."""
+        if not self.pending_bytes:
+            return end
+        self._keep(end)
+        body = bytes(self._pending)
+        if self._overlong:
+            self._give_up(Fault.LENGTH, self._forget())
+            return b""
+        self._pending.clear()
+        return body
 
     def _keep(self, data: bytes) -> None:
         self._pending += data
@@ -98,29 +123,15 @@ class Deframer:
             self._overlong += len(self._pending)
             self._pending.clear()
 
-    def _finish(self, data: bytes) -> bytes | None:
-        self._keep(data)
-        if self._overlong:
-            self._give_up(Fault.LENGTH)
-            return None
-        if not self._pending:
-            self._joined = True
-            return None
-        try:
-            payload = unframe(bytes(self._pending))
-        except WireError as error:
-            self._give_up(error.fault)
-            return None
-        self._pending.clear()
-        self._joined = True
-        self.counts.frames += 1
-        self.counts.payload_bytes += len(payload)
-        return payload
-
-    def _give_up(self, fault: Fault) -> None:
-        self.counts.skipped_bytes += self.pending_bytes
-        if self._joined:
-            self.counts.bad[fault] = self.counts.bad.get(fault, 0) + 1
+    def _forget(self) -> int:
+        """Drop what is pending and return how many bytes that was."""
+        size = self.pending_bytes
         self._pending.clear()
         self._overlong = 0
+        return size
+
+    def _give_up(self, fault: Fault, size: int) -> None:
+        self.counts.skipped_bytes += size
+        if self._joined:
+            self.counts.bad[fault] = self.counts.bad.get(fault, 0) + 1
         self._joined = True

@@ -65,17 +65,21 @@ def data(low: int, high: int) -> Kind:
 boolean = _same("bool", lambda value: type(value) is bool)
 
 
-def _float32(value: Any) -> float:
+def _finite(value: Any) -> float:
     if type(value) is not float or not math.isfinite(value):
         raise WireError(Fault.RECORD, f"{value!r:.60} is not a finite float32")
+    return value
+
+
+def _float32(value: Any) -> float:
     try:
-        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+        rounded: float = struct.unpack("<f", struct.pack("<f", _finite(value)))[0]
     except OverflowError as error:
         raise WireError(Fault.RECORD, f"{value!r} is too large for a float32") from error
     return rounded
 
 
-float32 = Kind("float32", _float32, _float32)
+float32 = Kind("float32", _float32, _finite)  # no other float comes through edge.wire.cbor
 
 
 MAX_FLOATS = 4096  # of one field

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from edge.wire.cbor import WireError
 from edge.wire.framing import Deframer, FrameCounts
-from edge.wire.records import Received, decode
+from edge.wire.records import Received
+from edge.wire.templates import Decoder
 
 
 class Receiver:
@@ -14,6 +15,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self._deframer = Deframer()
+        self._decoder = Decoder()
         self.unknown_records = 0
         self.unknown_keys = 0
 
@@ -26,11 +28,12 @@ class Receiver:
         """Yield what the frames completed by ``data`` hold."""
         for payload in self._deframer.feed(data):
             try:
-                received = decode(payload)
+                received = self._decoder.decode(payload)
             except WireError as error:
                 self._deframer.reject(payload, error.fault)
                 continue
-            self.unknown_records += received.record is None
+            if received.record is None:
+                self.unknown_records += 1
             self.unknown_keys += received.unknown_keys
             yield received
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_type_hints
 
 from edge.wire import cbor
 from edge.wire.cbor import Fault, WireError
@@ -21,7 +21,8 @@ MAX_CHUNKS = 4096
 MAX_LABEL = 64  # bytes of UTF-8
 MAX_MESSAGE = 512
 
-_CODE, _NUMBER = 0, 1
+CODE, NUMBER = 0, 1  # keys of every record
+FRAME_NUMBER = uint(4)
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,7 @@ class Ack(Record, code=19):
     sequence: Annotated[int | None, Key(5, uint(4))] = None
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """What one frame held. ``record`` is None where its code is unknown here."""
 
     number: int
@@ -278,7 +278,7 @@ def _slots(record: Any) -> Iterator[Slot]:
 
 def encode(record: Record, number: int) -> bytes:
     """Return the payload of a record in frame ``number``; a field that holds its default is left out."""
-    payload: dict[int, Any] = {_CODE: record.code, _NUMBER: number & 0xFFFFFFFF}
+    payload: dict[int, Any] = {CODE: record.code, NUMBER: number & 0xFFFFFFFF}
     for slot in layout(type(record)):
         value = getattr(record, slot.name)
         if slot.optional and value == slot.default:
@@ -290,7 +290,7 @@ def encode(record: Record, number: int) -> bytes:
 def decode(payload: bytes) -> Received:
     """Return what a payload holds; WireError where it is not CBOR of the link's kind or breaks a record's rules."""
     values = cbor.loads(payload)
-    code, number = (_head(values, key, limit) for key, limit in ((_CODE, 1 << 8), (_NUMBER, 1 << 32)))
+    code, number = (_head(values, key, limit) for key, limit in ((CODE, 1 << 8), (NUMBER, 1 << 32)))
     record = Record.registry.get(code)
     if record is None:
         return Received(number, code, None)
