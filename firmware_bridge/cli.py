@@ -10,14 +10,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 
 from edge.arguments import natural, positive
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
-from firmware_bridge import lines, record
+from firmware_bridge import lines
+from firmware_bridge.errors import RecordingError
+from firmware_bridge.feed import Feed
 from firmware_bridge.monitor import Monitor, follow
+from firmware_bridge.recording import open_recorder
+from firmware_bridge.recording.documents import line
 from firmware_bridge.session import Event, Summary
 
 _HINT_AFTER = 5.0  # seconds without a single record after which something is likely wrong
@@ -27,41 +31,73 @@ def main(argv: Sequence[str]) -> int:
     """Run ``whylite monitor``; 0 success, 1 nothing came, 2 wrong usage or bad input."""
     arguments = _parser().parse_args(argv[1:])
     try:
-        summary = _monitor(arguments)
+        with closing(Monitor(arguments.port, arguments.baud)) as monitor, closing(Tape(arguments.record)) as tape:
+            summary = show(
+                monitor,
+                arguments,
+                tape,
+                follow(monitor, count=arguments.count, until_end=arguments.until_end, until_idle=arguments.until_idle),
+            )
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if summary.frames:
-        return 0
-    print(f"error: no record came\n  hint: {_advice(summary)}", file=sys.stderr)
-    return 1
+    if tape.failure is not None:
+        print(f"error: {tape.failure}", file=sys.stderr)
+    elif not summary.frames:
+        print(f"error: no record came\n  hint: {_advice(summary)}", file=sys.stderr)
+    return 1 if tape.failure is not None or not summary.frames else 0
 
 
-def _monitor(arguments: argparse.Namespace) -> Summary:
+class Tape:
+    """The recording of what is shown, if there is one; it ends where the disk is full, and watching goes on."""
+
+    def __init__(self, path: str | None) -> None:
+        self._recorder = open_recorder(path) if path else None
+        self.failure: RecordingError | None = None
+
+    def write(self, event: Event, when: float) -> None:
+        """Record one event; once that has failed, none."""
+        if self._recorder is None or self.failure is not None:
+            return
+        try:
+            self._recorder.write(event, when)
+        except RecordingError as error:
+            self.failure = error
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._recorder is None:
+            return
+        try:
+            self._recorder.close()
+        except RecordingError as error:
+            self.failure = error
+
+
+def show(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]) -> Summary:
+    """Show and record what comes, in the way that the arguments ask for, until it ends or somebody ends it."""
     with ExitStack() as stack:
-        monitor = stack.enter_context(closing(Monitor(arguments.port, arguments.baud)))
-        show, advise = _view(arguments, monitor, stack)
-        recorder = stack.enter_context(record.Recorder(arguments.record)) if arguments.record else None
-        advised = False
+        view, say = _view(arguments, feed, stack)
+        advised = complained = False
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            for events in follow(
-                monitor, count=arguments.count, until_end=arguments.until_end, until_idle=arguments.until_idle
-            ):
-                for event in events:
-                    if recorder is not None:
-                        recorder.write(event)
-                    show(event)
-                if not advised and time.monotonic() - monitor.started > _HINT_AFTER:
+            for events in polls:
+                for event, when in zip(events, feed.moments, strict=True):
+                    tape.write(event, when)
+                    view(event, when)
+                if tape.failure is not None and not complained:
+                    complained = True
+                    say(f"error: {tape.failure}")
+                if not advised and time.monotonic() - feed.started > _HINT_AFTER:
                     advised = True
-                    if not monitor.summary().frames:
-                        advise(_advice(monitor.summary()))
+                    if not feed.summary().frames:
+                        say(f"no record yet: {_advice(feed.summary())}")
         except KeyboardInterrupt:
             pass  # Ctrl-C and SIGTERM are how a monitor ends
-        summary = monitor.summary()
+        summary = feed.summary()
     if arguments.json:
         print(json.dumps(_document(summary)), flush=True)
     else:
@@ -70,24 +106,24 @@ def _monitor(arguments: argparse.Namespace) -> Summary:
 
 
 def _view(
-    arguments: argparse.Namespace, monitor: Monitor, stack: ExitStack
-) -> tuple[Callable[[Event], None], Callable[[str], None]]:
-    """Return what shows one event (JSON lines, a table that lives on the terminal, plain lines), and what advises."""
+    arguments: argparse.Namespace, feed: Feed, stack: ExitStack
+) -> tuple[Callable[[Event, float], None], Callable[[str], None]]:
+    """Return what shows one event of a Unix time (JSON lines, a live table, plain lines), and what else is said."""
     if arguments.json:
-        return lambda event: print(record.line(event, time.time()), end="", flush=True), _advise
+        return lambda event, when: print(line(event, when), end="", flush=True), _say
     if sys.stdout.isatty() and not arguments.plain and importlib.util.find_spec("rich"):
         from rich.live import Live
 
         from firmware_bridge.table import LiveTable
 
-        table = LiveTable(monitor)
+        table = LiveTable(feed)
         stack.enter_context(Live(table, screen=True, refresh_per_second=5))
-        return table.update, table.advise
-    return lambda event: print(lines.line(event, monitor.tracker), flush=True), _advise
+        return lambda event, _: table.update(event), table.say
+    return lambda event, _: print(lines.line(event, feed.tracker), flush=True), _say
 
 
-def _advise(hint: str) -> None:
-    print(f"no record yet\n  hint: {hint}", file=sys.stderr)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _advice(summary: Summary) -> str:
@@ -107,11 +143,7 @@ def _document(summary: Summary) -> dict[str, object]:
         "accuracy": summary.accuracy,
         "maps": summary.maps,
         "failed": summary.failed,
-        "warm_up_windows": summary.warm_up,
-        "rejected_windows": summary.rejected,
         "latency_ns": {name: dataclasses.asdict(spread) for name, spread in lines.spreads(summary)},
-        "end_to_end_ns": _end_to_end(summary),
-        "clock_jumps": summary.clock_jumps,
         "cost_of_explaining": summary.costs,
         "frames": summary.frames,
         "payload_bytes": summary.payload_bytes,
@@ -131,26 +163,20 @@ def _document(summary: Summary) -> dict[str, object]:
     }
 
 
-def _end_to_end(summary: Summary) -> dict[str, object] | None:
-    """Return the distribution half-way between its bounds, and how far each figure may be from the true one."""
-    if summary.end_to_end is None:
-        return None
-    bounds = summary.end_to_end
-    return {"middle": dataclasses.asdict(bounds.middle), "uncertainty": dataclasses.asdict(bounds.uncertainty)}
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whylite monitor",
         description="On the host: show and record what a board streams. Ctrl-C ends it.",
-        epilog="exit codes: 0 records came, 1 none did, 2 wrong usage or bad input",
+        epilog="exit codes: 0 records came, 1 none did or the disk was full, 2 wrong usage or bad input",
     )
     parser.add_argument("port", metavar="PORT", help="serial port, pty, socket://HOST:PORT")
     parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--json", action="store_true", help="one JSON document per line on stdout")
     view.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")
-    parser.add_argument("--record", metavar="FILE", help="append every event to FILE as JSON lines")
+    parser.add_argument(
+        "--record", metavar="FILE", help="record every event: .jsonl (JSON lines, for eyes) or .mcap (for archives)"
+    )
     parser.add_argument("--count", type=natural, metavar="N", help="end after N windows")
     parser.add_argument("--until-end", action="store_true", help="end when the board says goodbye")
     parser.add_argument("--until-idle", type=positive, metavar="SECONDS", help="end after so long a silence")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from edge.wire.records import Request
@@ -29,6 +30,11 @@ class Feed(Protocol):
     @property
     def last_heard(self) -> float:
         """When something came the last time, on the same clock."""
+        ...
+
+    @property
+    def moments(self) -> Sequence[float]:
+        """When each event came that ``poll`` returned last, in Unix time."""
         ...
 
     @property

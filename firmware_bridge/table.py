@@ -10,7 +10,6 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from edge.timekeeper import figures
 from edge.wire.records import Error, Health, Log, Result, Session
 from firmware_bridge import lines
 from firmware_bridge.feed import Feed
@@ -74,9 +73,9 @@ class LiveTable:
             case Health():
                 self._note = _one_line(Text(lines.health(event, tracker), style="dim"))
 
-    def advise(self, hint: str) -> None:
-        """Say what to look at while no record comes; in more than one line where it needs them."""
-        self._note = Text(f"no record yet: {hint}", style="yellow")
+    def say(self, text: str) -> None:
+        """Say what is no event, such as what to look at while no record comes, in as many lines as it needs."""
+        self._note = Text(text, style="yellow")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw everything into the terminal's width and height."""
@@ -135,7 +134,7 @@ class LiveTable:
     def _latencies(self, *, compact: bool) -> Table:
         """Return every phase with its distribution; in two columns and shorter where the terminal is low."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        rows = [[name, *figures(spread)] for name, spread in lines.durations(self._feed.summary())]
+        rows = [[name, *lines.figures(spread)] for name, spread in lines.spreads(self._feed.summary())]
         names = ["latency", "p50", "p95", "p99", "max"]
         if compact:
             half = (len(rows) + 1) // 2

@@ -20,8 +20,8 @@ import pytest
 
 from edge.wire.port import Port
 from edge.wire.records import Result
-from firmware_bridge import record
 from firmware_bridge.maps import Attribution
+from firmware_bridge.recording import load
 from tests.references import small_models
 
 WINDOWS = 30
@@ -81,23 +81,19 @@ def test_json_lines_and_nothing_else_on_stdout(device, modem):
     summary = documents[-1]
     assert (summary["windows"], summary["labelled"], summary["maps"]) == (WINDOWS, WINDOWS, 3 * WINDOWS)
     assert 0 <= summary["accuracy"] <= 1
-    assert 0 < summary["warm_up_windows"] <= 20
-    assert summary["latency_ns"]["predict"]["count"] == WINDOWS - summary["warm_up_windows"]
-    assert (summary["rejected_windows"], summary["clock_jumps"]) == (0, 0)
-    end_to_end = summary["end_to_end_ns"]
-    assert end_to_end["middle"]["count"] == WINDOWS
-    assert 0 < end_to_end["uncertainty"]["p50"] < end_to_end["middle"]["p50"] + end_to_end["uncertainty"]["p50"] < 1e10
+    assert summary["latency_ns"]["predict"]["count"] == WINDOWS
     assert summary["lost_frames"] == summary["missing_results"] == 0
     first = next(document for document in documents if document["record"] == "map")
     assert np.shape(first["values"]) == (6, 6)
 
 
-def test_a_recording_holds_what_was_shown(device, modem, tmp_path):
+@pytest.mark.parametrize("suffix", [".jsonl", ".mcap"])
+def test_a_recording_holds_what_was_shown(device, modem, tmp_path, suffix):
     device()
-    path = tmp_path / "session.jsonl"
+    path = tmp_path / f"session{suffix}"
     assert monitor(modem.host, "--record", str(path), "--until-end").returncode == 0
-    recording = record.load(path)
-    assert recording.damaged == ()
+    recording = load(path)
+    assert not recording.damage
     assert [result.sequence for result in recording.of(Result)] == list(range(WINDOWS))
     shapes = {attribution.method: attribution.values.shape for attribution in recording.of(Attribution)}
     assert shapes["integrated_gradients"] == small_models.inputs(1)[0].shape
@@ -110,7 +106,7 @@ def test_a_recorder_killed_in_the_middle_leaves_a_readable_file(device, modem, t
     wait_for(lambda: path.exists() and path.stat().st_size > 50_000)
     process.kill()
     process.wait()
-    assert len(list(record.load(path).of(Result))) >= 3
+    assert len(list(load(path).of(Result))) >= 3
 
 
 def test_a_count_is_enough(device, modem):
@@ -214,13 +210,28 @@ def test_a_recording_that_cannot_be_written_is_refused(modem, tmp_path):
     assert "folder.jsonl" in result.stderr
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".mcap"])
+def test_a_full_disk_ends_the_recording_and_not_the_monitor(device, modem, tmp_path, suffix):
+    device()
+    path = tmp_path / f"session{suffix}"
+    code = "import sys, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY)); "
+    code += "from whylite import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "monitor", modem.host, "--until-end", "--record", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert f"error: cannot record to {path} any more: File too large\n  hint: " in result.stderr
+    assert f"{WINDOWS} windows, {3 * WINDOWS} maps" in result.stdout
+    assert path.stat().st_size <= 6000
+    assert not load(path).damage
+
+
 def test_wrong_usage_is_refused(modem):
     assert monitor().returncode == 2
     assert monitor(modem.host, "--json", "--plain").returncode == 2
     assert monitor(modem.host, "--count", "0").returncode == 2
     said = " ".join(monitor("--help").stdout.split())
     assert "usage: whylite monitor" in said
-    assert "exit codes: 0 records came, 1 none did, 2 wrong usage or bad input" in said
+    assert "exit codes: 0 records came, 1 none did or the disk was full, 2 wrong usage or bad input" in said
 
 
 def test_without_rich_a_terminal_gets_plain_lines(device, modem):
@@ -294,7 +305,7 @@ def test_a_terminal_shows_a_live_table(device, modem):
     try:
         wait_for(lambda: "no record yet: is `whylite run` running" in terminal.text())
         killed = device("--loop", "--rate", "20")
-        wait_for(lambda: "predict" in terminal.text() and " 12 " in terminal.text())
+        wait_for(lambda: "p99" in terminal.text() and " 12 " in terminal.text())
         shown = terminal.text()
         for part in ("running", "shapes (", "window", "gradcam", "predict", "link lost 0 frames", "kB/s"):
             assert part in shown

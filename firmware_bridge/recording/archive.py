@@ -1,0 +1,201 @@
+"""Recordings for archives: MCAP with one channel per kind of event, in chunks of which at most a second is lost.
+
+Messages are JSON, with schemas as Foxglove understands them: arrays are flat and have a ``shape``, and what is ``None``
+is left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import threading
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, get_args, get_origin
+
+import numpy as np
+
+from edge.explanation import Flag
+from edge.wire.records import Session
+from firmware_bridge.errors import RecordingError
+from firmware_bridge.recording.damage import Damage
+from firmware_bridge.recording.documents import MALFORMED, NAME_OF, NAMES, event, parts, plain
+from firmware_bridge.recording.mcap_reader import messages
+from firmware_bridge.recording.mcap_writer import McapWriter, Topic
+from firmware_bridge.session import Event
+
+_PERIOD = 0.5  # seconds after which what was written is in the file
+_CHUNK = 1 << 18  # bytes after which it is so at once
+_MICROSECOND = 1000  # nanoseconds
+_JSON_TYPES = {str: "string", bytes: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+class Archive:
+    """Writes events to a new MCAP file; whatever becomes of the program, at most the last second is lost."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Begin a file; RecordingError where that cannot be, or where it is there."""
+        if Path(path).exists():
+            raise RecordingError(
+                f"cannot record to {path}: it is there already",
+                "an MCAP file ends with its index, behind which nothing can be added: name a new file",
+            )
+        self._writer = McapWriter(Path(path), f"whylite {version('whylite')}")
+        self._session = b""
+        self._failure: RecordingError | None = None
+        self._told = self._closed = False
+        self._lock = threading.Lock()  # guards all of the above
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_flushing, name="recording", daemon=True)
+        self._thread.start()
+
+    def write(self, event: Event, when: float | None = None) -> None:
+        """Add one event, which came at Unix time ``when``: now, unless said otherwise."""
+        moment = round((time.time() if when is None else when) * 1e6) * _MICROSECOND
+        data = json.dumps(_values(event), allow_nan=False, separators=(",", ":")).encode()
+        with self._lock:
+            self._raise()
+            try:
+                if isinstance(event, Session) and event.session != self._session:
+                    self._session = event.session
+                    self._writer.metadata("whylite.session", _description(event))
+                self._writer.message(_topic(NAME_OF[type(event)]), moment, _sequence(event), data)
+                if self._writer.waiting >= _CHUNK:
+                    self._writer.flush()
+            except RecordingError as error:
+                self._failure = error
+                self._raise()
+
+    def close(self) -> None:
+        """Write what waits and the index, and close the file; RecordingError if something was lost and nobody told."""
+        self._stop.set()
+        self._thread.join()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._writer.finish()  # after a failure, too: there may be room for the index
+            except RecordingError as error:
+                self._failure = self._failure or error
+            finally:
+                self._writer.close()
+            if not self._told:
+                self._raise()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _keep_flushing(self) -> None:
+        """Put what was written into the file in time, also when nothing more comes."""
+        while not self._stop.wait(_PERIOD):
+            with self._lock:
+                try:
+                    self._writer.flush()
+                except RecordingError as error:  # for whoever writes next
+                    self._failure = error
+                    return
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            self._told = True
+            raise self._failure
+
+
+def read(file: BinaryIO, damage: Damage) -> Iterator[tuple[float, Event]]:
+    """Yield the events of a file with the Unix time of each; what cannot be read is left out and counted."""
+    names = {_topic(name).name: name for name in NAMES}
+    foreign = known = False
+    for topic, moment, data in messages(file, damage):
+        if topic not in names:
+            foreign = True
+            continue
+        known = True
+        try:
+            when, happened = _restored(names[topic], moment, json.loads(data))
+        except MALFORMED:
+            damage.add(f"a message of {topic} at {moment} ns")
+            continue
+        yield when, happened
+    if foreign and not known:
+        damage.add("all of it, which is of other programs")
+
+
+def _values(event: Event) -> dict[str, Any]:
+    """Return the fields of an event as JSON values that Foxglove can plot."""
+    values: dict[str, Any] = {}
+    for part in parts(NAME_OF[type(event)]):
+        value = getattr(event, part.name)
+        if isinstance(value, np.ndarray):
+            values |= {"shape": value.shape, part.name: plain(value.ravel())}
+        elif value is not None:
+            values[part.name] = plain(value)
+    return values
+
+
+def _restored(name: str, moment: int, values: dict[str, Any]) -> tuple[float, Event]:
+    for part in parts(name):
+        if part.optional:
+            values.setdefault(part.name, None)
+        elif get_origin(part.hint) is np.ndarray:
+            values[part.name] = np.reshape(values[part.name], values["shape"])
+    return event({**values, "record": name, "at": moment / 1_000_000_000})
+
+
+def _sequence(event: Event) -> int:
+    return getattr(event, "sequence", None) or 0
+
+
+def _description(session: Session) -> dict[str, str]:
+    """Return what identifies a session and what it ran, for tools that list the metadata of a file."""
+    return {
+        "session": session.session.hex(),
+        "model": session.model,
+        "model_digest": session.model_digest.hex(),
+        "software": session.software,
+        "runtime": session.runtime,
+        "board": session.board,
+    }
+
+
+@functools.cache
+def _topic(name: str) -> Topic:
+    return Topic(f"/{name}", f"whylite.{NAMES[name].__name__}", json.dumps(schema(name)).encode())
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON schema of the messages of a kind of event, in the part of the language that Foxglove reads."""
+    properties: dict[str, Any] = {}
+    for part in parts(name):
+        if get_origin(part.hint) is np.ndarray:
+            properties["shape"] = {"type": "array", "items": {"type": "integer"}}
+        properties[part.name] = _property(part.hint)
+    return {
+        "title": NAMES[name].__name__,
+        "description": (inspect.getdoc(NAMES[name]) or "").partition("\n")[0],
+        "type": "object",
+        "properties": properties,
+        "required": [part.name for part in parts(name) if not part.optional],
+    }
+
+
+def _property(hint: Any) -> dict[str, Any]:
+    origin = get_origin(hint) or hint
+    if origin is np.ndarray:
+        return {"type": "array", "items": {"type": "number"}}
+    if origin is Flag:
+        return {"type": "array", "items": {"type": "string"}}
+    if origin is tuple:
+        return {"type": "array", "items": _property(get_args(hint)[0])}
+    if origin is dict:
+        return {"type": "object", "properties": {}, "additionalProperties": _property(get_args(hint)[1])}
+    return {"type": _JSON_TYPES[origin]}

@@ -1,0 +1,78 @@
+"""Recordings for eyes: one JSON document per line and event, each written at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from edge.files import open_ordinary
+from firmware_bridge.errors import RecordingError
+from firmware_bridge.recording.damage import Damage
+from firmware_bridge.recording.documents import MALFORMED, event, line
+from firmware_bridge.recording.growing import GrowingFile
+from firmware_bridge.session import Event
+
+_BEGIN = b'{"record"'
+_ENOUGH = 100  # lines at the beginning that are none of ours
+_LONGEST = 1 << 25  # bytes of a line; the longest holds a map of 2**20 values
+
+
+class JsonLines:
+    """Appends events to a file, each one written at once: the file is whole up to the last event at any time."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Begin a file or go on with a recording; RecordingError where that cannot be or the file is something else."""
+        _ensure_recording(path)
+        self._file = GrowingFile(path, "ab")
+        if self._file.size:
+            self._file.append(b"\n")  # an earlier recording may have ended within a line
+
+    def write(self, event: Event, when: float | None = None) -> None:
+        """Append one event, which came at Unix time ``when``: now, unless said otherwise."""
+        self._file.append(line(event, time.time() if when is None else when).encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _ensure_recording(path: str | Path) -> None:
+    """Raise RecordingError for a file that holds something else: a line more would damage it."""
+    try:
+        with open_ordinary(path) as file:
+            begin = file.read(1 << 10).lstrip(b"\n")[: len(_BEGIN)]
+    except OSError:
+        return  # not there yet, or no ordinary file: opening it for writing says what is wrong with that
+    if not _BEGIN.startswith(begin):
+        raise RecordingError(f"cannot record to {path}: it is no recording", "name a new file, or an earlier recording")
+
+
+def read(file: BinaryIO, damage: Damage) -> Iterator[tuple[float, Event]]:
+    """Yield the events of a file with the Unix time of each; a line that cannot be read is left out and counted."""
+    number = 0
+    while found := file.readline(_LONGEST):
+        number += 1
+        if found == b"\n":
+            continue
+        try:
+            when, happened = event(json.loads(found))
+        except MALFORMED:
+            damage.add(f"line {number}")
+            if number == damage.count == _ENOUGH:
+                return
+            while found and not found.endswith(b"\n"):  # no event is as long as that
+                found = file.readline(_LONGEST)
+            continue
+        yield when, happened
