@@ -20,7 +20,7 @@ from edge.explainer import Explainer
 from edge.interpreter import RUNTIMES
 from edge.sources import schemes
 from edge.stream import LogHandler, Sent, Stream, introduction
-from edge.timekeeper import table
+from edge.timekeeper import account
 from edge.wire.codecs import CODECS
 from edge.wire.port import DEFAULT_BAUD
 from edge.wire.records import Record
@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         windows = islice(windows, arguments.count)
         tally = loop.run(windows, explainer, stream, methods, arguments.deadline_ms, arguments.tolerance)
         sent = stream.close(_HURRY if stop.wait() else _PATIENCE)
-    print(_ending(tally, sent), *table(stream.status.timekeeper.times()), sep="\n", flush=True)
+    print(_ending(tally, sent), *account(stream.status.timekeeper.times()), sep="\n", flush=True)
     if sent.complete or stop.wait():
         return 0
     print("the host stopped reading before the end", file=sys.stderr)

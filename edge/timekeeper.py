@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge.clocks import Fault, Watch
@@ -13,15 +13,14 @@ from edge.latency import Histogram, Lap, Phase, Quantiles, duration
 _FASTER = 0.9  # of the shortest so far: a call that takes less shows that calls were still getting faster
 _STEADY = 2  # calls in a row that do not
 _MOST = 20  # calls; what still gets faster then is not warming up
-_WORK = (Phase.QUANTIZE, Phase.PREDICT, Phase.ENCODE)  # phases that warm up; others wait for a sensor or the link
 
 
 @dataclass
 class WarmUp:
-    """The first calls of one phase or method, which also load, allocate, pack weights and wake the processor up.
+    """The first calls that predict, or explain with one method.
 
-    They end with the second call in a row that took no less than nine tenths of the shortest before it, or with the
-    twentieth. The first call is always one of them.
+    They also load, allocate, pack weights and wake the processor up. They end with the second call in a row that
+    took no less than nine tenths of the shortest before it, or with the twentieth.
     """
 
     calls: int = 0
@@ -73,7 +72,8 @@ class Timekeeper:
         fault = self.watch.check()
         lap.valid = fault is None and not self.watch.broken
         if lap.valid:
-            work = {phase: lap.phases[phase] for phase in _WORK if phase in lap.phases} | lap.methods
+            # What runs the model warms up; the rest waits for a sensor or the link, or is too short to tell.
+            work = {what: took for what, took in lap.phases.items() if what is Phase.PREDICT} | lap.methods
             # every one of them takes note, not the first alone
             lap.warm_up = sum(self._warm_ups[what].add(took) for what, took in work.items()) > 0
         with self._guard:
@@ -125,10 +125,14 @@ def left_out(warm_up: int, rejected: int) -> str:
     return f"{' and '.join(parts)} left out" if parts else ""
 
 
-def table(times: Times) -> list[str]:
-    """Return what a run took as lines for people; none where nothing was timed."""
-    spreads = rows({phase.label: spread for phase, spread in times.phases.items()}, times.methods)
+def table(spreads: Sequence[tuple[str, Quantiles]]) -> list[str]:
+    """Return distributions as lines of text under a head; none where there are none."""
     lines = [f"  {name:<20}" + "".join(f"{figure:>10}" for figure in figures(spread)) for name, spread in spreads]
-    head = [f"{'':<22}{'p50':>10}{'p95':>10}{'p99':>10}{'max':>10}"] if lines else []
+    return [f"{'':<22}{'p50':>10}{'p95':>10}{'p99':>10}{'max':>10}", *lines] if lines else []
+
+
+def account(times: Times) -> list[str]:
+    """Return what a run took as lines for people; none where nothing was timed."""
+    named = {phase.label: spread for phase, spread in times.phases.items()}
     missing = left_out(times.warm_up, times.rejected)
-    return [*head, *lines, *([f"  {missing}"] if missing else [])]
+    return [*table(rows(named, times.methods)), *([f"  {missing}"] if missing else [])]

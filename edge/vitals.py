@@ -61,11 +61,11 @@ def throttled(root: Path = ROOT) -> int | None:
     return None
 
 
-def throttling(bits: int) -> tuple[list[str], list[str]]:
+def throttling(bits: int) -> list[str]:
     """Return in words what throttling bits say is so now, and what else was so since the board was switched on."""
     now = [words for bit, words in THROTTLING.items() if bits >> bit & 1]
     before = [words for bit, words in THROTTLING.items() if bits >> (bit + _SINCE) & 1 and words not in now]
-    return now, before
+    return [f"{words} now" for words in now] + [f"{words} earlier" for words in before]
 
 
 def governor(root: Path = ROOT) -> str:

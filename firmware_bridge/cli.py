@@ -143,7 +143,11 @@ def _document(summary: Summary) -> dict[str, object]:
         "accuracy": summary.accuracy,
         "maps": summary.maps,
         "failed": summary.failed,
+        "warm_up_windows": summary.warm_up,
+        "rejected_windows": summary.rejected,
         "latency_ns": {name: dataclasses.asdict(spread) for name, spread in lines.spreads(summary)},
+        "end_to_end_ns": _end_to_end(summary),
+        "clock_jumps": summary.clock_jumps,
         "cost_of_explaining": summary.costs,
         "frames": summary.frames,
         "payload_bytes": summary.payload_bytes,
@@ -161,6 +165,14 @@ def _document(summary: Summary) -> dict[str, object]:
         "reconnects": summary.reconnects,
         "round_trip_ns": summary.round_trip,
     }
+
+
+def _end_to_end(summary: Summary) -> dict[str, object] | None:
+    """Return the distribution half-way between its bounds, and how far each figure may be from the true one."""
+    if summary.end_to_end is None:
+        return None
+    bounds = summary.end_to_end
+    return {"middle": dataclasses.asdict(bounds.middle), "uncertainty": dataclasses.asdict(bounds.uncertainty)}
 
 
 def _parser() -> argparse.ArgumentParser:

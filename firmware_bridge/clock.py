@@ -20,6 +20,7 @@ from edge.latency import NANOSECONDS, Histogram, Quantiles
 MAX_DRIFT = 2e-3  # of one clock against the other: 1e-4 for each crystal, 5e-4 for an NTP client that slews each clock
 WANDER = 1e-5  # by which the drift may change within the window, as crystals do when they grow warm
 WINDOW = 64  # round trips that are remembered: about a minute of them
+_WAITING = 4096  # results
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,10 @@ class DeviceClock:
     """Follows the clock of one session, of ``hz`` ticks a second.
 
     ``jumps`` counts how often it broke its own bounds: was set, stood still, or drifted more than clocks do.
-    ``round_trip`` is the shortest one in nanoseconds, without what the device took to answer.
     """
 
     def __init__(self, hz: int) -> None:
         self.jumps = 0
-        self.round_trip: int | None = None
         self._tick = NANOSECONDS / hz
         self._drift = -MAX_DRIFT, MAX_DRIFT
         self._trips: deque[_Trip] = deque(maxlen=WINDOW)
@@ -58,19 +57,17 @@ class DeviceClock:
         """By what part the device's clock runs faster than the host's, at least and at most."""
         return self._drift
 
-    def add(self, left: int, received: int, sent: int, back: int) -> None:
+    def add(self, left: int, received: int, sent: int, back: int) -> int | None:
         """Take in a round trip: when it began and ended in the host's nanoseconds, and the device's ticks in between.
 
-        What no pair of clocks gives is left out: an answer from before the question, or one that took longer to make
-        than to come.
+        Returns its nanoseconds without what the device took to answer. What no pair of clocks gives is left out, and
+        None returned: an answer from before the question, or one that took longer to make than to come.
         """
         slack = (back - left) / 2 * MAX_DRIFT  # what is known at either end is entered for the middle
         high = (received + 1) * self._tick - left + slack  # a time cut off to whole ticks is up to one too early
         low = sent * self._tick - back - slack
         if not left <= back or not received <= sent or low > high:
-            return
-        taken = max(0, round(back - left - (sent - received) * self._tick))
-        self.round_trip = taken if self.round_trip is None else min(taken, self.round_trip)
+            return None
         self._trips.append(_Trip((left + back) / 2, low, high))
         bounds = self._fitted()
         if bounds is None:  # not the clock it was: the past says nothing of what is to come
@@ -78,6 +75,7 @@ class DeviceClock:
             self._trips = deque([self._trips[-1]], maxlen=WINDOW)
             bounds = -MAX_DRIFT, MAX_DRIFT
         self._drift = bounds
+        return max(0, round(back - left - (sent - received) * self._tick))
 
     def host_time(self, ticks: int) -> Instant | None:
         """Return when the device's clock showed ``ticks``; None before the first round trip."""
@@ -141,18 +139,58 @@ class Bounds:
 
 
 class EndToEnd:
-    """How long it took from a window being complete on the device to its result being here, in bounded memory."""
+    """How long it took from a window being complete on the device to its result being here, over all sessions.
+
+    A result counts when a later round trip has confirmed the clock that timed it, hence about a second later, and is
+    ``rejected`` where that shows a jump. ``quickest`` is the shortest round trip in nanoseconds. Memory is bounded.
+    """
 
     def __init__(self) -> None:
+        self.device: DeviceClock | None = None  # of the session that is on
+        self.quickest: int | None = None
+        self.jumps = self.rejected = 0
         self._least, self._most = Histogram(), Histogram()
+        self._waiting: deque[tuple[int, int]] = deque(maxlen=_WAITING)
 
-    def add(self, captured: Instant, heard: int) -> None:
-        """Count one window, complete at ``captured``, whose result was here at ``heard`` in the host's nanoseconds."""
-        took = heard - captured.time
-        most = round(took + captured.uncertainty)
-        # Not even the most is positive: the clock was wrong, and both reject it.
-        self._least.add(max(0, round(took - captured.uncertainty)) if most >= 0 else most)
-        self._most.add(most)
+    def begin(self, hz: int) -> None:
+        """Begin a session whose clock has ``hz`` ticks a second; 0 for none to speak of."""
+        self._waiting.clear()
+        self.device = DeviceClock(hz) if hz else None
+
+    def round_trip(self, left: int, received: int, sent: int, back: int) -> None:
+        """Take in a round trip as ``DeviceClock.add`` does."""
+        if self.device is None:
+            return
+        before = self.device.jumps
+        taken = self.device.add(left, received, sent, back)
+        if taken is None:
+            return
+        self.quickest = taken if self.quickest is None else min(taken, self.quickest)
+        if self.device.jumps == before:
+            self.settle()
+        else:
+            self.jumps += 1
+            self.rejected += len(self._waiting)
+            self._waiting.clear()
+
+    def result(self, captured: int, heard: int) -> None:
+        """Take in a window, complete at ``captured`` ticks, whose result was here at ``heard`` nanoseconds."""
+        self._waiting.append((captured, heard))
+
+    def settle(self) -> None:
+        """Count what waits for a round trip: one has come, or none will any more."""
+        while self._waiting and self.device is not None:
+            instant = self.device.host_time(self._waiting[0][0])
+            if instant is None:
+                return
+            _, heard = self._waiting.popleft()
+            took = heard - instant.time
+            most = round(took + instant.uncertainty)
+            if most < 0:  # here before it was complete
+                self.rejected += 1
+            else:
+                self._least.add(max(0, round(took - instant.uncertainty)))
+                self._most.add(most)
 
     def bounds(self) -> Bounds | None:
         """Return the distribution so far; None where there is none."""

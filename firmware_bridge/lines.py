@@ -7,8 +7,10 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import vitals
 from edge.explanation import Flag
-from edge.latency import NANOSECONDS, Phase, Quantiles
+from edge.latency import NANOSECONDS, Phase, Quantiles, duration
+from edge.timekeeper import left_out, rows, table
 from edge.wire.codes import When
 from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
 from firmware_bridge.maps import Attribution, InputWindow
@@ -31,8 +33,11 @@ def line(event: Event, tracker: Tracker) -> str:  # noqa: PLR0912  one branch fo
             what = f"{event.method}{_subject(event, tracker)}"
             return f"{event.sequence:>6}  {what} |{profile(event.values, 24)}|{residual}{flags}"
         case Timing():
-            durations = {**event.phases, **event.methods}
-            return f"{event.sequence:>6}  " + "  ".join(f"{name} {time(value)}" for name, value in durations.items())
+            times = {**event.phases, **event.methods}
+            parts = [f"{name} {duration(took)}" for name, took in times.items()]
+            parts += ["warm-up"] if event.warm_up else []
+            parts += [] if event.valid else ["invalid: the clock was wrong"]
+            return f"{event.sequence:>6}  " + "  ".join(parts)
         case Health():
             return health(event, tracker)
         case Log():
@@ -84,7 +89,9 @@ def health(record: Health, tracker: Tracker) -> str:
     parts += [f"{record.stalls} stalls"] if record.stalls else []
     parts += [f"{record.memory / 1e6:.0f} MB"] if record.memory is not None else []
     parts += [f"{record.temperature:.0f} °C"] if record.temperature is not None else []
-    parts += [f"throttled 0x{record.throttled:x}"] if record.throttled else []
+    parts += vitals.throttling(record.throttled or 0)
+    parts += [f"governor {record.governor}"] if record.governor else []
+    parts += [f"{record.clock_faults} faults of the clock"] if record.clock_faults else []
     return f"{'goodbye' if record.final else 'health'}: {', '.join(parts)}"
 
 
@@ -111,7 +118,7 @@ def board(record: Spread, tracker: Tracker) -> str:
     rows = {known.get(i, f"phase {i}"): figures for i, figures in record.phases.items()}
     rows |= {tracker.method(i): figures for i, figures in record.methods.items()}
     whole = {name: figures for name, figures in rows.items() if len(figures) == 5 and figures[-1]}
-    return ", ".join(f"{name} {time(f[1] * unit)} (p99 {time(f[3] * unit)})" for name, f in whole.items())
+    return ", ".join(f"{name} {duration(f[1] * unit)} (p99 {duration(f[3] * unit)})" for name, f in whole.items())
 
 
 def profile(values: NDArray[np.float32], width: int) -> str:
@@ -126,26 +133,17 @@ def profile(values: NDArray[np.float32], width: int) -> str:
     return "".join(_BARS[level] for level in levels)
 
 
-def time(nanoseconds: float) -> str:
-    """Return a duration in the unit that suits it."""
-    for unit, name in ((1_000, "µs"), (1_000_000, "ms")):
-        if nanoseconds < 1000 * unit:
-            return f"{nanoseconds / unit:.3g} {name}"
-    return f"{nanoseconds / NANOSECONDS:.3g} s"
-
-
-def figures(spread: Quantiles) -> tuple[str, ...]:
-    """Return p50, p95, p99 and the maximum; dashes for what took no time of its own, having come with another phase."""
-    values = (spread.p50, spread.p95, spread.p99, spread.max)
-    return tuple(map(time, values)) if spread.max else ("-",) * len(values)
-
-
 def spreads(summary: Summary) -> list[tuple[str, Quantiles]]:
     """Return every phase and method with its distribution, in the order in which they happen."""
-    phases = list(summary.phases.items())
-    before = [item for item in phases if item[0] in {"capture", "quantize", "predict"}]
-    after = [item for item in phases if item not in before]
-    return [*before, *summary.methods.items(), *after]
+    return rows(summary.phases, summary.methods)
+
+
+def durations(summary: Summary) -> list[tuple[str, Quantiles]]:
+    """Return every distribution there is: what the device measured, and from end to end what two clocks can tell."""
+    if summary.end_to_end is None:
+        return spreads(summary)
+    whole = [("end to end", summary.end_to_end.middle), ("  give or take", summary.end_to_end.uncertainty)]
+    return [*spreads(summary), *whole]
 
 
 def losses(summary: Summary) -> str:
@@ -162,13 +160,14 @@ def losses(summary: Summary) -> str:
     parts += [f"{summary.unattributed} records of an unknown session"] if summary.unattributed else []
     insane = sum(spread.rejected for _, spread in spreads(summary))
     parts += [f"{insane} impossible durations"] if insane else []
+    parts += [f"{summary.clock_jumps} jumps of the board's clock"] if summary.clock_jumps else []
     parts += [f"{summary.reconnects} reconnects"] if summary.reconnects else []
     return ", ".join(parts)
 
 
 def traffic(bytes_per_second: float, frames_per_second: float, round_trip: int | None) -> str:
     """Return how much comes over the link."""
-    trip = "" if round_trip is None else f", round trip {time(round_trip)}"
+    trip = "" if round_trip is None else f", round trip {duration(round_trip)}"
     return f"{bytes_per_second / 1000:.1f} kB/s, {frames_per_second:.0f} frames/s{trip}"
 
 
@@ -182,13 +181,12 @@ def score(summary: Summary) -> str:
 def ending(summary: Summary) -> str:
     """Return the summary as a few lines and a table."""
     sessions = f", {len(summary.accounts)} sessions" if len(summary.accounts) > 1 else ""
-    rows = [f"{score(summary)} in {summary.seconds:.1f} s{sessions}"]
-    if table := spreads(summary):
-        rows.append(f"{'':<22}{'p50':>10}{'p95':>10}{'p99':>10}{'max':>10}")
-        for name, spread in table:
-            rows.append(f"  {name:<20}" + "".join(f"{figure:>10}" for figure in figures(spread)))
+    said = [f"{score(summary)} in {summary.seconds:.1f} s{sessions}"]
+    said += table(durations(summary))
+    missing = left_out(summary.warm_up, summary.rejected)
+    said += [f"  {missing}"] if missing else []
     for name, cost in summary.costs.items():
-        rows.append(f"{name} takes {cost:.2f} times a prediction" if cost else f"{name} comes with the prediction")
+        said.append(f"{name} takes {cost:.2f} times a prediction" if cost else f"{name} comes with the prediction")
     frames_per_second = summary.frames / summary.seconds if summary.seconds else 0.0
     link = traffic(summary.goodput, frames_per_second, summary.round_trip)
-    return "\n".join([*rows, f"link: {link}", f"losses: {losses(summary)}"])
+    return "\n".join([*said, f"link: {link}", f"losses: {losses(summary)}"])

@@ -12,13 +12,17 @@ from edge.latency import clock
 from edge.wire.framing import frame
 from edge.wire.port import DEFAULT_BAUD, Port, backoff
 from edge.wire.receiver import Receiver
-from edge.wire.records import Ping, Pong, Record, Request, Result, Session, encode
+from edge.wire.records import Health, Ping, Pong, Record, Request, Result, Session, encode
+from firmware_bridge.clock import EndToEnd
 from firmware_bridge.feed import Feed
 from firmware_bridge.session import Event, LinkChange, Summary, Timing, Tracker
 
 POLL = 0.2  # seconds
 _ASK = 1.0  # seconds between requests for a SESSION that has not come
 _PING = 1.0  # also when a device that has nothing to say shows that it lives
+_FIRST_PINGS = 8  # of a session come quickly: the more round trips, the better its clock is known
+_QUICKLY = 0.1
+_PINGS = 16  # that may wait for their PONG
 SILENCE = 2.0  # seconds after which a device that does not even answer PINGs counts as silent
 _PATIENCE = 0.05  # seconds that asking may wait for a device that does not read
 _LAST_WORDS = 1.0  # seconds that the explanation of the last wanted window may take
@@ -35,11 +39,13 @@ class Monitor:
         self._receiver = Receiver()
         self._first_heard: float | None = None
         self._opened = self.started
+        self._known = b""  # the session whose clock is followed
         self._silent = False
         self._reconnects = self._number = 0
         self._ask_at = self._ping_at = self._retry_at = 0.0
-        self._ping: tuple[int, int] = 0, 0  # token, when it was sent
-        self._round_trip: int | None = None
+        self._pings: dict[int, int] = {}  # token: when it was sent
+        self._quick = _FIRST_PINGS
+        self.end_to_end = EndToEnd()
         self._delays = backoff()
         self._port: Port | None = Port(url, baud)
 
@@ -98,7 +104,11 @@ class Monitor:
             refused_maps=tracker.assembler.refused,
             unattributed=tracker.unattributed,
             reconnects=self._reconnects,
-            round_trip=self._round_trip,
+            round_trip=self.end_to_end.quickest,
+            end_to_end=self.end_to_end.bounds(),
+            clock_jumps=self.end_to_end.jumps,
+            warm_up=tracker.warm_up,
+            rejected=tracker.rejected,
             dropped=sum((account.dropped for account in tracker.accounts), Counter[str]()),
         )
 
@@ -138,8 +148,11 @@ class Monitor:
             self._ask_at = now + _ASK
             self._say(port, Request(what=Session.code))
         if now >= self._ping_at:
-            self._ping_at = now + _PING
-            self._ping = self._number, clock()
+            self._ping_at = now + (_QUICKLY if self._quick else _PING)
+            self._quick = max(0, self._quick - 1)
+            self._pings[self._number] = clock()
+            if len(self._pings) > _PINGS:
+                del self._pings[next(iter(self._pings))]
             self._say(port, Ping(token=self._number))
 
     def _say(self, port: Port, record: Record) -> None:
@@ -155,17 +168,28 @@ class Monitor:
             return [LinkChange(up=False, why=f"nothing heard for {SILENCE:g} s")]
         events: list[Event] = [LinkChange(up=True, why="heard again")] if self._silent else []
         self._silent = False
+        heard = clock()
         self.last_heard = time.monotonic()
         if self._first_heard is None:
             self._first_heard = self.last_heard
         for received in self._receiver.feed(data):
-            if isinstance(received.record, Pong) and received.record.token == self._ping[0]:
-                taken = clock() - self._ping[1] - (received.record.sent - received.record.received)
-                self._round_trip = taken if self._round_trip is None else min(taken, self._round_trip)
-            if isinstance(received.record, Session):
-                self._ping_at = 0.0  # a device that waits for its host is to know at once
             events += self.tracker.feed(received)
+            self._place(received.record, heard)
         return events
+
+    def _place(self, record: Record | None, heard: int) -> None:
+        """Take from a record, here since ``heard``, what it tells of the device's clock."""
+        match record:
+            case Session() if record.session != self._known:
+                self._known = record.session
+                self.end_to_end.begin(record.clock_hz)
+                self._ping_at, self._quick = 0.0, _FIRST_PINGS  # a device that waits for its host is to know at once
+            case Pong(token=token) if token in self._pings:
+                self.end_to_end.round_trip(self._pings.pop(token), record.received, record.sent, heard)
+            case Result(captured=int(captured)):
+                self.end_to_end.result(captured, heard)
+            case Health(final=True):
+                self.end_to_end.settle()
 
 
 def follow(

@@ -23,6 +23,7 @@ from edge.wire.records import (
     Settings,
     Spread,
 )
+from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import Assembler, Attribution, InputWindow
 
 _HELD = 256  # records that wait for a SESSION; it is repeated every few seconds and sent when asked for
@@ -125,6 +126,8 @@ class Tracker:
         self.accounts = [Account()]
         self.phases: dict[str, Histogram] = {}
         self.methods: dict[str, Histogram] = {}
+        self.warm_up = 0  # windows among the first of a session, and
+        self.rejected = 0  # windows for which the device's clock was wrong: in no histogram
         self.assembler = Assembler()
         self._given_up = 0  # records dropped because nobody said what they are of
         self._expected: int | None = None  # the next frame's number
@@ -165,9 +168,7 @@ class Tracker:
             case Attribution():
                 account.maps += 1
             case Timing():
-                for durations, histograms in ((event.phases, self.phases), (event.methods, self.methods)):
-                    for name, nanoseconds in durations.items():
-                        histograms.setdefault(name, Histogram()).add(nanoseconds)
+                self._timed(event)
             case Health():
                 account.health = event
             case Settings():
@@ -245,6 +246,16 @@ class Tracker:
             case _:
                 yield record
 
+    def _timed(self, timing: Timing) -> None:
+        if not timing.valid:
+            self.rejected += 1
+        elif timing.warm_up:
+            self.warm_up += 1
+        else:
+            for durations, histograms in ((timing.phases, self.phases), (timing.methods, self.methods)):
+                for name, nanoseconds in durations.items():
+                    histograms.setdefault(name, Histogram()).add(nanoseconds)
+
     def _result(self, result: Result) -> None:
         account, self.answered = self.account, result
         account.results += 1
@@ -263,7 +274,9 @@ class Summary:
     ``phases`` and ``methods`` are the distributions of what the device measured. ``bad`` counts frames that arrived
     damaged, by fault; ``lost_frames`` frames that left and never arrived; ``dropped`` records that the device did not
     send, by their name; ``missing_results`` gaps in the results for whatever reason; ``unattributed`` records
-    of a session that never said what it is.
+    of a session that never said what it is. ``end_to_end`` is from a window being complete to its result being here,
+    ``clock_jumps`` how often the device's clock broke its bounds. ``warm_up`` and ``rejected`` windows, for which the
+    device's clock was wrong, are in no distribution of phases and methods.
     """
 
     seconds: float
@@ -282,6 +295,10 @@ class Summary:
     unattributed: int
     reconnects: int
     round_trip: int | None = None  # the shortest, in nanoseconds
+    end_to_end: Bounds | None = None
+    clock_jumps: int = 0
+    warm_up: int = 0
+    rejected: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
     @property

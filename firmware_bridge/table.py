@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from edge.timekeeper import figures
 from edge.wire.records import Error, Health, Log, Result, Session
 from firmware_bridge import lines
 from firmware_bridge.feed import Feed
@@ -134,7 +135,7 @@ class LiveTable:
     def _latencies(self, *, compact: bool) -> Table:
         """Return every phase with its distribution; in two columns and shorter where the terminal is low."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        rows = [[name, *lines.figures(spread)] for name, spread in lines.spreads(self._feed.summary())]
+        rows = [[name, *figures(spread)] for name, spread in lines.durations(self._feed.summary())]
         names = ["latency", "p50", "p95", "p99", "max"]
         if compact:
             half = (len(rows) + 1) // 2

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from edge.explanation import Flag
-from edge.latency import Histogram
+from edge.latency import Histogram, duration
 from edge.wire.records import Ack, Error, Log, Received, Settings, Spread
 from firmware_bridge import lines
+from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import InputWindow
 from firmware_bridge.monitor import Monitor
 from firmware_bridge.nullmodem import NullModem
@@ -37,6 +38,8 @@ def tracker():
         (result(7, 1, truth=1), "     7  run 0.300  right"),
         (result(7, 1, truth=2), "     7  run 0.300  wrong: rest"),
         (Timing(7, {"predict": 1_234_567}, {"ig": 45_600}), "     7  predict 1.23 ms  ig 45.6 µs"),
+        (Timing(7, {"predict": 1_000_000}, {}, warm_up=True), "     7  predict 1 ms  warm-up"),
+        (Timing(7, {"predict": 0}, {}, valid=False), "     7  predict 0 µs  invalid: the clock was wrong"),
         (replace(HEALTH, dropped={}), "goodbye: produced 70000, dropped nothing, 1 waiting, 45 MB, 52 °C"),
         (Log(time=0, level=30, text="warm"), "warning: warm"),
         (Error(time=0, kind="InputError", cause="c", hint="h", sequence=3), "InputError at window 3: c\n  hint: h"),
@@ -100,7 +103,7 @@ def test_profiles_show_where_a_map_is_large(values, width, drawn):
     [(0, "0 µs"), (1_500, "1.5 µs"), (999_400, "999 µs"), (1_234_567, "1.23 ms"), (2.5e9, "2.5 s")],
 )
 def test_durations_have_the_unit_that_suits_them(nanoseconds, said):
-    assert lines.time(nanoseconds) == said
+    assert duration(nanoseconds) == said
 
 
 def figures(**more):
@@ -135,6 +138,19 @@ def test_the_ending_says_what_matters():
     assert "gradcam comes with the prediction" in said
     assert "link: 10.0 kB/s, 50 frames/s" in said
     assert "link lost 0 frames, 0 damaged (0 B), 0 results missing, board dropped nothing" in said
+
+
+def test_what_two_clocks_can_tell_is_shown_with_how_far_it_may_be_off():
+    least, most = Histogram(), Histogram()
+    least.add(9_000_000)
+    most.add(11_000_000)
+    bounds = Bounds(least.quantiles(), most.quantiles())
+    said = lines.ending(figures(end_to_end=bounds, warm_up=7, rejected=2, clock_jumps=3)).splitlines()
+    end = next(number for number, line in enumerate(said) if line.startswith("  end to end"))
+    assert said[end].split()[3:] == ["10", "ms"] * 4
+    assert said[end + 1].split() == ["give", "or", "take", *["1", "ms"] * 4]
+    assert said[end + 2] == "  7 windows of warm-up and 2 windows timed by a wrong clock left out"
+    assert "3 jumps of the board's clock" in said[-1]
 
 
 def test_losses_are_told_one_by_one():

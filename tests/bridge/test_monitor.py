@@ -15,7 +15,7 @@ import pytest
 
 from edge.errors import LinkError
 from edge.explanation import Explanation
-from edge.latency import Lap, Phase
+from edge.latency import Lap, Phase, clock
 from edge.stream import Stream, introduction
 from edge.wire.framing import frame
 from edge.wire.port import Port
@@ -68,14 +68,55 @@ def test_a_program_gets_every_event_and_a_summary(modem):
     assert {a.method for a in of[Attribution]} == {"gradcam"}
     assert of[Health][-1].final
     assert (summary.windows, summary.maps, summary.accuracy, summary.failed) == (50, 50, 1.0, 0)
-    assert summary.phases["predict"].count == 50
-    assert summary.phases["queue"].count == summary.phases["send"].count == 50
+    assert 0 < summary.warm_up < 10
+    assert summary.phases["predict"].count == 50 - summary.warm_up
+    assert summary.phases["queue"].count == summary.phases["send"].count == 50 - summary.warm_up
+    assert summary.rejected == summary.clock_jumps == 0
     assert summary.costs == {"gradcam": pytest.approx(0.5, rel=0.02)}
     assert (summary.lost_frames, summary.bad, summary.skipped_bytes, summary.missing_results) == (0, {}, 0, 0)
     assert summary.payload_bytes < summary.wire_bytes < summary.payload_bytes * 1.2
     assert summary.goodput == pytest.approx(summary.payload_bytes / summary.seconds)
     assert 0 < summary.round_trip < 1e9
     assert summary.dropped.total() == 0
+
+
+def test_the_time_from_window_to_host_is_told_within_its_uncertainty(modem):
+    """Here both ends have one clock, so that the truth is known."""
+    began = clock()
+    captured, heard = {}, {}
+
+    def work():
+        with Stream(modem.device, 921600, introduced()) as stream:
+            stream.wait_for_host(10)
+            for sequence in range(40):
+                captured[sequence] = clock()
+                time.sleep(0.01)
+                stream.result(sequence, PREDICTION, captured=captured[sequence])
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def note(event):
+        if isinstance(event, Result):
+            heard[event.sequence] = event, clock()
+
+    with closing(Monitor(modem.host)) as monitor:
+        for events in follow(monitor, until_end=True, until_idle=10):
+            for event in events:
+                note(event)
+        device, bounds = monitor.end_to_end.device, monitor.summary().end_to_end
+    thread.join()
+    offsets = {captured[sequence] - result.captured for sequence, (result, _) in heard.items()}
+    assert len(offsets) == 1  # the stream's own beginning
+    assert offsets.pop() >= began
+    for sequence, (result, _) in heard.items():
+        instant = device.host_time(result.captured)
+        assert abs(instant.time - captured[sequence]) <= instant.uncertainty
+    assert bounds.middle.count == 40
+    took = sorted(when - captured[sequence] for sequence, (_, when) in heard.items())
+    # `note` is called after the monitor has looked at its clock
+    assert bounds.middle.p50 - bounds.uncertainty.p50 <= took[len(took) // 2]
+    assert bounds.middle.p50 + bounds.uncertainty.p50 >= 10_000_000
 
 
 def test_a_count_ends_with_what_explains_its_last_window(modem):

@@ -81,7 +81,12 @@ def test_json_lines_and_nothing_else_on_stdout(device, modem):
     summary = documents[-1]
     assert (summary["windows"], summary["labelled"], summary["maps"]) == (WINDOWS, WINDOWS, 3 * WINDOWS)
     assert 0 <= summary["accuracy"] <= 1
-    assert summary["latency_ns"]["predict"]["count"] == WINDOWS
+    assert 0 < summary["warm_up_windows"] <= 20
+    assert summary["latency_ns"]["predict"]["count"] == WINDOWS - summary["warm_up_windows"]
+    assert (summary["rejected_windows"], summary["clock_jumps"]) == (0, 0)
+    end_to_end = summary["end_to_end_ns"]
+    assert end_to_end["middle"]["count"] == WINDOWS
+    assert 0 < end_to_end["uncertainty"]["p50"] < end_to_end["middle"]["p50"] + end_to_end["uncertainty"]["p50"] < 1e10
     assert summary["lost_frames"] == summary["missing_results"] == 0
     first = next(document for document in documents if document["record"] == "map")
     assert np.shape(first["values"]) == (6, 6)
@@ -305,7 +310,7 @@ def test_a_terminal_shows_a_live_table(device, modem):
     try:
         wait_for(lambda: "no record yet: is `whylite run` running" in terminal.text())
         killed = device("--loop", "--rate", "20")
-        wait_for(lambda: "p99" in terminal.text() and " 12 " in terminal.text())
+        wait_for(lambda: "predict" in terminal.text() and " 12 " in terminal.text())
         shown = terminal.text()
         for part in ("running", "shapes (", "window", "gradcam", "predict", "link lost 0 frames", "kB/s"):
             assert part in shown

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.clocks import COARSEST, Fault, Watch, name
@@ -48,6 +48,7 @@ class Machine:
         return Watch(self.clock, chosen, lambda: self.worked)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(100, 10**10), st.floats(0, 1)), min_size=1, max_size=20),
     st.integers(1, 10**7),

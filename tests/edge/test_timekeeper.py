@@ -7,12 +7,12 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.clocks import Fault, Watch
 from edge.latency import Lap, Phase
-from edge.timekeeper import Timekeeper, WarmUp, table
+from edge.timekeeper import Timekeeper, WarmUp, account
 
 WARM = 3  # calls that a steady phase takes to be known for steady
 
@@ -62,6 +62,7 @@ def test_a_call_that_got_faster_later_on_is_no_warm_up():
     assert warm_ups([50, 50, 50, 50, 5, 5])[WARM:] == [False] * 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=100))
 def test_warm_up_is_one_run_at_the_beginning_of_at_most_twenty(durations):
     marks = warm_ups(durations)
@@ -107,6 +108,15 @@ def test_waiting_for_a_sensor_or_the_link_is_no_warming_up(keeper):
     keeper.link(waited=700, took=70)
     times = keeper.times()
     assert (times.phases[Phase.QUEUE].count, times.phases[Phase.SEND].max) == (1, 70)
+
+
+def test_a_window_that_failed_says_nothing_of_warming_up(keeper):
+    for _ in range(5):
+        keeper.lap(Lap({Phase.CAPTURE: 5}))
+    laps = [lap(9000 // (1 + i)) for i in range(6)]
+    for one in laps:
+        keeper.lap(one)
+    assert all(one.warm_up for one in laps)
 
 
 def test_a_stalled_clock_makes_every_later_lap_invalid(keeper, clock):
@@ -190,7 +200,7 @@ def test_a_table_for_people(keeper):
     for _ in range(10):
         keeper.lap(lap(1_500_000, gradcam=0))
     times = keeper.times()
-    assert [line.split() for line in table(times)] == [
+    assert [line.split() for line in account(times)] == [
         ["p50", "p95", "p99", "max"],
         ["capture", *["0.005", "µs"] * 4],
         ["predict", *["1.5", "ms"] * 4],
