@@ -11,13 +11,17 @@ import tty
 from types import TracebackType
 from typing import Self
 
-_PIECE = 1024
+_PIECE = 4096
+_FIFO = 16  # bytes that a UART hands over at once
+_TICK = 0.001  # seconds: no finer than a USB adapter is asked
 
 
 class NullModem:
     """Two serial ports, ``device`` and ``host`` (paths), joined while the object is open.
 
-    ``bytes_per_second`` makes the cable slow, in each direction. A side that nobody reads fills up and holds the
+    ``bytes_per_second`` makes the cable slow, in each direction: a byte comes out when its last bit would, and what
+    was not sent while the line was idle is not made up for. The system's own buffers come on top: a pty takes about
+    20 kB before it makes a writer wait, where a UART's driver takes 4. A side that nobody reads fills up and holds the
     other one, as a serial port with flow control does. Either side may be opened and closed again and again.
     """
 
@@ -50,15 +54,34 @@ class NullModem:
         self.close()
 
     def _carry(self, source: int, sink: int) -> None:
-        while self._ready(source, to_write=False):
-            piece = os.read(source, _PIECE)
-            while piece and self._ready(sink, to_write=True):
-                taken = os.write(sink, piece)
-                piece = piece[taken:]
-                if self._rate:
-                    time.sleep(taken / self._rate)
-            if piece:
+        free = time.monotonic()  # when the line has carried all that it took
+        while True:
+            if not select.select([source], [], [], 0)[0]:
+                if not self._ready(source, to_write=False):
+                    return
+                free = time.monotonic()
+            room = self._carried_since(free)
+            if room is None:
                 return
+            piece = os.read(source, room)
+            if self._rate:
+                free += len(piece) / self._rate
+            while piece:
+                if not select.select([], [sink], [], 0)[1]:
+                    if not self._ready(sink, to_write=True):
+                        return
+                    free = time.monotonic()
+                piece = piece[os.write(sink, piece) :]
+
+    def _carried_since(self, start: float) -> int | None:
+        """Wait until the line can have carried a FIFO's worth; return how many bytes it can, None when it is cut."""
+        if not self._rate:
+            return _PIECE
+        least = max(_FIFO, self._rate * _TICK)
+        while (carried := (time.monotonic() - start) * self._rate) < least:
+            if select.select([self._stop_read], [], [], (least - carried) / self._rate)[0]:
+                return None
+        return min(int(carried), _PIECE)
 
     def _ready(self, descriptor: int, *, to_write: bool) -> bool:
         """Wait for ``descriptor``; False when the cable is cut."""
