@@ -153,6 +153,7 @@ def _document(summary: Summary) -> dict[str, object]:
         "payload_bytes": summary.payload_bytes,
         "goodput_bytes_per_second": summary.goodput,
         "lost_frames": summary.lost_frames,
+        "stale_frames": summary.stale_frames,
         "bad_frames": summary.bad,
         "skipped_bytes": summary.skipped_bytes,
         "missing_results": summary.missing_results,

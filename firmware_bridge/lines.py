@@ -157,6 +157,7 @@ def losses(summary: Summary) -> str:
     ]
     broken = summary.incomplete_maps + summary.refused_maps
     parts += [f"{broken} maps in pieces"] if broken else []
+    parts += [f"{summary.stale_frames} frames again or too late"] if summary.stale_frames else []
     parts += [f"{summary.unattributed} records of an unknown session"] if summary.unattributed else []
     insane = sum(spread.rejected for _, spread in spreads(summary))
     parts += [f"{insane} impossible durations"] if insane else []

@@ -122,6 +122,7 @@ class Monitor:
         except LinkError as error:
             self.close()
             self._receiver.restart()
+            self.tracker.doubt()
             self._delays = backoff()
             self._silent = False
             return [LinkChange(up=False, why=error.cause)]
@@ -144,7 +145,7 @@ class Monitor:
     def _speak(self, port: Port) -> None:
         """Ask who is there until that is known, and now and then how far away."""
         now = time.monotonic()
-        if self.tracker.account.session is None and now >= self._ask_at:
+        if not self.tracker.sure and now >= self._ask_at:
             self._ask_at = now + _ASK
             self._say(port, Request(what=Session.code))
         if now >= self._ping_at:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -25,9 +25,7 @@ from edge.wire.records import (
 )
 from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import Assembler, Attribution, InputWindow
-
-_HELD = 256  # records that wait for a SESSION; it is repeated every few seconds and sent when asked for
-_WRAP = 1 << 32  # where frame numbers begin again
+from firmware_bridge.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -80,14 +78,16 @@ class Account:
     """One session of a device as the host saw it. ``session`` is None until the device has introduced itself.
 
     ``joined`` is the number of the first frame seen when the host came later than that; ``lost_frames`` counts gaps in
-    the frames' numbers, hence what left the device and did not arrive. ``health`` is the last report of the device's
-    own counters, with what it dropped before sending.
+    the frames' numbers, hence what left the device and did not arrive whole, or in its turn. ``stale_frames`` came
+    again or too late, and were discarded. ``health`` is the last report of the device's own counters, with what it
+    dropped before sending.
     """
 
     session: Session | None = None
     joined: int = 0
     frames: int = 0
     lost_frames: int = 0
+    stale_frames: int = 0
     results: int = 0
     first_sequence: int | None = None
     last_sequence: int | None = None
@@ -120,7 +120,12 @@ class Account:
 
 
 class Tracker:
-    """Follows a device through its sessions and turns its records into what a person or program wants to see."""
+    """Follows a device through its sessions and turns its records into what a person or program wants to see.
+
+    Every record is delivered once at most, in the order in which it was sent, as part of the session that it is of.
+    A frame that comes in its turn is of the session that is on; one that came before, or too late, is discarded. Any
+    other leaves in doubt which session is on, as does a lost port: records are held until the next SESSION says so.
+    """
 
     def __init__(self) -> None:
         self.accounts = [Account()]
@@ -129,29 +134,31 @@ class Tracker:
         self.warm_up = 0  # windows among the first of a session, and
         self.rejected = 0  # windows for which the device's clock was wrong: in no histogram
         self.assembler = Assembler()
-        self._given_up = 0  # records dropped because nobody said what they are of
-        self._expected: int | None = None  # the next frame's number
+        self.sure = False  # which session is on
         self.answered: Result | None = None  # the latest
-        self._held: deque[_Attributable] = deque()  # until the device has introduced itself
+        self._given_up = 0  # records dropped because nobody said what they are of
+        self._turns = Turns()
 
     @property
     def account(self) -> Account:
-        """The session that is on."""
+        """The session that is on, or was as far as is known."""
         return self.accounts[-1]
 
     @property
     def unattributed(self) -> int:
         """How many records came of which nobody has said what they are of."""
-        return self._given_up + len(self._held)
+        return self._given_up + sum(isinstance(record, _Attributable) for _, record in self._turns.held)
+
+    def doubt(self) -> None:
+        """Hold what comes until a SESSION says what it is of: the port was lost, and any board may be there now."""
+        self.sure = False
 
     def feed(self, received: Received) -> Iterator[Event]:
         """Take in one frame and yield what it brought."""
         record = received.record
         if isinstance(record, Session | Health | Log | Error | Ack):
             record = printable(record)
-        self._number(received.number, record)
-        self.account.frames += 1
-        for event in self._events(record):
+        for event in self._events(received.number, record):
             self.take(event)
             yield event
 
@@ -161,7 +168,7 @@ class Tracker:
         match event:
             case Session():
                 if account.session is not None and account.session.session != event.session:
-                    self._begin(lost=0)
+                    self._begin(0)
                 self.account.session = event
             case Result():
                 self._result(event)
@@ -178,20 +185,62 @@ class Tracker:
             case Error():
                 account.failed += event.sequence is not None
 
-    def _events(self, record: Record | None) -> Iterator[Event]:
-        """Yield what a record brings, as soon as it is known which session it is of."""
-        match record:
-            case Log():
-                yield record
-            case Session():
-                yield record
-                while self._held:
-                    yield from self._attributed(self._held.popleft(), record)
-            case Result() | Map() | Latency() | Health() | Error() | Input() | Settings() | Spread() | Ack():
-                if self.account.session is not None:
-                    yield from self._attributed(record, self.account.session)
-                else:
-                    self._hold(record)
+    def _events(self, number: int, record: Record | None) -> Iterator[Event]:
+        """Yield what a frame brings, as soon as it is known which session it is of."""
+        if isinstance(record, Session):
+            yield from self._introduced(number, record)
+            return
+        session = self.account.session
+        if self.sure and session is not None:
+            if self._turns.is_next(number):
+                self._accept(number, record)
+                yield from _attributed(record, session, self.assembler)
+                return
+            if self._turns.came_before(number, record):
+                self.account.stale_frames += 1
+                return
+            self.sure = False
+        if isinstance(record, Log):  # for people, whoever wrote it
+            yield record
+        self._given_up += isinstance(self._turns.hold(number, record), _Attributable)
+
+    def _introduced(self, number: int, session: Session) -> Iterator[Event]:
+        """Take in a SESSION and the frames that were held until it came."""
+        known, turns = self.account.session, self._turns
+        if known is None or session.session != known.session:
+            if any(account.session and account.session.session == session.session for account in self.accounts):
+                self.account.stale_frames += 1  # of a session that is over
+                return
+            before = turns.release_before(number)
+            self._given_up += sum(isinstance(record, _Attributable) for _, record in turns.held)
+            self._begin(before[0][0] if before else number)
+        elif session.time <= known.time and turns.is_over(number):
+            self.account.stale_frames += 1
+            return
+        else:
+            before = turns.release_next()
+            self.account.stale_frames += len(turns.held)
+        turns.held.clear()
+        for frame in (*before, (number, session)):
+            self._accept(*frame)
+        self.sure = True
+        yield session
+        for _, record in before:
+            if not isinstance(record, Log):  # which has been told
+                yield from _attributed(record, session, self.assembler)
+
+    def _accept(self, number: int, record: Record | None) -> None:
+        """Count a frame as one of the session that is on, and those missing before it as lost."""
+        self.account.frames += 1
+        self.account.lost_frames = max(0, self.account.lost_frames + self._turns.accept(number, record))
+
+    def _begin(self, number: int) -> None:
+        """Begin an account with the frame of this number; those before it are lost, unless we were not there yet."""
+        self.assembler.abandon()
+        self._turns.begin(number)
+        if self.account.session is None:
+            self.accounts.pop()
+        self.accounts.append(Account(lost_frames=number) if self.accounts else Account(joined=number))
 
     def label(self, index: int) -> str:
         """Return the label of a class, or its number where there is none."""
@@ -202,49 +251,6 @@ class Tracker:
         """Return the name of an explanation method by its number on the wire."""
         session = self.account.session
         return _method(session, index) if session else f"method {index}"
-
-    def _number(self, number: int, record: Record | None) -> None:
-        """Account for what the frame's number tells: frames lost before it, or a device that has begun anew."""
-        gap = 0 if self._expected is None else (number - self._expected) % _WRAP
-        known = self.account.session
-        other = isinstance(record, Session) and known is not None and record.session != known.session
-        if other or gap >= _WRAP // 2:
-            self._begin(lost=number)
-        elif self._expected is None:
-            self.account.joined = number
-        else:
-            self.account.lost_frames += gap
-        self._expected = (number + 1) % _WRAP
-
-    def _begin(self, lost: int) -> None:
-        self.assembler.abandon()
-        self._given_up += len(self._held)
-        self._held.clear()
-        if self.account.session is None:  # whoever that was has no account, nor a share in the totals
-            self.accounts.pop()
-        self.accounts.append(Account(lost_frames=lost))
-
-    def _hold(self, record: _Attributable) -> None:
-        self._held.append(record)
-        if len(self._held) > _HELD:
-            self._held.popleft()
-            self._given_up += 1
-
-    def _attributed(self, record: _Attributable, session: Session) -> Iterator[Event]:
-        """Yield what a record of a session brings."""
-        match record:
-            case Map():
-                attribution = self.assembler.add(record, _method(session, record.method))
-                if attribution is not None:
-                    yield replace(attribution, layer=_layer(session, record.method))
-            case Input():
-                window = self.assembler.add_input(record)
-                if window is not None:
-                    yield window
-            case Latency():
-                yield _timing(record, session)
-            case _:
-                yield record
 
     def _timed(self, timing: Timing) -> None:
         if not timing.valid:
@@ -265,6 +271,23 @@ class Tracker:
         if result.truth is not None:
             account.labelled += 1
             account.correct += result.truth == result.class_index
+
+
+def _attributed(record: Record | None, session: Session, assembler: Assembler) -> Iterator[Event]:
+    """Yield what a record of a session brings."""
+    match record:
+        case Map():
+            attribution = assembler.add(record, _method(session, record.method))
+            if attribution is not None:
+                yield replace(attribution, layer=_layer(session, record.method))
+        case Input():
+            window = assembler.add_input(record)
+            if window is not None:
+                yield window
+        case Latency():
+            yield _timing(record, session)
+        case Result() | Health() | Error() | Settings() | Spread() | Ack() | Log():
+            yield record
 
 
 @dataclass(frozen=True)
@@ -330,6 +353,11 @@ class Summary:
     def lost_frames(self) -> int:
         """How many frames left the device and did not arrive."""
         return sum(account.lost_frames for account in self.accounts)
+
+    @property
+    def stale_frames(self) -> int:
+        """How many frames came again, or after later ones, and were discarded."""
+        return sum(account.stale_frames for account in self.accounts)
 
     @property
     def missing_results(self) -> int:

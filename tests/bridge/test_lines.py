@@ -76,7 +76,7 @@ def test_a_map_that_is_not_of_the_input_names_its_layer(tracker):
 
 
 def test_a_map_of_a_class_that_is_not_the_answer_names_it(tracker):
-    list(tracker.feed(Received(0, 2, result(MAP.sequence, 2))))
+    tracker.take(result(MAP.sequence, 2))
     assert f"{MAP.method} for run |" in lines.line(replace(MAP, class_index=1), tracker)
     assert f"{MAP.method} |" in lines.line(replace(MAP, class_index=2), tracker)
     assert f"{MAP.method} |" in lines.line(replace(MAP, class_index=1, sequence=MAP.sequence + 1), tracker)

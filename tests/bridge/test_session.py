@@ -134,17 +134,89 @@ def test_a_new_session_whose_first_frames_were_lost_says_so(link):
     assert account.lost_frames == 4
 
 
-def test_a_board_that_begins_anew_is_noticed_before_it_says_who_it_is(link):
-    link.bring(SESSION, *(result(i) for i in range(50)))
-    account = link.bring(result(0), number=1)
-    assert account.session is None
-    assert account.lost_frames == 1
+@pytest.mark.parametrize("windows", [50, 500])
+def test_a_board_that_begins_anew_is_noticed_before_it_says_who_it_is(link, windows):
+    link.bring(SESSION, *(result(i) for i in range(windows)))
+    link.bring(result(0, 2), number=1)
+    assert not link.tracker.sure
     link.bring(attribution(0), latency(0))
-    assert len(link.events) == 51  # the rest waits for its session
-    link.bring(OTHER)
-    assert account.session == OTHER
+    assert len(link.events) == windows + 1  # the rest waits for its session
+    account = link.bring(OTHER)
+    assert link.tracker.sure
+    assert (account.session, account.lost_frames, account.frames, account.results) == (OTHER, 1, 4, 1)
     assert [type(event) for event in link.events[-4:]] == [type(OTHER), Result, Attribution, Timing]
-    assert len(link.tracker.accounts) == 2
+    assert [account.results for account in link.tracker.accounts] == [windows, 1]
+
+
+def test_a_frame_that_comes_again_is_discarded(link):
+    account = link.bring(SESSION, result(0), result(1), attribution(1))
+    link.bring(result(1), number=2)
+    link.bring(SESSION, number=0)
+    link.bring(result(2), number=4)
+    assert (account.results, account.frames, account.lost_frames, account.stale_frames) == (3, 5, 0, 2)
+    assert link.tracker.sure
+    assert [type(event) for event in link.events] == [type(SESSION), Result, Result, Attribution, Result]
+
+
+def test_a_frame_that_comes_too_late_is_lost_and_discarded(link):
+    account = link.bring(SESSION, result(0))
+    link.bring(result(2), number=3)
+    link.bring(result(1), number=2)
+    link.bring(result(3), number=4)
+    assert (account.results, account.lost_frames, account.stale_frames) == (3, 1, 1)
+    assert [event.sequence for event in link.events[1:]] == [0, 2, 3]
+
+
+def later(session, time):
+    return replace(session, time=time)
+
+
+def test_a_long_stretch_that_comes_again_is_no_new_session(link):
+    account = link.bring(SESSION, *(result(i) for i in range(200)))
+    link.bring(*(result(i) for i in range(50, 200)), result(200), number=51)
+    assert (account.results, link.tracker.sure) == (200, False)
+    link.bring(later(SESSION, 2_000), result(201))
+    assert link.tracker.accounts == [account]
+    assert (account.results, account.lost_frames, account.stale_frames) == (202, 0, 150)
+    assert [event.sequence for event in link.events if isinstance(event, Result)] == list(range(202))
+
+
+def test_a_large_gap_waits_for_the_session_to_say_that_it_is_still_the_same(link):
+    account = link.bring(SESSION, result(0))
+    link.bring(result(100), skip=100)
+    link.bring(result(101))
+    assert (account.results, link.tracker.sure) == (1, False)
+    link.bring(later(SESSION, 2_000))
+    assert (account.results, account.lost_frames, link.tracker.sure) == (3, 100, True)
+
+
+def test_after_the_port_was_lost_nothing_is_attributed_before_a_session_has_come(link):
+    old = link.bring(SESSION, result(0))
+    link.tracker.doubt()
+    link.bring(result(7), number=2)  # looks like the next frame of the old session
+    assert old.results == 1
+    new = link.bring(OTHER, number=3)
+    assert (old.results, new.results, new.lost_frames) == (1, 1, 2)
+
+
+def test_a_session_that_is_over_does_not_come_back(link):
+    link.bring(SESSION, *(result(i) for i in range(20)))
+    account = link.bring(OTHER, result(0), number=0)
+    link.bring(SESSION, number=0)
+    link.bring(result(1), number=2)
+    assert link.tracker.account is account
+    assert (account.session, account.results, account.stale_frames) == (OTHER, 2, 1)
+    assert link.tracker.sure
+
+
+def test_a_misread_number_is_put_right_by_the_next_session(link):
+    """A frame of another board's, say, that fits by chance."""
+    account = link.bring(SESSION, result(0))
+    link.bring(result(90), number=60)
+    link.bring(result(1), number=2)
+    link.bring(later(SESSION, 2_000), result(2), number=3)
+    assert link.tracker.sure
+    assert (account.frames, account.lost_frames, account.stale_frames) == (5, 0, 1)  # numbers 0 to 4, and five came
 
 
 def test_what_comes_before_the_introduction_waits_for_it_in_bounded_memory(link):
