@@ -14,6 +14,7 @@ COMMANDS = {
     "verify": ("export.verify_cli", "check a bundle again, on any data"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
+    "replay": ("firmware_bridge.replay_cli", "play a recording as the monitor showed it"),
 }
 
 

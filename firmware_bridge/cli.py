@@ -133,7 +133,25 @@ def _advice(summary: Summary) -> str:
 
 
 def _document(summary: Summary) -> dict[str, object]:
-    """Return the summary as the last JSON document of the output."""
+    """Return the summary as the last JSON document of the output; ``null`` for what is not known."""
+    link = {
+        "end_to_end_ns": _end_to_end(summary),
+        "clock_jumps": summary.clock_jumps,
+        "frames": summary.frames,
+        "payload_bytes": summary.payload_bytes,
+        "goodput_bytes_per_second": summary.goodput,
+        "lost_frames": summary.lost_frames,
+        "stale_frames": summary.stale_frames,
+        "bad_frames": summary.bad,
+        "skipped_bytes": summary.skipped_bytes,
+        "incomplete_maps": summary.incomplete_maps,
+        "refused_maps": summary.refused_maps,
+        "unattributed": summary.unattributed,
+        "unknown_records": summary.unknown_records,
+        "unknown_keys": summary.unknown_keys,
+        "reconnects": summary.reconnects,
+        "round_trip_ns": summary.round_trip,
+    }
     return {
         "record": "summary",
         "seconds": round(summary.seconds, 3),
@@ -146,25 +164,10 @@ def _document(summary: Summary) -> dict[str, object]:
         "warm_up_windows": summary.warm_up,
         "rejected_windows": summary.rejected,
         "latency_ns": {name: dataclasses.asdict(spread) for name, spread in lines.spreads(summary)},
-        "end_to_end_ns": _end_to_end(summary),
-        "clock_jumps": summary.clock_jumps,
         "cost_of_explaining": summary.costs,
-        "frames": summary.frames,
-        "payload_bytes": summary.payload_bytes,
-        "goodput_bytes_per_second": summary.goodput,
-        "lost_frames": summary.lost_frames,
-        "stale_frames": summary.stale_frames,
-        "bad_frames": summary.bad,
-        "skipped_bytes": summary.skipped_bytes,
         "missing_results": summary.missing_results,
         "dropped": summary.dropped,
-        "incomplete_maps": summary.incomplete_maps,
-        "refused_maps": summary.refused_maps,
-        "unattributed": summary.unattributed,
-        "unknown_records": summary.unknown_records,
-        "unknown_keys": summary.unknown_keys,
-        "reconnects": summary.reconnects,
-        "round_trip_ns": summary.round_trip,
+        **(dict.fromkeys(link) if summary.recorded else link),
     }
 
 
@@ -184,9 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("port", metavar="PORT", help="serial port, pty, socket://HOST:PORT")
     parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
-    view = parser.add_mutually_exclusive_group()
-    view.add_argument("--json", action="store_true", help="one JSON document per line on stdout")
-    view.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")
+    add_views(parser)
     parser.add_argument(
         "--record", metavar="FILE", help="record every event: .jsonl (JSON lines, for eyes) or .mcap (for archives)"
     )
@@ -194,3 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--until-end", action="store_true", help="end when the board says goodbye")
     parser.add_argument("--until-idle", type=positive, metavar="SECONDS", help="end after so long a silence")
     return parser
+
+
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose between the ways to show a feed."""
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument("--json", action="store_true", help="one JSON document per line on stdout")
+    view.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")

@@ -149,9 +149,9 @@ def durations(summary: Summary) -> list[tuple[str, Quantiles]]:
 def losses(summary: Summary) -> str:
     """Return what was lost, and where."""
     dropped = ", ".join(f"{count} {name}" for name, count in summary.dropped.items() if count)
-    parts = [
-        f"link lost {summary.lost_frames} frames",
-        f"{sum(summary.bad.values())} damaged ({summary.skipped_bytes} B)",
+    damaged = f"{sum(summary.bad.values())} damaged ({summary.skipped_bytes} B)"
+    parts = [] if summary.recorded else [f"link lost {summary.lost_frames} frames", damaged]
+    parts += [
         f"{summary.missing_results} results missing",
         f"board dropped {dropped or 'nothing'}",
     ]
@@ -188,6 +188,7 @@ def ending(summary: Summary) -> str:
     said += [f"  {missing}"] if missing else []
     for name, cost in summary.costs.items():
         said.append(f"{name} takes {cost:.2f} times a prediction" if cost else f"{name} comes with the prediction")
-    frames_per_second = summary.frames / summary.seconds if summary.seconds else 0.0
-    link = traffic(summary.goodput, frames_per_second, summary.round_trip)
-    return "\n".join([*said, f"link: {link}", f"losses: {losses(summary)}"])
+    if not summary.recorded:
+        frames_per_second = summary.frames / summary.seconds if summary.seconds else 0.0
+        said.append(f"link: {traffic(summary.goodput, frames_per_second, summary.round_trip)}")
+    return "\n".join([*said, f"losses: {losses(summary)}"])

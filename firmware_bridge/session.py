@@ -299,7 +299,8 @@ class Summary:
     send, by their name; ``missing_results`` gaps in the results for whatever reason; ``unattributed`` records
     of a session that never said what it is. ``end_to_end`` is from a window being complete to its result being here,
     ``clock_jumps`` how often the device's clock broke its bounds. ``warm_up`` and ``rejected`` windows, for which the
-    device's clock was wrong, are in no distribution of phases and methods.
+    device's clock was wrong, are in no distribution of phases and methods. Where it is of a recording (``recorded``),
+    nobody knows what the link carried and lost: the figures of that are zero and mean nothing.
     """
 
     seconds: float
@@ -307,22 +308,23 @@ class Summary:
     phases: dict[str, Quantiles]
     methods: dict[str, Quantiles]
     frames: int
-    payload_bytes: int
-    wire_bytes: int
-    bad: dict[str, int]
-    skipped_bytes: int
-    unknown_records: int
-    unknown_keys: int
-    incomplete_maps: int
-    refused_maps: int
-    unattributed: int
-    reconnects: int
+    payload_bytes: int = 0
+    wire_bytes: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    skipped_bytes: int = 0
+    unknown_records: int = 0
+    unknown_keys: int = 0
+    incomplete_maps: int = 0
+    refused_maps: int = 0
+    unattributed: int = 0
+    reconnects: int = 0
     round_trip: int | None = None  # the shortest, in nanoseconds
     end_to_end: Bounds | None = None
     clock_jumps: int = 0
     warm_up: int = 0
     rejected: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    recorded: bool = False
 
     @property
     def windows(self) -> int:

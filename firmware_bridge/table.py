@@ -86,8 +86,9 @@ class LiveTable:
         # header, blank, table head, blank, latencies with their head, blank, three lines at the foot
         room = height - 2 - 1 - 1 - 1 - (latencies.row_count + 1) - 1 - 3 - 1
         bytes_now, frames_now = self._rates.of(time.monotonic(), summary.payload_bytes, summary.frames)
+        traffic = "" if summary.recorded else f"; {lines.traffic(bytes_now, frames_now, summary.round_trip)}"
         foot = [
-            _one_line(Text(f"{lines.score(summary)}; {lines.traffic(bytes_now, frames_now, summary.round_trip)}")),
+            _one_line(Text(lines.score(summary) + traffic)),
             _one_line(Text(lines.losses(summary), style="red" if summary.lost_frames or summary.bad else "green")),
             self._note,
         ]
