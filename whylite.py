@@ -13,6 +13,7 @@ COMMANDS = {
     "explain": ("edge.view.cli", "draw the explanation of one input as a picture"),
     "verify": ("export.verify_cli", "check a bundle again, on any data"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
+    "doctor": ("edge.doctor.cli", "what keeps it from running here, or from running well, and what to do about it"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
     "replay": ("firmware_bridge.replay_cli", "play a recording as the monitor showed it"),
 }
@@ -39,8 +40,13 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] not in COMMANDS:
         print(usage() if not argv else f"error: unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    module, _ = COMMANDS[argv[0]]
-    result: int = import_module(module).main(argv)
+    try:
+        module = import_module(COMMANDS[argv[0]][0])
+    except ModuleNotFoundError as error:
+        hint = "pip install whylite brings what a board needs; the README says what else there is"
+        print(f"error: {error.name} is not installed\n  hint: {hint}", file=sys.stderr)
+        return 2
+    result: int = module.main(argv)
     return result
 
 

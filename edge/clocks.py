@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 from edge.latency import clock
 
@@ -20,7 +19,9 @@ TOLERANCE = 0.01  # of a duration, that it may be wrong by: a histogram's bucket
 COARSEST = 1_000_000  # nanoseconds: phases last a few milliseconds
 _SLACK = 20_000  # nanoseconds that two readings may be apart beyond what lies between them
 _WORK_SLACK = 50_000_000  # the processor's time is counted in steps of the scheduler on some kernels
-_READS = 20_000  # of the clock while it is tested
+_TEST = 50_000_000  # nanoseconds that a test takes, by the clock that is tested, and
+_READS = 300_000  # readings that it takes at most: the clock may stand still
+_READINGS = 20
 
 Read = Callable[[], int]
 
@@ -61,7 +62,8 @@ class _Reading:
 class SelfTest:
     """What a test of the clock found: the smallest step seen in nanoseconds, 0 for none, and what is wrong.
 
-    ``departure`` is how far its pace is at most from the hardware clock's, as a part; None where there is none such.
+    That step is the clock's resolution or what reading it takes, whichever is longer. ``departure`` is how far its pace
+    is at most from the hardware clock's, as a part; None where there is none such.
     """
 
     resolution: int
@@ -98,18 +100,34 @@ class Watch:
         return fault
 
     def self_test(self) -> SelfTest:
-        """Read the clock some twenty thousand times, which takes milliseconds, and count what is wrong with it."""
-        first = self._last = self._read()
-        steps = [later - earlier for earlier, later in pairwise(self._clock() for _ in range(_READS))]
-        self.check()
-        smallest = min((step for step in steps if step > 0), default=0)
+        """Read the clock for a twentieth of a second, and count what is wrong with it."""
+        first = self._last = self._narrow()
+        smallest, back, previous = 0, False, self._clock()
+        for _ in range(_READS):
+            now = self._clock()
+            step, previous = now - previous, now
+            back |= step < 0
+            if step > 0 and (step < smallest or not smallest):
+                smallest = step
+            if now - first.after > _TEST:
+                break
+        last = self._narrow()
+        fault = _compare(first, last)
         faults = {
-            Fault.BACK: min(steps) < 0,
-            Fault.STALLED: smallest == 0 and min(steps) == 0,
+            Fault.BACK: back or fault is Fault.BACK,
+            Fault.STALLED: (not smallest and not back) or fault is Fault.STALLED,
             Fault.COARSE: smallest > COARSEST,
+            Fault.PACE: fault is Fault.PACE,
+            Fault.SUSPENDED: fault is Fault.SUSPENDED,
         }
-        self.faults.update(fault for fault, there in faults.items() if there and not self.faults[fault])
-        return SelfTest(smallest, tuple(fault for fault in Fault if self.faults[fault]), _departure(first, self._last))
+        found = tuple(fault for fault, there in faults.items() if there)
+        self.faults.update(found)
+        self._last = last
+        return SelfTest(smallest, found, _departure(first, last))
+
+    def _narrow(self) -> _Reading:
+        """Return the quickest of some readings: the less passes meanwhile, the better clocks can be compared."""
+        return min((self._read() for _ in range(_READINGS)), key=lambda reading: abs(reading.after - reading.before))
 
     def _read(self) -> _Reading:
         before = self._clock()

@@ -27,7 +27,7 @@ class Holder:
         return f"`{self.command}` (pid {self.pid})"
 
 
-def holders(port: str) -> tuple[Holder, ...]:
+def holders(port: str, proc: Path = _PROC) -> tuple[Holder, ...]:
     """Return the processes that have the device file ``port`` open, those that have locked it first.
 
     Open files of another user's processes are for root to see; a lock is seen by all. A port that is no file, such as
@@ -39,15 +39,15 @@ def holders(port: str) -> tuple[Holder, ...]:
     except (OSError, ValueError):
         return ()
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    locked = set(_lockers(place))
-    others = set(_openers(str(path))) - locked
-    return tuple(Holder(pid, _command(pid), pid in locked) for pid in (*sorted(locked), *sorted(others)))
+    locked = set(_lockers(proc, place))
+    others = set(_openers(proc, str(path))) - locked
+    return tuple(Holder(pid, _command(proc, pid), pid in locked) for pid in (*sorted(locked), *sorted(others)))
 
 
-def _lockers(place: str) -> Iterator[int]:
+def _lockers(proc: Path, place: str) -> Iterator[int]:
     """Yield who holds a lock (flock) on the file with these device numbers and inode."""
     try:
-        lines = (_PROC / "locks").read_text(encoding="utf-8").splitlines()
+        lines = (proc / "locks").read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:  # 1: FLOCK  ADVISORY  WRITE 1234 00:18:5 0 EOF
@@ -56,9 +56,9 @@ def _lockers(place: str) -> Iterator[int]:
                 yield int(pid)
 
 
-def _openers(path: str) -> Iterator[int]:
+def _openers(proc: Path, path: str) -> Iterator[int]:
     """Yield which processes have ``path`` open, as far as we may know."""
-    for process in _PROC.glob("[0-9]*"):
+    for process in proc.glob("[0-9]*"):
         if path in _open_files(process):
             yield int(process.name)
 
@@ -71,9 +71,9 @@ def _open_files(process: Path) -> Iterator[str]:
                 yield str(descriptor.readlink())
 
 
-def _command(pid: int) -> str:
+def _command(proc: Path, pid: int) -> str:
     try:
-        words = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+        words = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return "?"  # it has ended
     line = "".join(c if c.isprintable() else " " for c in words).strip()

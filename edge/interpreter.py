@@ -41,7 +41,7 @@ def load(model: bytes, *, threads: int = 1, interpreter: str = "auto") -> tuple[
     ``interpreter`` is "auto" or a key of :data:`RUNTIMES`. Raises :class:`InterpreterError` where none is installed
     or the one there refuses the model.
     """
-    name, make = _find(interpreter)
+    name, make = find(interpreter)
     try:
         instance = make(model_content=model, num_threads=threads)
     except (ValueError, RuntimeError) as error:
@@ -74,7 +74,8 @@ def version_of(name: str) -> str:
     return "unknown"
 
 
-def _find(wanted: str) -> tuple[str, Callable[..., Any]]:
+def find(wanted: str) -> tuple[str, Callable[..., Any]]:
+    """Return the name and the class of the interpreter ``wanted``; raises as :func:`load` does."""
     if wanted != "auto" and wanted not in RUNTIMES:
         raise InterpreterError(f"there is no interpreter {wanted!r}", f"choose auto or one of {', '.join(RUNTIMES)}")
     failures = []

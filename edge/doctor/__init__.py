@@ -1,0 +1,1 @@
+"""``whylite doctor``: what keeps WhyLite from running on this machine, or from running well, and what to do."""
