@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge.wire.cbor import Fault, WireError
@@ -31,15 +32,21 @@ def _same(cddl: str, check: Callable[[Any], bool]) -> Kind:
     return Kind(cddl, accept, accept)
 
 
+def _whole(cddl: str, check: Callable[[Any], bool]) -> Kind:
+    """Return the type of certain integers, which may be written as codes."""
+    plain = _same(cddl, check)
+    return replace(plain, pack=lambda value: plain.pack(value.value if isinstance(value, enum.IntEnum) else value))
+
+
 def uint(size: int) -> Kind:
     """Return the type of an unsigned integer of at most ``size`` bytes."""
     limit = 1 << (8 * size)
-    return _same(f"uint .size {size}", lambda value: type(value) is int and 0 <= value < limit)
+    return _whole(f"uint .size {size}", lambda value: type(value) is int and 0 <= value < limit)
 
 
 def integer(low: int, high: int) -> Kind:
     """Return the type of an integer from ``low`` to ``high``."""
-    return _same(f"{low}..{high}", lambda value: type(value) is int and low <= value <= high)
+    return _whole(f"{low}..{high}", lambda value: type(value) is int and low <= value <= high)
 
 
 def text(limit: int) -> Kind:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edge.wire import cbor
 from edge.wire.cbor import Fault, WireError
-from edge.wire.records import Log, Map, Ping, Record, Result, Session, clip, decode, encode, layout
+from edge.wire.codes import Degraded, When
+from edge.wire.records import Health, Log, Map, Ping, Record, Result, Session, Settings, clip, decode, encode, layout
 from tests.edge.wire_samples import EXAMPLES, any_record, frame_numbers
 
 ROOT = Path(__file__).parents[2]
@@ -231,6 +232,17 @@ def test_what_no_receiver_would_accept_is_not_sent(record):
     with pytest.raises(WireError) as caught:
         encode(record, 0)
     assert caught.value.fault is Fault.RECORD
+
+
+def test_codes_are_written_as_the_numbers_they_are():
+    written = encode(Settings(methods=(1,), explain=When.ON_ALARM), 7)
+    assert written == encode(Settings(methods=(1,), explain=2), 7)
+    counters = ("time", "produced", "queued", "queued_bytes", "stalls", "reconnects", "bad_frames")
+    known = {"sent": {}, "dropped": {}} | dict.fromkeys(counters, 0)
+    written = encode(Health(**known, degraded={Degraded.NO_EXPLANATION: 5}), 7)
+    assert written == encode(Health(**known, degraded={2: 5}), 7)
+    with pytest.raises(WireError):
+        encode(Settings(methods=(True,), explain=0), 7)
 
 
 @given(st.text(max_size=200), st.integers(0, 64))
