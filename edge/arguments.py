@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+_PROCESSORS = 4096  # more than Linux has numbers for
+
 
 def positive(text: str) -> float:
     """Return a finite number above zero."""
@@ -20,3 +22,15 @@ def natural(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def processors(text: str) -> frozenset[int]:
+    """Return numbers of processors from a list of them and of ranges, such as ``0,2-3``."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        low, high = int(first), int(last if dash else first)
+        if not 0 <= low <= high < _PROCESSORS:
+            raise argparse.ArgumentTypeError(f"{part!r} is no processor or range of processors")
+        numbers.update(range(low, high + 1))
+    return frozenset(numbers)

@@ -6,24 +6,31 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
 from types import FrameType
 
-from edge import loop
-from edge.arguments import natural, positive
-from edge.capture import open_source
+from edge.arguments import natural, positive, processors
+from edge.asked import class_of
+from edge.bundle import Manifest
+from edge.capture import Capture, open_source
 from edge.clocks import SelfTest
 from edge.errors import InputError, WhyLiteError
 from edge.explainer import Explainer
 from edge.interpreter import RUNTIMES
+from edge.processors import pin
+from edge.run.bell import Bell
+from edge.run.desk import check_when
+from edge.run.loop import Run
+from edge.run.recent import capacity
+from edge.sender import Status
 from edge.sources import schemes
 from edge.stream import LogHandler, Sent, Stream, introduction
 from edge.timekeeper import account
 from edge.wire.codecs import CODECS
+from edge.wire.codes import Degraded, SourceFault, When
 from edge.wire.port import DEFAULT_BAUD
-from edge.wire.records import Record
+from edge.wire.records import Record, Settings
 
 _PATIENCE = 30.0  # seconds to deliver what waits when the windows have come to their end
 _HURRY = 2.0  # the same when told to stop
@@ -46,16 +53,19 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     sys.setswitchinterval(_TURN)
+    if arguments.cpu_affinity:
+        pin(arguments.cpu_affinity)
     explainer = Explainer.load(arguments.bundle, threads=arguments.threads, interpreter=arguments.interpreter)
     manifest, runtime = explainer.manifest, explainer.runtime
     methods = _methods(arguments.method, explainer.methods)
     if arguments.tolerance and not any(map(explainer.refines, methods)):
         raise InputError(f"{', '.join(methods)} of {arguments.bundle} take no steps until a tolerance is met", _REFINE)
+    settings = _settings(arguments, manifest, methods)
     about = f"{runtime.name} {runtime.version}, {runtime.threads} thread{'s'[: runtime.threads != 1]}"
     session = introduction(manifest, methods, about)
     with (
-        closing(open_source(arguments.source, manifest, repeat=arguments.loop)) as source,
-        _interruptible() as stop,
+        closing(open_source(arguments.source, manifest, repeat=arguments.loop)) as capture,
+        _interruptible(capture) as bell,
         Stream(arguments.port, arguments.baud, session, arguments.map_encoding) as stream,
         _logged(stream),
     ):
@@ -64,19 +74,43 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"no host in {arguments.wait_host:g} s; starting without one", file=sys.stderr, flush=True)
         _report_clock(stream.status.timekeeper.watch.self_test())
         _report_golden(explainer.check_golden(), about, manifest.runtime)
-        windows = loop.taken(source, stream, stop)
-        if arguments.rate:
-            windows = loop.paced(windows, arguments.rate, stop)
-        elif not source.live:
-            windows = loop.as_taken(windows, stream, stop)
-        windows = islice(windows, arguments.count)
-        tally = loop.run(windows, explainer, stream, methods, arguments.deadline_ms, arguments.tolerance)
-        sent = stream.close(_HURRY if stop.wait() else _PATIENCE)
-    print(_ending(tally, sent), *account(stream.status.timekeeper.times()), sep="\n", flush=True)
-    if sent.complete or stop.wait():
+        run = Run(capture, explainer, stream, methods, settings, bell)
+        if arguments.deadline_ms:
+            run.learn(explainer.bundle.arrays()["x"][0])
+        run.work(arguments.count)
+        sent = stream.close(_HURRY if bell.stopped else _PATIENCE)
+    print(*_ending(run, stream.status, sent), *account(stream.status.timekeeper.times()), sep="\n", flush=True)
+    if sent.complete or bell.stopped:
         return 0
     print("the host stopped reading before the end", file=sys.stderr)
     return 1
+
+
+def _settings(arguments: argparse.Namespace, manifest: Manifest, methods: Sequence[str]) -> Settings:
+    """Return how the run begins; InputError for a class that is none, or for too much to keep."""
+    settings = Settings(
+        rate=arguments.rate,
+        methods=tuple(range(len(methods))),
+        explain=next(code for code in When if code.label == arguments.explain),
+        inputs=arguments.inputs,
+        deadline=arguments.deadline_ms,
+        tolerance=arguments.tolerance,
+        alarms=tuple(dict.fromkeys(_class(text, manifest.labels) for text in arguments.alarm or ())),
+        kept=capacity(arguments.keep, manifest),
+    )
+    check_when(settings.explain, settings.alarms)
+    return settings
+
+
+def _class(text: str, labels: Sequence[str]) -> int:
+    """Return the class of a label, or of an index where no label reads like it."""
+    if text in labels:
+        return labels.index(text)
+    if text.isdecimal():
+        return class_of(int(text), len(labels))
+    raise InputError(
+        f"the model has no class {text!r}", f"it has {', '.join(labels[:20])}{', ...' * (len(labels) > 20)}"
+    )
 
 
 def _report_clock(found: SelfTest) -> None:
@@ -105,17 +139,17 @@ def _methods(asked: Sequence[str] | None, there: Sequence[str]) -> Sequence[str]
 
 
 @contextmanager
-def _interruptible() -> Iterator[loop.Stop]:
+def _interruptible(capture: Capture) -> Iterator[Bell]:
     """Ask for the end at the first SIGINT or SIGTERM; a second one ends the process at once."""
-    stop = loop.Stop()
+    bell = Bell(capture.wake)
 
     def halt(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        bell.stop()
         signal.signal(number, signal.SIG_DFL)
 
     before = [(number, signal.signal(number, halt)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        yield stop
+        yield bell
     finally:
         for number, handler in before:
             signal.signal(number, handler)
@@ -138,10 +172,26 @@ def _logged(stream: Stream) -> Iterator[None]:
             logger.removeHandler(handler)
 
 
-def _ending(tally: loop.Tally, sent: Sent) -> str:
-    frames = ", ".join(f"{count} {Record.registry[code].__name__}" for code, count in sorted(sent.frames.items()))
-    dropped = ", ".join(f"{count} {Record.registry[code].__name__}" for code, count in sorted(sent.dropped.items()))
-    return f"{tally.windows} windows, {tally.failed} failed; sent {frames or 'nothing'}; dropped {dropped or 'nothing'}"
+def _ending(run: Run, status: Status, sent: Sent) -> Iterator[str]:
+    """Yield lines about what became of everything."""
+    yield f"{run.tally.windows} windows, {run.tally.failed} failed"
+    for title, counts in (
+        ("explained", run.explaining.made),
+        ("given up for the deadline", _named(Degraded.label_of, status.degraded)),
+        ("source", _named(SourceFault.label_of, status.source)),
+        ("sent", _named(_record, sent.frames)),
+        ("dropped", _named(_record, sent.dropped)),
+    ):
+        if counts:
+            yield f"{title}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}"
+
+
+def _named(name: Callable[[int], str], counts: Mapping[int, int]) -> dict[str, int]:
+    return {name(number): count for number, count in sorted(counts.items())}
+
+
+def _record(code: int) -> str:
+    return Record.registry[code].__name__
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,37 +201,76 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 success, 1 the host did not take everything, 2 wrong usage or bad input",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="what `whylite export` wrote (.why)")
+    _add_source(parser.add_argument_group("source"))
+    _add_explaining(parser.add_argument_group("explaining"))
+    _add_link(parser.add_argument_group("link"))
+    _add_machine(parser.add_argument_group("machine"))
+    return parser
+
+
+def _add_source(group: argparse._ArgumentGroup) -> None:
     sources = ", ".join(f"{scheme}:..." for scheme in schemes())
-    parser.add_argument("--source", required=True, metavar="SPEC", help=f"where windows come from: {sources}")
-    parser.add_argument("--port", required=True, help="serial port, pty, socket://HOST:PORT, loop://")
-    parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
-    parser.add_argument(
-        "--method", action="append", metavar="NAME", help="explain with this method; repeat for more (default: all)"
-    )
-    parser.add_argument(
+    group.add_argument("--source", required=True, metavar="SPEC", help=f"where windows come from: {sources}")
+    group.add_argument(
         "--rate",
         type=positive,
         metavar="HZ",
-        help="windows per second; what the link cannot take is dropped and counted (default: as fast as the link)",
+        help="windows per second; what the link cannot take is dropped and counted (default: as they come, or as fast "
+        "as the link)",
     )
-    parser.add_argument("--count", type=natural, metavar="N", help="stop after N windows")
-    parser.add_argument("--loop", action="store_true", help="begin again when the source ends")
-    parser.add_argument(
-        "--deadline-ms", type=positive, metavar="MS", help="time for one window, its explanations included"
+    group.add_argument("--count", type=natural, metavar="N", help="stop after N windows")
+    group.add_argument("--loop", action="store_true", help="begin again when the source ends")
+
+
+def _add_explaining(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--method", action="append", metavar="NAME", help="explain with this method; repeat for more (default: all)"
     )
-    parser.add_argument(
+    group.add_argument(
+        "--explain",
+        choices=[code.label for code in When],
+        default=When.ALWAYS.label,
+        help="which answers: all, those that are not the one before, those of the classes of --alarm, or only those "
+        "that the host asks about (default: %(default)s)",
+    )
+    group.add_argument("--alarm", action="append", metavar="CLASS", help="label or index; repeat for more")
+    group.add_argument(
+        "--deadline-ms",
+        type=positive,
+        metavar="MS",
+        help="time for one window from when it is complete, its explanations included; they give up steps, or go to a "
+        "cheaper method, or are left out",
+    )
+    group.add_argument(
         "--tolerance",
         type=positive,
         metavar="PART",
         help="take steps of Integrated Gradients until no more than this part of the logit's change is unexplained",
     )
-    parser.add_argument("--wait-host", type=positive, metavar="SECONDS", help="start when a monitor is there")
-    parser.add_argument("--map-encoding", choices=tuple(CODECS), default="int8", help="how maps travel (default: int8)")
-    parser.add_argument("--threads", type=natural, default=1, help="of the interpreter (default: 1)")
-    parser.add_argument(
+    group.add_argument(
+        "--keep",
+        type=natural,
+        metavar="N",
+        help="past windows that the host can still ask about (default: 64, or as many as take 32 MiB)",
+    )
+    group.add_argument("--inputs", action="store_true", help="send every window that is explained, too")
+
+
+def _add_link(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--port", required=True, help="serial port, pty, socket://HOST:PORT, loop://")
+    group.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
+    group.add_argument("--wait-host", type=positive, metavar="SECONDS", help="start when a monitor is there")
+    group.add_argument("--map-encoding", choices=tuple(CODECS), default="int8", help="how maps travel (default: int8)")
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--threads", type=natural, default=1, help="of the interpreter (default: 1)")
+    group.add_argument(
+        "--cpu-affinity", type=processors, metavar="LIST", help="processors to keep to, such as 0,2-3 (default: all)"
+    )
+    group.add_argument(
         "--interpreter",
         choices=("auto", *RUNTIMES),
         default="auto",
         help="which TFLite to use (default: the first of them that is installed)",
     )
-    return parser

@@ -63,6 +63,12 @@ class Explainer:
         """Whether ``method`` can take steps until a tolerance is met."""
         return self.manifest.head(method).each is not None
 
+    def fewest_steps(self, method: str) -> int:
+        """Return how few steps, or noisy copies, a deadline can leave of ``method``'s; 1 where it is one pass."""
+        head = self.manifest.head(method)
+        shortest = min((schedule.steps for schedule in head.schedules), default=head.steps_per_call)
+        return max(1, min(head.steps_per_call, shortest))
+
     def check_golden(self) -> int:
         """Return how many of the bundle's golden inputs have other raw scores here, in any bit, than were recorded.
 

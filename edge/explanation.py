@@ -21,7 +21,7 @@ class Flag(enum.IntFlag):
     SMALL_MARGIN = 8  # the two best classes are nearly equal
     OUT_OF_RANGE = 16  # the input leaves the range seen in calibration
     VISUAL_AID = 32  # the method does not keep the signs of gradients: not evidence
-    DEADLINE = 64  # fewer interpolation steps, or noisy copies, than asked for or needed: cut short, not late
+    DEADLINE = 64  # fewer steps or noisy copies than asked for or needed, or another method: less, not late
     NOT_AT_INPUT = 128  # the way to the input is barred: the map is that of a layer behind it
     NOT_FINITE = 256  # the map, or its residual, holds infinities or NaN: it says nothing
     UNFAITHFUL = 512  # the method, or the model it explains, failed a check of its export and was shipped all the same

@@ -120,10 +120,6 @@ class Stream:
             refused, hint = (clip(error.cause), clip(error.hint)) if error else ("", "")
             self._sender.post_urgently(Ack(request=number, refused=refused, hint=hint, sequence=request.sequence))
 
-    def no_explanation(self) -> None:
-        """Count an explanation for which the deadline left no time as dropped."""
-        self._sender.count_dropped(Map.code)
-
     def latency(self, sequence: int, lap: Lap) -> None:
         """Send how long one window took, and whether that can be believed; the lap is over with that.
 

@@ -77,7 +77,7 @@ def test_json_lines_and_nothing_else_on_stdout(device, modem):
     kinds = [document["record"] for document in documents]
     assert kinds[0] == "session"
     assert kinds[-1] == "summary"
-    assert set(kinds) == {"session", "result", "map", "latency", "health", "spread", "log", "summary"}
+    assert set(kinds) == {"session", "settings", "result", "map", "latency", "health", "spread", "log", "summary"}
     summary = documents[-1]
     assert (summary["windows"], summary["labelled"], summary["maps"]) == (WINDOWS, WINDOWS, 3 * WINDOWS)
     assert 0 <= summary["accuracy"] <= 1

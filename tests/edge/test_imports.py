@@ -14,7 +14,7 @@ def run(code: str) -> dict:
 
 def test_edge_imports_nothing_heavy_and_nothing_from_above(bundle_path):
     code = f"""
-import sys, json, edge, edge.cli, edge.loop
+import sys, json, edge, edge.cli, edge.run.loop
 explainer = edge.Explainer.load({str(bundle_path)!r})
 import numpy
 explainer.explain(numpy.zeros(explainer.manifest.input_shape))

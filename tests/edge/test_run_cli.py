@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import whylite
+from edge import cli
 from edge.bundle import npz_bytes, seal
-from edge.wire.records import Error, Health, Latency, Log, Map, Ping, Request, Result, Session
+from edge.explainer import Explainer
+from edge.wire import codecs
+from edge.wire.codes import Degraded, When
+from edge.wire.records import Ack, Error, Health, Input, Latency, Log, Map, Ping, Request, Result, Session, Settings
 from tests.link import FarEnd
 from tests.references import small_models
 
@@ -134,6 +139,75 @@ def test_told_to_stop_it_finishes_its_frame_says_goodbye_and_exits_with_0(start,
     assert final.produced == len(host.of(Result)) or host.received[0].number > 0
 
 
+def test_told_to_stop_in_the_midst_of_its_work_it_accounts_for_all_of_it(start, host):
+    process = start("--wait-host", "20", "--loop", "--inputs")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    host.listen_for(Latency, 30, seconds=20)
+    process.send_signal(signal.SIGTERM)
+    final = goodbye(host)
+    output, errors = process.communicate(timeout=10)
+    assert process.returncode == 0, errors
+    results = host.of(Result)
+    assert final.produced == len(results)
+    assert f"{len(results)} windows, 0 failed" in output
+    assert host.of(Latency)[-1].sequence == results[-1].sequence
+    maps = [attribution for attribution in host.of(Map) if attribution.chunk == 0]
+    assert {m.sequence for m in maps} == {result.sequence for result in results}
+    assert len(maps) in range(3 * len(results) - 2, 3 * len(results) + 1)  # the last window's may lack some
+
+
+def test_the_host_asks_why_of_a_past_window_has_it_sent_and_changes_how_the_board_works(start, host, bundle, data):
+    start("--wait-host", "20", "--explain", "on-request", "--rate", "50", "--loop", "--keep", "8")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    host.listen_for(Result, 20, seconds=20)
+    assert not host.of(Map)
+    (settings,) = host.listen_for(Settings)
+    assert (settings.explain, settings.kept, settings.rate, settings.methods) == (When.ON_REQUEST, 8, 50.0, (0, 1, 2))
+    for request in (
+        Request(what=Map.code, method=2, class_index=1, acknowledge=True),
+        Request(what=Input.code, acknowledge=True),
+        Request(what=Map.code, sequence=0, acknowledge=True),
+        Request(explain=When.ALWAYS, methods=(2,), rate=100.0, acknowledge=True),
+    ):
+        there = len(host.of(Ack))
+        host.say(request)
+        host.listen_for(Ack, there + 1)
+    why, window, gone, changed = host.of(Ack)
+    assert (why.refused, window.refused, changed.refused) == ("", "", "")
+    assert "window 0 is not among the last 8" in gone.refused
+    made = host.of(Map)[0]
+    assert (made.method, made.class_index) == (2, 1)
+    x = np.load(data)["x"]
+    expected = Explainer(bundle).explain(x[made.sequence % WINDOWS], "saliency", 1).map
+    np.testing.assert_allclose(values(made), expected, atol=made.scale)
+    given = host.of(Input)[0]
+    np.testing.assert_allclose(values(given), x[given.sequence % WINDOWS], atol=given.scale)
+    assert host.listen_for(Settings, 2)[-1].methods == (2,)
+    first = host.of(Result)[-1].sequence + 1
+    host.listen(lambda: [m for m in host.of(Map) if m.sequence > first + 3])
+    assert {m.method for m in host.of(Map) if m.sequence > first} == {2}
+
+
+def values(record):
+    coded = codecs.Coded(record.encoding, record.deflated, record.scale, record.zero_point, record.data, False)
+    return codecs.decode(coded, record.shape)
+
+
+def test_only_changes_are_explained_and_alarms_are_named_by_label_or_index(start, host):
+    start("--wait-host", "20", "--explain", "on-change", "--alarm", "square", "--alarm", "3", "--method", "saliency")
+    host.listen_for(Session, seconds=20)
+    host.say(Ping(token=1))
+    goodbye(host)
+    settings = host.of(Settings)[0]
+    assert (settings.explain, settings.alarms) == (When.ON_CHANGE, (1, 3))
+    answers = [None, *(result.class_index for result in host.of(Result))]
+    changes = [k for k, (before, answer) in enumerate(pairwise(answers)) if answer != before]
+    assert 0 < len(changes) < WINDOWS
+    assert [m.sequence for m in host.of(Map) if m.chunk == 0] == changes
+
+
 def test_a_rate_is_kept(start, host):
     start("--wait-host", "20", "--rate", "25", "--count", "26", "--method", "gradcam")
     host.listen_for(Session, seconds=20)
@@ -149,8 +223,10 @@ def test_a_deadline_shortens_or_leaves_out_explanations_and_says_so(start, host)
     host.say(Ping(token=1))
     final = goodbye(host)
     assert len(host.of(Result)) == 10
-    assert final.dropped[Map.code] > 0
-    assert len([m for m in host.of(Map) if m.chunk == 0]) + final.dropped[Map.code] == 30
+    maps = [attribution for attribution in host.of(Map) if attribution.chunk == 0]
+    assert final.degraded[Degraded.NO_EXPLANATION] > 0
+    assert len(maps) + final.degraded[Degraded.NO_EXPLANATION] == 30
+    assert final.dropped == {}
 
 
 def test_a_host_that_never_comes_does_not_keep_it_from_starting(start):
@@ -193,9 +269,47 @@ def test_wrong_usage_is_refused(bundle_path, data, wrong):
     assert "usage: whylite run" in refused(bundle_path, "--source", f"npz:{data}", "--port", "loop://", *wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--explain", "never"],
+        ["--deadline-ms", "-1"],
+        ["--keep", "0"],
+        ["--cpu-affinity", "3-1"],
+        ["--cpu-affinity", "99999999999"],
+    ],
+)
+def test_wrong_figures_are_refused(bundle_path, data, wrong, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", str(bundle_path), "--source", f"npz:{data}", "--port", "loop://", *wrong])
+    assert caught.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--explain", "on-alarm"], "name one with --alarm"),
+        (["--alarm", "4"], "no class 4"),
+        (["--alarm", "triangle"], "'triangle'"),
+        (["--keep", "100000000"], "at the most"),
+        (["--cpu-affinity", "4095"], "processor 4095"),
+    ],
+)
+def test_what_does_not_fit_model_or_machine_is_refused(bundle_path, data, wrong, said, capsys):
+    assert cli.main(["run", str(bundle_path), "--source", f"npz:{data}", "--port", "loop://", *wrong]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert said in message
+    assert "\n  hint: " in message
+
+
 def test_help_says_what_there_is():
     result = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
-    for option in ("--source", "--port", "--method", "--rate", "--count", "--deadline-ms", "--wait-host", "npz:"):
+    groups = ("source:", "explaining:", "link:", "machine:")
+    explain = "--explain {always,on-change,on-alarm,on-request}"
+    others = ("--source", "--port", "--method", "--rate", "--count", "--deadline-ms", "--wait-host", "npz:", "--keep")
+    for option in (*groups, explain, *others, "--alarm", "--inputs", "--cpu-affinity"):
         assert option in result.stdout
     assert "exit codes: 0 success, 1 the host did not take everything" in " ".join(result.stdout.split())
 

@@ -1,137 +1,58 @@
-"""What a device does with each window, in which order, and what it leaves undone when time is short."""
+"""What a device does with each window, and in which order."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from edge import loop
-from edge.errors import InputError
-from edge.explanation import Explanation, Prediction
 from edge.latency import Phase
-from edge.sources import Fault, Window
-from edge.wire.codes import SourceFault
+from edge.run.bell import Bell
+from edge.run.loop import Run
+from edge.sources import Fault
+from edge.wire.codes import SourceFault, When
+from tests.edge.run_fakes import Clock, Explainer, Live, SilentBell, Stored, Stream, settings, start
 
-SCORES = np.array([0.2, 0.8], np.float32)
-
-
-class Explainer:
-    """Answers at once or after ``seconds``; "cam" comes with the prediction."""
-
-    def __init__(self, seconds=0.0):
-        self.calls = []
-        self.tolerances = []
-        self._seconds = seconds
-
-    def answers_too(self, method):
-        return method == "cam"
-
-    def predict(self, x):
-        self.calls.append("predict")
-        return Prediction(SCORES, 1, {"quantize": 3, "predict": 50})
-
-    def refines(self, method):
-        return method == "ig"
-
-    def explain(self, x, method=None, *, deadline_ms=None, prediction=None, tolerance=None):
-        self.calls.append((method, prediction and prediction.class_index, deadline_ms))
-        self.tolerances.append((method, tolerance))
-        if not np.isfinite(x).all():
-            raise InputError("not finite", "look at the sensor")
-        time.sleep(self._seconds)
-        return Explanation(SCORES, 1, {"quantize": 3, "predict": 60, "explain": 0}, method=method, map=x)
+NAN = float("nan")
 
 
-class Stream:
-    """Writes down what it is given."""
-
-    def __init__(self):
-        self.said = []
-        self.status = SimpleNamespace()
-
-    def result(self, sequence, prediction, truth, captured):
-        self.said.append(("result", sequence, truth))
-
-    def explanation(self, sequence, explanation):
-        self.said.append((explanation.method, sequence))
-
-    def no_explanation(self):
-        self.said.append(("no explanation",))
-
-    def latency(self, sequence, lap):
-        self.said.append(("latency", sequence))
-        self.lap = lap
-
-    def failure(self, error, sequence=None):
-        self.said.append(("failure", sequence, error.cause))
-
-    def wait_for_room(self, seconds):
-        self.said.append(("room",))
-        return len(self.said) % 3 == 0
-
-
-def windows(*values):
-    return [Window(i, np.array([value], np.float32), 7, truth=i % 2) for i, value in enumerate(values)]
+def kinds(stream):
+    return [said[0] for said in stream.said]
 
 
 def test_the_answer_goes_out_before_it_is_explained_and_latency_last():
-    explainer, stream = Explainer(), Stream()
-    tally = loop.run(windows(1, 2), explainer, stream, ("ig", "saliency"))
+    explainer, stream, tally = start([1, 2], ("ig", "saliency"))
     assert stream.said == [
-        ("result", 0, 0), ("ig", 0), ("saliency", 0), ("latency", 0),
-        ("result", 1, 1), ("ig", 1), ("saliency", 1), ("latency", 1),
+        ("result", 0, 1), ("ig", 0), ("saliency", 0), ("latency", 0),
+        ("result", 1, 2), ("ig", 1), ("saliency", 1), ("latency", 1),
     ]  # fmt: skip
-    assert explainer.calls == ["predict", ("ig", 1, None), ("saliency", 1, None)] * 2
+    assert explainer.calls == ["predict", ("ig", None, None, None), ("saliency", None, None, None)] * 2
     assert (tally.windows, tally.failed) == (2, 0)
 
 
-def test_the_class_that_was_answered_is_the_one_explained():
-    explainer = Explainer()
-    loop.run(windows(1), explainer, Stream(), ("ig",))
-    assert explainer.calls[-1] == ("ig", 1, None)
-
-
 def test_an_explanation_that_comes_with_the_prediction_takes_no_pass_of_its_own():
-    explainer, stream = Explainer(), Stream()
-    loop.run(windows(1), explainer, stream, ("ig", "cam"))
-    assert explainer.calls == [("cam", None, None), ("ig", 1, None)]
-    assert [said[0] for said in stream.said] == ["result", "ig", "cam", "latency"]
-    assert stream.lap.methods["cam"] == 0
-    assert stream.lap.methods["ig"] > 0
-    assert stream.lap.phases.keys() == {Phase.CAPTURE, Phase.QUANTIZE, Phase.PREDICT, Phase.ENCODE}
-    assert stream.lap.phases[Phase.CAPTURE] == 7
+    explainer, stream, _ = start([1], ("ig", "cam"))
+    assert [call[0] for call in explainer.calls] == ["cam", "ig"]
+    assert kinds(stream) == ["result", "ig", "cam", "latency"]
+    lap = stream.laps[0]
+    assert lap.methods["cam"] == 0
+    assert lap.phases.keys() == {Phase.CAPTURE, Phase.QUANTIZE, Phase.PREDICT, Phase.ENCODE}
+    assert lap.phases[Phase.CAPTURE] == 7
 
 
 def test_without_methods_it_only_predicts():
-    explainer, stream = Explainer(), Stream()
-    loop.run(windows(1), explainer, stream, ())
+    explainer, stream, _ = start([1], ())
     assert explainer.calls == ["predict"]
-    assert stream.said == [("result", 0, 0), ("latency", 0)]
-
-
-def test_explanations_share_the_time_that_the_prediction_leaves():
-    explainer, stream = Explainer(seconds=0.03), Stream()
-    loop.run(windows(1), explainer, stream, ("ig", "saliency", "other"), deadline_ms=50)
-    remaining = [deadline for method, _, deadline in explainer.calls[1:]]
-    assert len(remaining) == 2
-    assert 40 < remaining[0] <= 50
-    assert 0 < remaining[1] <= 20
-    assert stream.said == [("result", 0, 0), ("ig", 0), ("saliency", 0), ("no explanation",), ("latency", 0)]
+    assert kinds(stream) == ["result", "latency"]
 
 
 def test_a_window_that_fails_is_reported_and_the_next_has_its_turn():
-    stream = Stream()
-    tally = loop.run(windows(1, np.nan, 3), Explainer(), stream, ("cam",))
+    _, stream, tally = start([1, NAN, 3], ("cam",))
     assert (tally.windows, tally.failed) == (3, 1)
-    assert [said[0] for said in stream.said] == [
-        "result", "cam", "latency", "failure", "latency", "result", "cam", "latency",
-    ]  # fmt: skip
+    assert kinds(stream) == ["result", "cam", "latency", "failure", "latency", "result", "cam", "latency"]
     assert ("failure", 1, "not finite") in stream.said
 
 
@@ -141,82 +62,130 @@ def test_an_error_that_is_none_of_ours_is_not_hidden():
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        loop.run(windows(1), Broken(), Stream(), ())
+        start([1], (), explainer=Broken())
 
 
-def test_what_befalls_a_source_is_told_and_counted():
-    class Source:
-        def __init__(self):
-            self.faults = Counter({SourceFault.BAD_INPUT: 3})
-            self.items = [Fault(SourceFault.BAD_INPUT, "line 3 is no number", "look"), None, *windows(7)]
-
-        @property
-        def ended(self):
-            return not self.items
-
-        def take(self, seconds):
-            return self.items.pop(0)
-
-    stream = Stream()
-    (window,) = loop.taken(Source(), stream, loop.Stop())
-    assert float(window.x[0]) == 7
-    assert stream.said == [("failure", None, "line 3 is no number")]
-    assert stream.status.source == {SourceFault.BAD_INPUT: 3}
+@pytest.mark.parametrize(
+    ("explain", "alarms", "explained"),
+    [
+        (When.ALWAYS, (), [0, 1, 2, 3, 4, 5]),
+        (When.ON_CHANGE, (), [0, 2, 4, 5]),
+        (When.ON_ALARM, (2, 0), [0, 1, 4, 5]),
+        (When.ON_REQUEST, (), []),
+    ],
+)
+def test_only_the_answers_wanted_are_explained(explain, alarms, explained):
+    explainer, stream, _ = start([0, 0, 1, 1, 0, 2], ("cam", "saliency"), explain=explain, alarms=alarms)
+    assert [sequence for sequence, e in stream.maps if e.method == "saliency"] == explained
+    assert [sequence for sequence, e in stream.maps if e.method == "cam"] == explained
+    assert len([said for said in stream.said if said[0] == "result"]) == 6
+    if explain != When.ALWAYS:  # whether to explain is known only after predicting
+        assert explainer.calls.count("predict") == 6
 
 
-def test_windows_come_at_their_rate():
-    start = time.monotonic()
-    times = [time.monotonic() - start for _ in loop.paced(windows(*range(11)), 50, loop.Stop())]
-    assert times[0] < 0.02
-    assert times[-1] == pytest.approx(0.2, abs=0.05)
+def test_a_failed_window_is_no_change_of_the_answer():
+    _, stream, _ = start([1, NAN, 1], ("saliency",), explain=When.ON_CHANGE)
+    assert [sequence for sequence, _ in stream.maps] == [0]
 
 
-def test_a_late_window_does_not_hurry_those_after_it():
-    times = []
-    for window in loop.paced(windows(1, 2, 3), 20, loop.Stop()):
-        times.append(time.monotonic())
-        if window.sequence == 0:
-            time.sleep(0.12)
-    assert times[2] - times[1] == pytest.approx(0.05, abs=0.03)
-
-
-def test_a_stop_ends_the_wait_for_a_window_at_once():
-    stop = loop.Stop()
-    threading.Timer(0.1, stop.set).start()
-    start = time.monotonic()
-    assert [window.sequence for window in loop.paced(windows(1, 2, 3), 0.1, stop)] == [0]
-    assert time.monotonic() - start < 1.0
-    assert list(loop.as_taken(windows(1), Stream(), stop)) == []
-
-
-def test_a_stop_can_be_asked_for_inside_a_signal_handler():
-    stop = loop.Stop()
-    before = signal.signal(signal.SIGALRM, lambda *_: stop.set())
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    try:
-        assert stop.wait(2.0)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert stop.wait()
-
-
-def test_stored_windows_wait_for_the_link():
-    stream = Stream()
-    assert len(list(loop.as_taken(windows(1, 2), stream, loop.Stop()))) == 2
-    assert stream.said == [("room",)] * 6  # asked until there was room
-
-
-def test_a_budget_that_is_overspent_leaves_nothing_rather_than_less():
-    budget = loop.Budget(1e-6)
-    while not budget.spent:
-        pass
-    assert budget.remaining == 0.0
-    assert loop.Budget(None).remaining is None
+def test_inputs_are_sent_of_windows_that_are_explained():
+    _, stream, _ = start([1, 1, 2], ("saliency",), explain=When.ON_CHANGE, inputs=True)
+    assert [(sequence, float(x[0])) for sequence, x in stream.inputs] == [(0, 1.0), (2, 2.0)]
 
 
 def test_a_tolerance_goes_to_the_methods_that_can_meet_one():
-    for tolerance, expected in ((0.02, {"ig": 0.02, "saliency": None}), (None, {"ig": None, "saliency": None})):
-        explainer = Explainer()
-        loop.run(windows(1, 2), explainer, Stream(), ("ig", "saliency"), tolerance=tolerance)
-        assert dict(explainer.tolerances) == expected
-        assert len(explainer.tolerances) == 4
+    for tolerance in (0.02, None):
+        explainer, _, _ = start([1, 2], ("ig", "saliency"), tolerance=tolerance)
+        assert [call[3] for call in explainer.calls if call != "predict"] == [tolerance, None] * 2
+
+
+def test_what_befalls_the_source_is_told_and_counted(caplog):
+    told = [
+        Fault(SourceFault.STALLED, "the sensor is silent", "check the cable"),
+        Fault(SourceFault.REOPENED, "the sensor is back"),
+    ]
+    _, stream, tally = start([1], (), told=told)
+    assert stream.said[0] == ("failure", None, "the sensor is silent")
+    assert [record.message for record in caplog.records] == ["the sensor is back"]
+    assert tally.windows == 1
+    clock = Clock()
+    capture = Live(clock, 10, 5)
+    Run(capture, Explainer(clock), stream, (), settings(()), SilentBell(clock), clock)
+    assert stream.status.source is capture.faults
+
+
+def test_stored_windows_wait_for_the_link_and_live_ones_do_not():
+    for make, asked in ((lambda clock: Stored(clock, [1, 2]), True), (lambda clock: Live(clock, 10, 2), False)):
+        clock = Clock()
+        stream = Stream(clock)
+        stream.crowded = 5
+        Run(make(clock), Explainer(clock), stream, (), settings(()), SilentBell(clock), clock).work()
+        assert (stream.crowded < 0) == asked
+        assert kinds(stream).count("result") == 2
+
+
+def test_windows_come_at_their_rate_and_a_late_one_does_not_hurry_the_next():
+    clock = Clock()
+    slow = iter([1, 1, 130, 1, 1, 1])
+    explainer = Explainer(clock, predict=1.0, slower=lambda: next(slow))
+    stream = Stream(clock)
+    Run(Stored(clock, [0] * 6), explainer, stream, (), settings((), rate=20), SilentBell(clock), clock).work()
+    assert [begin / 1e6 for begin, _ in explainer.passes] == pytest.approx([0, 50, 100, 230, 280, 330], abs=0.1)
+
+
+def test_no_more_windows_than_were_asked_for_are_taken():
+    clock = Clock()
+    capture, stream = Stored(clock, [0] * 9), Stream(clock)
+    assert Run(capture, Explainer(clock), stream, (), settings(()), SilentBell(clock), clock).work(4).windows == 4
+    assert capture.take(0).sequence == 4
+
+
+def test_told_to_stop_it_ends_after_the_explanation_at_work():
+    clock = Clock()
+    bell = SilentBell(clock)
+
+    class Stopping(Explainer):
+        def explain(self, *args, **more):
+            bell.stop()
+            return super().explain(*args, **more)
+
+    stream = Stream(clock)
+    run = Run(Stored(clock, [0] * 9), Stopping(clock), stream, ("ig", "other"), settings(("ig", "other")), bell, clock)
+    assert run.work().windows == 1
+    assert kinds(stream) == ["result", "ig", "latency"]
+
+
+def test_a_stop_ends_the_wait_for_a_window_at_once():
+    bell = Bell()
+    run = Run(Stored(Clock(), [0] * 9), Explainer(), Stream(), (), settings((), rate=0.01), bell)
+    threading.Timer(0.1, bell.stop).start()
+    start = time.monotonic()
+    assert run.work().windows == 1
+    assert time.monotonic() - start < 5.0
+
+
+def test_a_bell_can_be_rung_inside_a_signal_handler_and_however_often():
+    others = []
+    bell = Bell(lambda: others.append(1))
+
+    def ring(*_):
+        for _ in range(10_000):
+            bell.ring()
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        start = time.monotonic()
+        bell.wait(20.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < 10.0
+    assert len(others) == 10_000
+    assert not bell.stopped
+
+
+def test_maps_are_of_the_windows_they_belong_to():
+    _, stream, _ = start([0, 1, 2], ("cam", "ig"))
+    for sequence, explanation in stream.maps:
+        np.testing.assert_array_equal(explanation.map, [sequence])
+        assert explanation.class_index == sequence

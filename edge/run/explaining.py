@@ -1,0 +1,148 @@
+"""Explaining within what is left of a window's time, and what is given up, in which order, where that is too little."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Manifest
+from edge.explanation import Explanation, Flag, Prediction
+from edge.latency import Lap
+from edge.run.budget import Budget, Clock, Costs
+from edge.wire.codes import Degraded
+
+
+class Explains(Protocol):
+    """The part of ``edge.explainer.Explainer`` that a run needs."""
+
+    manifest: Manifest
+
+    def answers_too(self, method: str) -> bool:
+        """Whether one pass gives the scores and this method's explanation of the best of them."""
+        ...
+
+    def refines(self, method: str) -> bool:
+        """Whether a method can take steps until a tolerance is met."""
+        ...
+
+    def fewest_steps(self, method: str) -> int:
+        """Return how few steps a deadline can leave of a method's."""
+        ...
+
+    def predict(self, x: NDArray[np.float32]) -> Prediction:
+        """Return the scores of one input."""
+        ...
+
+    def explain(
+        self,
+        x: NDArray[np.float32],
+        method: str | None = None,
+        class_index: int | None = None,
+        deadline_ms: float | None = None,
+        *,
+        prediction: Prediction | None = None,
+        tolerance: float | None = None,
+    ) -> Explanation:
+        """Return the scores and why."""
+        ...
+
+
+class Explaining:
+    """Explains answers as time allows.
+
+    A method takes fewer steps where it can; where even its fewest are known to take longer than there is, the first of
+    the methods that are allowed and not asked for takes its place, if that fits; or else there is no explanation. What
+    was given up is counted in ``degraded``, by ``edge.wire.codes.Degraded``, and marked ``Flag.DEADLINE`` on the map.
+    """
+
+    def __init__(
+        self, explainer: Explains, allowed: Sequence[str], tolerance: float | None, degraded: Counter[int], clock: Clock
+    ) -> None:
+        self.costs = Costs(clock)
+        self.made: Counter[str] = Counter()  # explanations by method
+        self._explainer = explainer
+        self._allowed = allowed
+        self._tolerance = {method: tolerance if explainer.refines(method) else None for method in allowed}
+        self._fewest = {m: 1 if self._tolerance[m] else explainer.fewest_steps(m) for m in allowed}
+        self._degraded = degraded
+        self._clock = clock
+        self._first = 0  # whose turn it is to be explained with first
+
+    def learn(self, x: NDArray[np.float32], class_index: int) -> None:
+        """Explain an input as briefly as possible by every method, twice: the first call also prepares the graph."""
+        for method in self._allowed:
+            for _ in range(2):
+                brief = self._explainer.explain(x, method, class_index, 0.0, tolerance=self._tolerance[method])
+                self.costs.note(method, brief.latency["explain"], brief.steps, self._fewest[method])
+
+    def explanations(
+        self, x: NDArray[np.float32], answer: Prediction, methods: Sequence[str], budget: Budget, lap: Lap
+    ) -> Iterator[Explanation]:
+        """Explain an answer with each of ``methods``, as far as the budget goes.
+
+        Under a deadline each method leaves the others the least that they need, if that is there, and the first one to
+        be made changes from window to window, so that none is always the one for which there is no time.
+        """
+        waiting = deque(methods)
+        if budget.limited:
+            waiting.rotate(-self._first)
+            self._first = (self._first + 1) % max(len(methods), 1)
+        included = answer.method if isinstance(answer, Explanation) else None
+        spare = [method for method in self._allowed if method not in methods]
+        while waiting:
+            wanted = waiting.popleft()
+            if isinstance(answer, Explanation) and wanted == included:
+                lap.methods[wanted] = 0  # it came with the prediction
+                self.made[wanted] += 1
+                yield answer
+                continue
+            left = self._share(wanted, [each for each in waiting if each != included], budget.remaining)
+            method = next((each for each in (wanted, *spare) if self.costs.fits(each, left)), None)
+            if method is None:
+                self._degraded[Degraded.NO_EXPLANATION] += 1
+                continue
+            if method != wanted:
+                spare.remove(method)
+            start = self._clock()
+            explanation = self.explain(x, answer, method, wanted=wanted, deadline_ms=left)
+            done = self._clock()
+            lap.methods[method] = done - start
+            yield explanation
+            self.costs.handing_over.note(self._clock() - done, self._clock())
+
+    def explain(
+        self,
+        x: NDArray[np.float32],
+        answer: Prediction,
+        method: str,
+        class_index: int | None = None,
+        *,
+        wanted: str | None = None,
+        deadline_ms: float | None = None,
+    ) -> Explanation:
+        """Explain one class by one method, in the place of ``wanted`` if that is another, and count what it lacks."""
+        start = self._clock()
+        explanation = self._explainer.explain(
+            x, method, class_index, deadline_ms, prediction=answer, tolerance=self._tolerance[method]
+        )
+        self.costs.note(method, self._clock() - start, explanation.steps, self._fewest[method])
+        self.made[method] += 1
+        if wanted not in {None, method}:
+            self._degraded[Degraded.CHEAPER_METHOD] += 1
+            return replace(explanation, flags=explanation.flags | Flag.DEADLINE)
+        if Flag.DEADLINE in explanation.flags:
+            self._degraded[Degraded.FEWER_STEPS] += 1
+        return explanation
+
+    def _share(self, method: str, others: Sequence[str], left: float | None) -> float | None:
+        """Return what of the milliseconds left a method may take."""
+        if left is None:
+            return None
+        left = max(0.0, left - self.costs.handing_over.expected(self._clock()) / 1e6)
+        share = left - sum(map(self.costs.least, others))
+        return share if self.costs.fits(method, share) else left
