@@ -177,12 +177,12 @@ def test_the_host_asks_why_of_a_past_window_has_it_sent_and_changes_how_the_boar
     why, window, gone, changed = host.of(Ack)
     assert (why.refused, window.refused, changed.refused) == ("", "", "")
     assert "window 0 is not among the last 8" in gone.refused
-    made = host.of(Map)[0]
+    made = host.listen_for(Map)[0]
     assert (made.method, made.class_index) == (2, 1)
     x = np.load(data)["x"]
     expected = Explainer(bundle).explain(x[made.sequence % WINDOWS], "saliency", 1).map
     np.testing.assert_allclose(values(made), expected, atol=made.scale)
-    given = host.of(Input)[0]
+    given = host.listen_for(Input)[0]
     np.testing.assert_allclose(values(given), x[given.sequence % WINDOWS], atol=given.scale)
     assert host.listen_for(Settings, 2)[-1].methods == (2,)
     first = host.of(Result)[-1].sequence + 1
