@@ -15,6 +15,7 @@ COMMANDS = {
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
     "doctor": ("edge.doctor.cli", "what keeps it from running here, or from running well, and what to do about it"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
+    "convert": ("firmware_bridge.convert_cli", "turn a recording into another format, or into tables"),
     "replay": ("firmware_bridge.replay_cli", "play a recording as the monitor showed it"),
 }
 

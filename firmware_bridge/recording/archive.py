@@ -11,7 +11,7 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -111,8 +111,8 @@ class Archive:
             raise self._failure
 
 
-def read(file: BinaryIO, damage: Damage) -> Iterator[tuple[float, Event]]:
-    """Yield the events of a file with the Unix time of each; what cannot be read is left out and counted."""
+def read(file: BinaryIO, damage: Damage, kinds: Collection[str]) -> Iterator[tuple[float, Event]]:
+    """Yield the events of some kinds with the Unix time of each; what cannot be read is left out and counted."""
     names = {_topic(name).name: name for name in NAMES}
     foreign = known = False
     for topic, moment, data in messages(file, damage):
@@ -120,6 +120,8 @@ def read(file: BinaryIO, damage: Damage) -> Iterator[tuple[float, Event]]:
             foreign = True
             continue
         known = True
+        if names[topic] not in kinds:
+            continue
         try:
             when, happened = _restored(names[topic], moment, json.loads(data))
         except MALFORMED:

@@ -126,9 +126,11 @@ def _typed(value: Any, hint: Any) -> Any:
         return tuple(_typed(entry, get_args(hint)[0]) for entry in value)
     if origin is dict and type(value) is dict:
         kind, held = get_args(hint)
-        return {kind(key): _typed(entry, held) for key, entry in value.items()}
+        return {_typed(kind(key), kind): _typed(entry, held) for key, entry in value.items()}
     if type(value) is not origin:
         raise TypeError(f"{value!r:.40} is not {origin.__name__}")
+    if origin is str:
+        value.encode()  # half of a surrogate pair is no text
     return value
 
 

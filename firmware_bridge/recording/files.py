@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -14,6 +13,7 @@ from edge.files import open_ordinary
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording import jsonl
 from firmware_bridge.recording.damage import Damage
+from firmware_bridge.recording.documents import NAMES
 from firmware_bridge.session import Event
 
 _MCAP = b"\x89MCAP0\r\n"
@@ -64,11 +64,12 @@ def open_recorder(path: str | Path) -> Recorder:
 class Reader:
     """Reads a recording from its first event to its last, in bounded memory, whoever wrote it and however it ended.
 
-    Iterating gives each event with its Unix time; ``damage`` is what had to be left out by then. RecordingError if the
-    file cannot be read or holds no recording, which is known before the first event is given.
+    Iterating gives each event with its Unix time, or those of some ``kinds`` (``documents.NAMES``), which is quicker;
+    ``damage`` is what had to be left out by then. RecordingError if the file cannot be read or holds no recording,
+    which is known before the first event is given.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, kinds: Collection[str] = NAMES.keys()) -> None:
         self.path = path
         self.damage = Damage()
         try:
@@ -76,14 +77,14 @@ class Reader:
         except OSError as error:
             raise RecordingError(f"cannot read {path}: {error.strerror}", "check the path") from error
         self.size = os.fstat(self._file.fileno()).st_size
-        self._events = self._read()
         try:
-            self._first = list(islice(self._events, 1))
-            if self.damage and not self._first:
+            if next(self._read(NAMES), None) is None and self.damage:
                 raise RecordingError(f"{path} is not a recording", "it is what `whylite monitor --record` writes")
         except RecordingError:
             self._file.close()
             raise
+        self.damage = Damage()
+        self._events = self._read(kinds)
 
     @property
     def position(self) -> int:
@@ -91,7 +92,7 @@ class Reader:
         return self._file.tell()
 
     def __iter__(self) -> Iterator[tuple[float, Event]]:
-        return chain(self._first, self._events)
+        return self._events
 
     def close(self) -> None:
         """Close the file."""
@@ -105,17 +106,18 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _read(self) -> Iterator[tuple[float, Event]]:
+    def _read(self, kinds: Collection[str]) -> Iterator[tuple[float, Event]]:
         try:
+            self._file.seek(0)
             if self._file.read(len(_MCAP)) == _MCAP:
                 try:
                     from firmware_bridge.recording import archive
                 except ImportError as error:
                     raise _needs_mcap("read", self.path) from error
-                yield from archive.read(self._file, self.damage)
+                yield from archive.read(self._file, self.damage, kinds)
             else:
                 self._file.seek(0)
-                yield from jsonl.read(self._file, self.damage)
+                yield from jsonl.read(self._file, self.damage, kinds)
         except OSError as error:
             raise RecordingError(f"cannot read {self.path}: {error.strerror}", "is the disk there?") from error
 

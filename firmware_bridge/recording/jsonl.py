@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -12,11 +13,12 @@ from typing import BinaryIO, Self
 from edge.files import open_ordinary
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording.damage import Damage
-from firmware_bridge.recording.documents import MALFORMED, event, line
+from firmware_bridge.recording.documents import MALFORMED, NAME_OF, event, line
 from firmware_bridge.recording.growing import GrowingFile
 from firmware_bridge.session import Event
 
 _BEGIN = b'{"record"'
+_NAMED = re.compile(rb'{"record":"(\w+)",')  # as every recorder begins a line: others need not be parsed to be skipped
 _ENOUGH = 100  # lines at the beginning that are none of ours
 _LONGEST = 1 << 25  # bytes of a line; the longest holds a map of 2**20 values
 
@@ -59,12 +61,12 @@ def _ensure_recording(path: str | Path) -> None:
         raise RecordingError(f"cannot record to {path}: it is no recording", "name a new file, or an earlier recording")
 
 
-def read(file: BinaryIO, damage: Damage) -> Iterator[tuple[float, Event]]:
-    """Yield the events of a file with the Unix time of each; a line that cannot be read is left out and counted."""
+def read(file: BinaryIO, damage: Damage, kinds: Collection[str]) -> Iterator[tuple[float, Event]]:
+    """Yield the events of some kinds with the Unix time of each; a line that cannot be read is left out and counted."""
     number = 0
     while found := file.readline(_LONGEST):
         number += 1
-        if found == b"\n":
+        if found == b"\n" or ((named := _NAMED.match(found)) and named[1].decode() not in kinds):
             continue
         try:
             when, happened = event(json.loads(found))
@@ -75,4 +77,5 @@ def read(file: BinaryIO, damage: Damage) -> Iterator[tuple[float, Event]]:
             while found and not found.endswith(b"\n"):  # no event is as long as that
                 found = file.readline(_LONGEST)
             continue
-        yield when, happened
+        if NAME_OF[type(happened)] in kinds:
+            yield when, happened
