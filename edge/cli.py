@@ -18,6 +18,7 @@ from edge.clocks import SelfTest
 from edge.errors import InputError, WhyLiteError
 from edge.explainer import Explainer
 from edge.interpreter import RUNTIMES
+from edge.latency import NANOSECONDS, clock
 from edge.processors import pin
 from edge.run.bell import Bell
 from edge.run.desk import check_when
@@ -34,6 +35,7 @@ from edge.wire.records import Record, Settings
 
 _PATIENCE = 30.0  # seconds to deliver what waits when the windows have come to their end
 _HURRY = 2.0  # the same when told to stop
+_SLICE = 0.1  # seconds at the most between two looks at whether to stop
 _TURN = 0.001  # seconds after which Python lets a result leave while it explains; 0.005 by default
 
 _REFINE = "leave --tolerance out, or export the model with --refine"
@@ -70,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _logged(stream),
     ):
         print(f"{manifest.name}: {', '.join(methods)} on {about}, to {arguments.port}", flush=True)
-        if arguments.wait_host and not stream.wait_for_host(arguments.wait_host):
+        if arguments.wait_host and not _host_comes(stream, bell, arguments.wait_host):
             print(f"no host in {arguments.wait_host:g} s; starting without one", file=sys.stderr, flush=True)
         _report_clock(stream.status.timekeeper.watch.self_test())
         _report_golden(explainer.check_golden(), about, manifest.runtime)
@@ -111,6 +113,14 @@ def _class(text: str, labels: Sequence[str]) -> int:
     raise InputError(
         f"the model has no class {text!r}", f"it has {', '.join(labels[:20])}{', ...' * (len(labels) > 20)}"
     )
+
+
+def _host_comes(stream: Stream, bell: Bell, seconds: float) -> bool:
+    """Wait for a host, in slices, so that a signal ends it."""
+    until = clock() + seconds * NANOSECONDS
+    while not (came := stream.wait_for_host(_SLICE)) and not bell.stopped and clock() < until:
+        continue
+    return came
 
 
 def _report_clock(found: SelfTest) -> None:

@@ -37,7 +37,8 @@ class Recent:
     def keep(self, window: Window, answer: Prediction) -> Answered:
         """Take in a window, for which the oldest may have to go; of an explanation only the answer is kept."""
         prediction = Prediction(answer.scores, answer.predicted, state=answer.state)
-        kept = self._windows[window.sequence] = Answered(window.sequence, window.x, prediction)
+        x = window.x.copy()  # it may be a part of something large
+        kept = self._windows[window.sequence] = Answered(window.sequence, x, prediction)
         while len(self._windows) > self.capacity:
             self._windows.popitem(last=False)
         return kept

@@ -16,7 +16,7 @@ FLAGS = {
     Flag.SATURATED: "some values were clipped",
     Flag.SMALL_MARGIN: "the two best classes are nearly equal",
     Flag.OUT_OF_RANGE: "the input leaves the calibrated range",
-    Flag.DEADLINE: "fewer steps than asked for or needed, to keep the deadline",
+    Flag.DEADLINE: "fewer steps than asked for or needed, or another method, to keep the deadline",
     Flag.CORRECTED: "made to add up: what the steps left unexplained is spread over the map",
     Flag.NOT_AT_INPUT: "explains a layer behind the input",
 }

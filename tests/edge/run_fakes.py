@@ -172,13 +172,13 @@ class Stream:
         self._clock = clock or Clock()
         self._requests = requests or {}
         self._answered = 0
-        self._asked = deque(enumerate(self._requests.pop(0, [])))
+        self.asked = deque(enumerate(self._requests.pop(0, [])))
         self._coding = coding
 
     def result(self, sequence, prediction, truth, captured):
         self.said.append(("result", sequence, prediction.predicted))
         self._answered += 1
-        self._asked += enumerate(self._requests.pop(self._answered, []), 100 * self._answered)
+        self.asked += enumerate(self._requests.pop(self._answered, []), 100 * self._answered)
 
     def explanation(self, sequence, explanation):
         self._clock.spend(self._coding)
@@ -201,7 +201,7 @@ class Stream:
         self.settled.append(settings)
 
     def take_request(self):
-        return self._asked.popleft() if self._asked else None
+        return self.asked.popleft() if self.asked else None
 
     def acknowledge(self, number, request, error=None):
         self.acks.append((number, error.cause if error else "", self._answered))

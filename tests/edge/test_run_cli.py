@@ -139,6 +139,15 @@ def test_told_to_stop_it_finishes_its_frame_says_goodbye_and_exits_with_0(start,
     assert final.produced == len(host.of(Result)) or host.received[0].number > 0
 
 
+def test_told_to_stop_while_it_waits_for_a_host_it_waits_no_longer(start, host):
+    process = start("--wait-host", "600")
+    host.listen_for(Session, seconds=20)
+    process.send_signal(signal.SIGTERM)
+    final = goodbye(host)
+    assert process.wait(10) == 0
+    assert final.produced == 0
+
+
 def test_told_to_stop_in_the_midst_of_its_work_it_accounts_for_all_of_it(start, host):
     process = start("--wait-host", "20", "--loop", "--inputs")
     host.listen_for(Session, seconds=20)

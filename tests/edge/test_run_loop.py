@@ -5,15 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from edge.capture import Live as LiveCapture
 from edge.latency import Phase
+from edge.run import turns
 from edge.run.bell import Bell
 from edge.run.loop import Run
-from edge.sources import Fault
+from edge.sources import Fault, Feed, Ready
 from edge.wire.codes import SourceFault, When
+from edge.wire.records import Map, Request
 from tests.edge.run_fakes import Clock, Explainer, Live, SilentBell, Stored, Stream, settings, start
 
 NAN = float("nan")
@@ -162,6 +166,49 @@ def test_a_stop_ends_the_wait_for_a_window_at_once():
     start = time.monotonic()
     assert run.work().windows == 1
     assert time.monotonic() - start < 5.0
+
+
+def test_a_stop_ends_the_wait_for_a_silent_sensor_at_once(monkeypatch):
+    def silent():
+        while True:
+            yield None
+            time.sleep(0.01)
+
+    monkeypatch.setattr(turns, "_SLICE", 3600.0)
+    with closing(LiveCapture("sensor", Feed(silent, live=True))) as capture:
+        bell = Bell(capture.wake)
+        before = signal.signal(signal.SIGALRM, lambda *_: bell.stop())
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            run = Run(capture, Explainer(), Stream(), (), settings(()), bell)
+            assert run.work().windows == 0
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_a_request_is_done_while_the_sensor_is_silent(monkeypatch):
+    def one_window():
+        yield None
+        yield Ready(np.zeros(1, np.float32))
+        while True:
+            yield None
+            time.sleep(0.01)
+
+    monkeypatch.setattr(turns, "_SLICE", 3600.0)
+    with closing(LiveCapture("sensor", Feed(one_window, live=True))) as capture:
+        bell = Bell(capture.wake)
+        stream = Stream()
+        stream.acknowledge = lambda *_: bell.stop()
+        quiet = settings(("ig",), explain=When.ON_REQUEST)
+
+        def ask():
+            stream.asked.append((0, Request(what=Map.code)))
+            stream.call()
+
+        threading.Timer(0.2, ask).start()
+        run = Run(capture, Explainer(), stream, ("ig",), quiet, bell)
+        assert run.work().windows == 1
+    assert [sequence for sequence, _ in stream.maps] == [0]
 
 
 def test_a_bell_can_be_rung_inside_a_signal_handler_and_however_often():
