@@ -1,8 +1,9 @@
 """What the link survives: ``python -m benchmarks.faults [--frames N] [--disconnects N] [--lives N] [--json FILE]``.
 
-Frames of whole sessions go through a channel that damages them, to the host's receiver and tracker, and what comes out is
-held against what was sent. The exit code is 1 where an invariant breaks: something wrong accepted, something lost and
-not counted, or a host still in doubt after a SESSION.
+Frames of whole sessions go through a channel that damages them, to the host's receiver and tracker, and what comes out
+is held against what was sent; cables between real ports are pulled, and real devices killed, while a monitor watches.
+The exit code is 1 where an invariant breaks: something wrong accepted, something lost and not counted, or a host still
+in doubt after a SESSION.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = campaign(options.frames)
     violations = [violation for row in rows for violation in row.violations]
     wrong = sum(row.wrong for row in rows)
-    print(f"\n{sum(row.frames for row in rows):,} frames, {sum(row.faults for row in rows):,} faults, {wrong} violations")
+    print(
+        f"\n{sum(row.frames for row in rows):,} frames, {sum(row.faults for row in rows):,} faults, {wrong} violations"
+    )
     print(*violations, sep="\n")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
