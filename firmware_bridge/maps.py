@@ -40,6 +40,11 @@ class Attribution:
     layer: str = ""
     full_shape: tuple[int, ...] = ()
 
+    @property
+    def whole(self) -> NDArray[np.float32]:
+        """The values at the attribution's own shape, means as often as they stand for one."""
+        return codecs.enlarge(self.values, self.full_shape) if self.full_shape else self.values
+
 
 @dataclass(frozen=True, eq=False)
 class InputWindow:
@@ -70,7 +75,7 @@ class Assembler:
     def __init__(self) -> None:
         self.incomplete = 0
         self.refused = 0
-        self._pending: OrderedDict[tuple[int, int, int], _Pending] = OrderedDict()
+        self._pending: OrderedDict[tuple[int, int, int, tuple[int, ...]], _Pending] = OrderedDict()
 
     def add(self, chunk: Map, method: str) -> Attribution | None:
         """Take one chunk; return the attribution if it was the last one missing."""
@@ -96,7 +101,8 @@ class Assembler:
 
     def _join(self, chunk: Map | Input, method: int) -> NDArray[np.float32] | None:
         head = replace(chunk, chunk=0, data=b"")
-        place = chunk.code, chunk.sequence, method
+        # a coarse version's last chunk may be lost: it is not to spoil the finer one that follows
+        place = chunk.code, chunk.sequence, method, chunk.full_shape
         pending = self._pending.setdefault(place, _Pending(head))
         if pending.head != head or chunk.chunk >= chunk.chunks:
             del self._pending[place]
@@ -125,6 +131,8 @@ class Assembler:
         head = pending.head
         data = b"".join(pending.pieces[i] for i in range(head.chunks))
         try:
+            if head.full_shape:
+                codecs.check_full_shape(head.shape, head.full_shape)
             return codecs.decode(
                 Coded(head.encoding, head.deflated, head.scale, head.zero_point, data, saturated=False), head.shape
             )

@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from edge.wire.cbor import Fault, WireError
 
 MAX_SIZE = 1 << 20  # values of one map
+_COARSENED = 8  # positions that an axis has at least if it is one of space or time and not of channels
 _FLOAT32 = np.finfo(np.float32)
+_Float = TypeVar("_Float", bound=np.floating[Any])
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,29 @@ class Coded:
     saturated: bool
 
 
-def encode(values: NDArray[np.float32], name: str = "int8") -> Coded:
-    """Code a map of any shape, in C order; deflated if that is smaller."""
-    flat = np.asarray(values, np.float64).ravel()
-    if not 0 < flat.size <= MAX_SIZE:
-        raise WireError(Fault.RECORD, f"a map of {flat.size} values does not fit the link, at most {MAX_SIZE} do")
-    finite = np.clip(np.nan_to_num(flat, nan=0.0), _FLOAT32.min, _FLOAT32.max)
+def finite(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return values as a link can carry them: what is not a number is 0, what is infinite the largest float32."""
+    return np.clip(np.nan_to_num(np.asarray(values, np.float64), nan=0.0), _FLOAT32.min, _FLOAT32.max)
+
+
+def encode(values: NDArray[np.float32], name: str = "int8", *, kept: int | None = None) -> Coded:
+    """Code a map of any shape, in C order; deflated if that is smaller. topk keeps ``kept`` values, or a tenth."""
+    check_size(values.size)
+    flat = values.ravel()
+    sound = finite(flat)
     codec = CODECS[name]
-    scale, zero_point, data = codec.encode(finite)
+    scale, zero_point, data = codec.encode(_largest(sound, kept) if name == "topk" else sound)
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     smaller = deflater.compress(data) + deflater.flush()
     deflated = len(smaller) < len(data)
-    return Coded(
-        codec.number, deflated, scale, zero_point, smaller if deflated else data, not np.array_equal(flat, finite)
-    )
+    saturated = not np.isfinite(flat).all()
+    return Coded(codec.number, deflated, scale, zero_point, smaller if deflated else data, saturated)
+
+
+def check_size(size: int) -> None:
+    """Raise WireError where a map of ``size`` values does not fit the link."""
+    if not 0 < size <= MAX_SIZE:
+        raise WireError(Fault.RECORD, f"a map of {size} values does not fit the link, at most {MAX_SIZE} do")
 
 
 def decode(coded: Coded, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -122,31 +134,69 @@ def _decode_int4(data: bytes, size: int, zero_point: int) -> NDArray[np.int64]:
     return (nibbles ^ 8) - 8
 
 
+def _largest(values: NDArray[np.float64], kept: int | None) -> NDArray[np.float64]:
+    """Return values with only the largest in magnitude left."""
+    kept = -(-values.size // 10) if kept is None else min(kept, values.size)
+    left = np.zeros_like(values)
+    places = np.argpartition(np.abs(values), values.size - kept)[values.size - kept :]
+    left[places] = values[places]
+    return left
+
+
 def _encode_topk(values: NDArray[np.float64]) -> tuple[float, int, bytes]:
-    """Keep the tenth of the values that is largest in magnitude."""
-    kept = np.sort(np.argsort(-np.abs(values), kind="stable")[: -(-values.size // 10)])
-    peak = float(np.abs(values[kept]).max())
-    scale = float(np.float32(peak / 127))
+    """Code what is not zero."""
+    (positions,) = np.nonzero(values)
+    scale = float(np.float32(np.abs(values).max() / 127))
     if scale < _FLOAT32.tiny:
         return 1.0, 0, b""
-    q = np.clip(np.rint(values[kept] / scale), -127, 127).astype(np.int8)
-    return scale, 0, kept.astype(_index(values.size)).tobytes() + q.tobytes()
+    steps = np.diff(positions, prepend=-1) - 1
+    bridges = steps // 256  # entries of value 0 on the way to one that is farther than a byte can say
+    last = np.cumsum(bridges + 1) - 1
+    gaps = np.full(last[-1] + 1, 255, np.uint8)
+    gaps[last] = steps % 256
+    q = np.zeros(gaps.size, np.int8)
+    q[last] = np.clip(np.rint(values[positions] / scale), -127, 127)
+    return scale, 0, gaps.tobytes() + q.tobytes()
 
 
 def _decode_topk(data: bytes, size: int, zero_point: int) -> NDArray[np.int64]:
-    """``k`` ascending positions, little-endian, of 2 bytes (4 in a map above 65,536), then ``k`` signed bytes."""
-    index = _index(size)
-    k, rest = divmod(len(data), index.itemsize + 1)
-    positions = np.frombuffer(data[: k * index.itemsize], index).astype(np.int64)
-    if rest or (k and positions[-1] >= size) or (np.diff(positions) <= 0).any():
-        raise WireError(Fault.RECORD, f"the positions of a sparse map of {size} values are not ascending within it")
+    """``k`` bytes that say how many positions to skip before each entry, then the ``k`` entries as signed bytes."""
+    k, odd = divmod(len(data), 2)
+    positions = np.cumsum(np.frombuffer(data[:k], np.uint8).astype(np.int64) + 1) - 1
+    if odd or (k and positions[-1] >= size):
+        raise WireError(Fault.RECORD, f"the entries of a sparse map of {size} values are not all within it")
     q = np.full(size, zero_point, np.int64)
-    q[positions] = np.frombuffer(data[k * index.itemsize :], np.int8)
+    q[positions] = np.frombuffer(data[k:], np.int8)
     return q
 
 
-def _index(size: int) -> np.dtype[np.unsignedinteger]:
-    return np.dtype("<u2") if size <= 1 << 16 else np.dtype("<u4")
+def coarsen(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """Return means over blocks of ``block`` positions along each axis that has at least eight, such as ``[h, w]``.
+
+    Blocks are evened out: along ``n`` positions they have ``ceil(n / ceil(n / block))``, and the last may have fewer.
+    """
+    for axis, size in enumerate(values.shape):
+        if size >= _COARSENED:
+            starts = np.arange(0, size, -(-size // -(-size // block)))
+            counts = np.diff(starts, append=size)
+            shape = [-1 if other == axis else 1 for other in range(values.ndim)]
+            values = np.add.reduceat(values, starts, axis=axis) / counts.reshape(shape)
+    return values
+
+
+def enlarge(values: NDArray[_Float], full_shape: tuple[int, ...]) -> NDArray[_Float]:
+    """Return a coarser map at its full shape: every value as often as it stands for one."""
+    for axis, (size, full) in enumerate(zip(values.shape, full_shape, strict=True)):
+        block = -(-full // size)
+        values = values.repeat(block, axis=axis).take(range(full), axis=axis) if block > 1 else values
+    return values
+
+
+def check_full_shape(shape: tuple[int, ...], full_shape: tuple[int, ...]) -> None:
+    """Raise WireError where a map of ``shape`` cannot be one of ``full_shape`` made coarser."""
+    fits = len(shape) == len(full_shape) and 0 < math.prod(full_shape) <= MAX_SIZE
+    if not fits or any(s < 1 or -(-f // -(-f // s)) != s for s, f in zip(shape, full_shape, strict=True)):
+        raise WireError(Fault.RECORD, f"a map of shape {shape} is none of shape {full_shape} made coarser")
 
 
 def _expect(data: bytes, count: int) -> None:
@@ -159,6 +209,6 @@ CODECS = {
     for codec in (
         Codec(0, "int8", _encode_int8, _decode_int8),
         Codec(1, "int4", _encode_int4, _decode_int4),
-        Codec(2, "topk", _encode_topk, _decode_topk),
+        Codec(3, "topk", _encode_topk, _decode_topk),  # 2 was the same with positions of two bytes
     )
 }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge.wire.cbor import Fault, WireError
-from edge.wire.codecs import CODECS, MAX_SIZE, Coded, decode, encode
+from edge.wire.codecs import CODECS, MAX_SIZE, Coded, check_full_shape, coarsen, decode, encode, enlarge
 
 shapes = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
 maps = hnp.arrays(np.float32, shapes, elements=st.floats(-1e6, 1e6, width=32))
@@ -56,8 +56,8 @@ def test_a_positive_map_uses_all_levels():
     assert coded.scale == pytest.approx(positive.max() / 255, rel=1e-6)
 
 
-def test_sizes_are_one_half_and_three_tenths_of_a_byte_per_value():
-    assert [len(encode(signed, name).data) for name in ("int8", "int4", "topk")] == [300, 150, 90]
+def test_sizes_are_one_half_and_a_fifth_of_a_byte_per_value():
+    assert [len(encode(signed, name).data) for name in ("int8", "int4", "topk")] == [300, 150, 60]
 
 
 def test_topk_keeps_the_tenth_that_is_largest():
@@ -68,11 +68,72 @@ def test_topk_keeps_the_tenth_that_is_largest():
     assert np.abs(decoded - signed)[kept].max() <= np.abs(signed).max() / 127 / 2 * 1.001
 
 
-def test_topk_of_a_large_map_needs_wider_positions():
-    values = np.zeros((300, 300), np.float32)
-    values[299, 299] = -2.0
+@given(maps, st.integers(1, 200))
+@settings(max_examples=200, deadline=None)
+def test_topk_keeps_as_many_as_are_asked_for_and_none_that_is_smaller(values, kept):
+    coded = encode(values, "topk", kept=kept)
+    decoded = decode(coded, values.shape)
+    there = decoded != 0
+    assert there.sum() <= kept
+    assert np.abs(decoded.astype(np.float64) - values)[there].max(initial=0) <= coded.scale * 0.501
+    if there.any():
+        left_out = np.sort(np.abs(values).ravel())[: max(0, values.size - kept)]
+        assert np.abs(values[there]).min() >= left_out.max(initial=0)
+
+
+@pytest.mark.parametrize("places", [[0], [254], [255], [256], [257], [0, 256], [0, 257, 258], [511, 1024, 89_999]])
+def test_topk_bridges_gaps_that_a_byte_cannot_say(places):
+    values = np.zeros(90_000, np.float32)
+    values[places] = -2.0
     coded = encode(values, "topk")
-    assert decode(coded, values.shape)[299, 299] == pytest.approx(-2.0)
+    (there,) = np.nonzero(decode(coded, values.shape))
+    assert there.tolist() == places
+
+
+def test_an_entry_beyond_the_map_is_refused():
+    for data in (bytes([4, 4, 1, 1]), bytes([4, 1, 1])):
+        with pytest.raises(WireError, match="sparse map of 9 values"):
+            decode(Coded(3, False, 1.0, 0, data, False), (9,))
+    assert decode(Coded(3, False, 1.0, 0, bytes([4, 3, 1, 1]), False), (9,)).tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+@given(
+    hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=17), elements=st.floats(-1e6, 1e6)), st.integers(2, 40)
+)
+@settings(max_examples=100, deadline=None)
+def test_coarser_maps_are_means_over_blocks_and_keep_their_place(values, block):
+    means = coarsen(values, block)
+    check_full_shape(means.shape, values.shape)
+    sizes = [-(-full // small) for full, small in zip(values.shape, means.shape, strict=True)]
+    for place in np.ndindex(means.shape):
+        cell = values[tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, sizes, strict=True))]
+        assert means[place] == pytest.approx(cell.mean(), rel=1e-9, abs=1e-6)
+    whole = enlarge(means, values.shape)
+    assert whole.shape == values.shape
+    for place in np.ndindex(values.shape):
+        assert whole[place] == means[tuple(i // size for i, size in zip(place, sizes, strict=True))]
+
+
+def test_channels_are_not_averaged():
+    assert coarsen(np.zeros((32, 30, 3)), 4).shape == (8, 8, 3)
+    assert coarsen(np.zeros((200, 6)), 8).shape == (25, 6)
+    assert coarsen(np.zeros((4, 4)), 2).shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "full_shape"),
+    [
+        ((4,), (8, 8)),
+        ((3, 3), (2, 9)),
+        ((0, 3), (9, 9)),
+        ((6,), (7,)),
+        ((1 << 10, 1 << 10), (1 << 11, 1 << 10)),
+        ((1,), (0,)),
+    ],
+)
+def test_shapes_that_no_coarser_map_has_are_refused(shape, full_shape):
+    with pytest.raises(WireError, match="made coarser"):
+        check_full_shape(shape, full_shape)
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -145,7 +206,7 @@ def test_a_deflate_bomb_is_refused_before_it_inflates():
     assert peak < 200_000
 
 
-@given(st.binary(max_size=64), st.integers(0, 3), st.booleans(), st.integers(-128, 127), shapes)
+@given(st.binary(max_size=64), st.integers(0, 4), st.booleans(), st.integers(-128, 127), shapes)
 @settings(max_examples=1500, deadline=None)
 def test_arbitrary_data_is_a_map_or_a_wire_error(data, encoding, deflated, zero_point, shape):
     try:
