@@ -27,6 +27,7 @@ from edge.run.recent import capacity
 from edge.sender import Status
 from edge.sources import schemes
 from edge.stream import LogHandler, Sent, Stream, introduction
+from edge.thinning import AUTO
 from edge.timekeeper import account
 from edge.wire.codecs import CODECS
 from edge.wire.codes import Degraded, SourceFault, When
@@ -270,7 +271,12 @@ def _add_link(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--port", required=True, help="serial port, pty, socket://HOST:PORT, loop://")
     group.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
     group.add_argument("--wait-host", type=positive, metavar="SECONDS", help="start when a monitor is there")
-    group.add_argument("--map-encoding", choices=tuple(CODECS), default="int8", help="how maps travel (default: int8)")
+    group.add_argument(
+        "--map-encoding",
+        choices=(AUTO, *CODECS),
+        default=AUTO,
+        help="how maps travel (default: auto, int8 where the link has time for it and coarser where not)",
+    )
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:

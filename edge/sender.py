@@ -12,13 +12,17 @@ from dataclasses import dataclass, field, replace
 from edge import vitals
 from edge.errors import LinkError
 from edge.latency import NANOSECONDS, Phase, clock
-from edge.outbox import Outbox
+from edge.outbox import Lane, Outbox, Parcel
+from edge.pacer import AHEAD, Pacer
+from edge.thinning import AUTO, HEAD, LEAST, Demand, Uncoded, Version, fit, records
 from edge.timekeeper import Timekeeper
+from edge.wire import codecs
 from edge.wire.cbor import WireError
 from edge.wire.framing import frame
 from edge.wire.port import Port, backoff
 from edge.wire.receiver import Receiver
 from edge.wire.records import (
+    MAX_CHUNK,
     MAX_LABEL,
     Ack,
     Error,
@@ -46,6 +50,11 @@ _STALL = 2.0  # seconds without a byte taken after which nobody waits for the ho
 _GOODBYE = 1.0  # seconds that the last frames may take
 _REMEMBERED = 256  # results whose sending times wait for their LATENCY
 _REQUESTS = 16  # that may wait for the run to take them
+_MIN_CHUNK = 192  # bytes of map in one frame: with fewer, too much of the link would go to what frames say besides
+_USED = 0.95  # of the link's rate is given out to maps and the rest
+_CATCH_UP = 0.6  # of what a map may take, while several wait
+_SHORT = 0.1  # seconds of link time: a map that takes no longer needs no coarse one before it
+_ELASTIC = 2 * NANOSECONDS  # for so long whoever waited for room is trusted to do so again
 
 _log = logging.getLogger(__name__)
 
@@ -85,19 +94,25 @@ class Sender:
         self._deadline: float = math.inf  # on the clock; finite once closing
         self._receiver = Receiver()
         self._urgent: deque[Record] = deque(maxlen=4 * _REQUESTS)
-        self._sending: dict[int, tuple[int, int]] = {}  # result sequence: nanoseconds queued, sending
+        self._took: dict[int, dict[Phase, int]] = {}  # nanoseconds by result sequence
         self._number = self._produced = self._stalls = self._reconnects = 0
         self._stalled = False
         self._session_due = self._health_due = 0
+        self._pacer = Pacer(clock())
+        self._demand = Demand()
+        self._elastic_until = 0
+        self._others, self._others_rate, self._others_since = 0, 0.0, clock()  # bytes on the wire that are not maps
         self._port = Port(url, baud)
         self._thread = threading.Thread(target=self._work, name="link", daemon=True)
         self._thread.start()
 
-    def post(self, *records: Record) -> None:
-        """Hand in records that are of use only together; never waits for the link."""
+    def post(self, content: Record | Uncoded) -> None:
+        """Hand in a record, or a map to be coded when its turn comes; never waits for the link."""
         with self._changed:
-            self._produced += isinstance(records[0], Result)
-            self.outbox.put(*records)
+            if isinstance(content, Uncoded):
+                self._demand.note(content, clock())
+            self._produced += isinstance(content, Result)
+            self.outbox.put(content)
         self._port.wake()
 
     def count_dropped(self, code: int) -> None:
@@ -115,9 +130,13 @@ class Sender:
         return self._host.wait(seconds)
 
     def wait_for_room(self, seconds: float) -> bool:
-        """Wait while records pile up; False if they still do. True, too, where waiting is in vain: a stalled host."""
+        """Wait while records pile up; False if they still do. True, too, where waiting is in vain: a stalled host.
+
+        Who waits gets whole maps through, and fewer of them: what comes of windows that keep to a rate is thinned.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self._stalled or not self.outbox.crowded, seconds)
+            self._elastic_until = clock() + int(seconds * NANOSECONDS) + _ELASTIC
+            return self._changed.wait_for(lambda: self._stalled or not self.outbox.crowded(self._pacer.rate), seconds)
 
     def close(self, patience: float) -> None:
         """Send what waits for at most ``patience`` seconds, drop the rest, send the final HEALTH and close the port."""
@@ -151,6 +170,7 @@ class Sender:
                 self._port = Port(self._url, self._baud)
             except LinkError:
                 continue  # still away
+            self._pacer = Pacer(clock())
             self._reconnects += 1
             self._set_stalled(False)
             return True
@@ -165,11 +185,14 @@ class Sender:
             record, waited = self._next()
             if record is not None:
                 self._send(port, record, waited)
+            elif len(self.outbox):
+                port.wait(self._pacer.opens_in(clock()))
             elif self._closing.is_set():
                 self._send(port, self._health(final=True), 0)
                 self.said_goodbye = True
                 return
             else:
+                self._pacer.idle(clock())
                 due = min(self._session_due, self._health_due, self._deadline)
                 port.wait(max(0.0, (due - clock()) / NANOSECONDS))
 
@@ -183,12 +206,57 @@ class Sender:
         if now >= self._health_due:
             self._health_due = now + int(HEALTH_PERIOD * NANOSECONDS)
             return self._health(), 0
+        while (parcel := self._turn(now)) is not None:
+            if isinstance(parcel.content, Uncoded) and not parcel.pieces and not self._code(parcel, parcel.content):
+                continue
+            with self._changed:
+                return self.outbox.take(parcel), clock() - parcel.since
+        return None, 0
+
+    def _turn(self, now: int) -> Parcel | None:
+        """Return what waits and is to leave now."""
         with self._changed:
             if now >= self._deadline:
                 self.outbox.clear()
-            taken = self.outbox.take()
+            paced = self._pacer.opens_in(now) > 0
+            parcel = self.outbox.next(results_only=paced, patient=now < self._elastic_until)
             self._changed.notify_all()
-        return taken or (None, 0)
+            return parcel
+
+    def _code(self, parcel: Parcel, uncoded: Uncoded) -> bool:
+        """Code a map whose turn has come; False if there is nothing of it to send."""
+        start = clock()
+        if uncoded.encoding == AUTO:
+            version = self._fit(parcel, uncoded)
+        else:
+            version = Version(codecs.encode(uncoded.values, uncoded.encoding), uncoded.values.shape)
+        if len(version.coded.data) < 2 * parcel.sent:  # it would not be much finer than what has left
+            with self._changed:
+                self.outbox.drop(parcel)
+            return False
+        chunk = _chunk(self._pacer.rate)
+        parcel.pieces, parcel.thinned = records(uncoded, version, chunk), version.thinned
+        parcel.sent = len(version.coded.data)
+        self._add_phase(uncoded.head.sequence, Phase.ENCODE, clock() - start)
+        return True
+
+    def _fit(self, parcel: Parcel, uncoded: Uncoded) -> Version:
+        """Return the version of a map that the link has time for, or a coarse one that a finer one is to follow."""
+        now, rate = clock(), self._pacer.rate
+        if rate is None or self._pacer.probing or now < self._elastic_until:
+            return fit(uncoded.values, math.inf)
+        with self._changed:
+            room = self._demand.budget(_USED * rate - self._others_rate, now)
+            if self.outbox.piled_up(uncoded.kind):
+                room *= _CATCH_UP
+        budget = max(LEAST, room - HEAD * math.ceil(room / (_chunk(rate) + HEAD))) if room < math.inf else room
+        if parcel.lane is Lane.FINER:
+            return fit(uncoded.values, budget - parcel.sent)
+        version = fit(uncoded.values, budget)
+        if version.thinned is None or len(version.coded.data) < _SHORT * rate:
+            return version
+        parcel.finer = True
+        return fit(uncoded.values, budget / 4)
 
     def _send(self, port: Port, record: Record, waited: int) -> None:
         """Write one record's frame, however long the host takes to read it, unless the sender closes."""
@@ -200,11 +268,15 @@ class Sender:
             self._urgent.append(Error(time=self._time(), kind="WireError", cause=cause, hint=clip(error.hint)))
             return
         self._number += 1
+        self._count_others(record, len(rest))
         start = moved = clock()
+        patience = 0.0  # a port that is full is to show it
         while rest:
-            taken = port.write(rest, _SLICE)
-            rest = rest[taken:]
-            now = clock()
+            taken = port.write(rest, patience)
+            rest, patience, now = rest[taken:], _SLICE, clock()
+            self._pacer.wrote(taken, now)
+            if rest:
+                self._pacer.full(now)
             if taken:
                 moved = now
                 self._set_stalled(False)
@@ -212,10 +284,20 @@ class Sender:
                 raise LinkError(f"port {port.url} takes no more bytes", "is the host still reading?")
             elif now > moved + _STALL * NANOSECONDS:
                 self._set_stalled(True)
+                self._pacer.stalled()
             if rest:
                 self._listen(port)
         self.sent[record.code] += 1
         self._note(record, waited, clock() - start)
+
+    def _count_others(self, record: Record, size: int) -> None:
+        """Measure what the link carries besides maps, second by second."""
+        if not isinstance(record, Map | Input):
+            self._others += size
+        now = clock()
+        if now - self._others_since >= NANOSECONDS:
+            self._others_rate = self._others * NANOSECONDS / (now - self._others_since)
+            self._others, self._others_since = 0, now
 
     def _note(self, record: Record, waited: int, took: int) -> None:
         """Remember what a later record wants to know of this one."""
@@ -226,18 +308,24 @@ class Sender:
         elif isinstance(record, Health) and self.status.spread is not None and not record.final:
             self._urgent.append(self.status.spread())
         elif isinstance(record, Result):
-            self.status.timekeeper.link(waited, took)
-            self._sending[record.sequence] = waited, took
-            if len(self._sending) > _REMEMBERED:
-                del self._sending[next(iter(self._sending))]
+            self._add_phase(record.sequence, Phase.QUEUE, waited)
+            self._add_phase(record.sequence, Phase.SEND, took)
+
+    def _add_phase(self, sequence: int, phase: Phase, took: int) -> None:
+        """Remember what the link's share of a window took, for its LATENCY."""
+        self.status.timekeeper.link(phase, took)
+        phases = self._took.setdefault(sequence, {})
+        phases[phase] = phases.get(phase, 0) + took
+        if len(self._took) > _REMEMBERED:
+            del self._took[next(iter(self._took))]
 
     def _complete(self, record: Record) -> Record:
         """Fill in what is known only at the moment of sending."""
         if isinstance(record, Pong):
             return replace(record, sent=self._time())
-        if isinstance(record, Latency) and record.sequence in self._sending:
-            waited, took = self._sending.pop(record.sequence)
-            return replace(record, phases=record.phases | {Phase.QUEUE.value: waited, Phase.SEND.value: took})
+        if isinstance(record, Latency):
+            took = {phase.value: ticks for phase, ticks in self._took.pop(record.sequence, {}).items()}
+            return replace(record, phases=record.phases | took)
         return record
 
     def _listen(self, port: Port) -> None:
@@ -292,6 +380,8 @@ class Sender:
                 source=dict(self.status.source),
                 clock_faults=self.status.timekeeper.watch.faults.total(),
                 governor=clip(vitals.governor(), MAX_LABEL),
+                thinned={int(code): count for code, count in self.outbox.thinned.items()},
+                link_rate=None if self._pacer.rate is None else round(self._pacer.rate),
             )
 
     def _set_stalled(self, stalled: bool) -> None:
@@ -301,6 +391,11 @@ class Sender:
             self._stalls += stalled
             self._stalled = stalled
             self._changed.notify_all()
+
+
+def _chunk(rate: float | None) -> int:
+    """Return how many bytes of a map to put in one frame: what a result may have to wait for."""
+    return MAX_CHUNK if rate is None else min(max(_MIN_CHUNK, int(AHEAD * rate)), MAX_CHUNK)
 
 
 def _for_the_run(request: Request) -> bool:

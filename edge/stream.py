@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from edge import clocks, vitals
 from edge.bundle import ExplanationHead
 from edge.errors import WhyLiteError
-from edge.explanation import Explanation, Flag, Prediction
+from edge.explanation import Explanation, Prediction
 from edge.latency import NANOSECONDS, Lap, Quantiles, clock
 from edge.sender import Sender, Status
-from edge.wire import codecs
+from edge.thinning import AUTO, Uncoded
 from edge.wire.cbor import Fault, WireError
 from edge.wire.records import (
     MAX_LABEL,
@@ -40,13 +40,12 @@ from edge.wire.records import (
     clip,
 )
 
-_Cut = TypeVar("_Cut", Map, Input)
-
 _SPOILT = "what was timed meanwhile is marked invalid"
 _BROKEN = "all that is timed from here on is marked invalid; `whylite doctor` looks closer"
 _log = logging.getLogger(__name__)
 
-CHUNK = 1024  # bytes of map in one frame: a result waits at most 12 ms behind one at 921600 baud
+_MAX_AXES = 4  # of a map or input on the link
+_UNCODED: dict[str, Any] = {"encoding": 0, "scale": 1.0, "zero_point": 0, "data": b""}
 LABEL_BYTES = 32768  # of label table that a SESSION carries
 
 
@@ -62,11 +61,12 @@ class Sent:
 class Stream:
     """Sends what the device finds out over the port ``url``; LinkError if it cannot be opened.
 
-    ``session`` introduces the device (see ``introduction``). ``encoding`` is a name in ``edge.wire.codecs.CODECS``.
+    ``session`` introduces the device (see ``introduction``). ``encoding`` is a name in ``edge.wire.codecs.CODECS``, or
+    ``auto`` for the best that a slow link has time for.
     A port that is lost later is reopened; meanwhile records wait, and are dropped and counted when they are too many.
     """
 
-    def __init__(self, url: str, baud: int, session: Session, encoding: str = "int8") -> None:
+    def __init__(self, url: str, baud: int, session: Session, encoding: str = AUTO) -> None:
         self._methods = session.methods
         self._encoding = encoding
         self._began = clock()
@@ -94,12 +94,12 @@ class Stream:
         )
 
     def explanation(self, sequence: int, explanation: Explanation) -> None:
-        """Send the map of one window in chunks: all of it, or nothing."""
-        self._sender.post(*chunks(sequence, explanation, self._methods.index(explanation.method), self._encoding))
+        """Send the map of one window, coded when its turn comes; it is not to be changed after that."""
+        self._sender.post(uncoded_map(sequence, explanation, self._methods.index(explanation.method), self._encoding))
 
     def input(self, sequence: int, x: NDArray[np.float32]) -> None:
         """Send what the model was given for one window."""
-        self._sender.post(*input_chunks(sequence, x, self._encoding))
+        self._sender.post(uncoded_input(sequence, x, self._encoding))
 
     def settings(self, settings: Settings) -> None:
         """Tell the host how the run is working, now and after every SESSION."""
@@ -245,37 +245,23 @@ def introduction(manifest: Manifest, methods: Sequence[str], runtime: str) -> Se
     )
 
 
-def chunks(sequence: int, explanation: Explanation, method: int, encoding: str) -> list[Map]:
-    """Return the MAP records of an explanation; ``method`` is its place in the SESSION's list of methods."""
-    coded = codecs.encode(explanation.map, encoding)
-    flags = explanation.flags | (Flag.SATURATED if coded.saturated else Flag.NONE)
+def uncoded_map(sequence: int, explanation: Explanation, method: int, encoding: str) -> Uncoded:
+    """Return an explanation as it waits for the link; ``method`` is its place in the SESSION's list of methods."""
     residual = explanation.residual
-    whole = Map(
+    head = Map(
         sequence=sequence,
         method=method,
         class_index=int(explanation.class_index),
         shape=explanation.map.shape,
-        **_how(coded),
         residual=None if residual is None or not math.isfinite(residual) else float(residual),
         steps=explanation.steps,
-        flags=int(flags),
-        data=b"",
+        flags=int(explanation.flags),
+        **_UNCODED,
     )
-    return _cut(whole, coded.data)
+    return Uncoded(head, explanation.map, encoding)
 
 
-def input_chunks(sequence: int, x: NDArray[np.float32], encoding: str) -> list[Input]:
-    """Return the INPUT records of a window, float32 of the model's input shape."""
-    coded = codecs.encode(x, encoding)
-    shape = x.shape if x.ndim <= 4 else (x.size,)
-    return _cut(Input(sequence=sequence, shape=shape, **_how(coded), data=b""), coded.data)
-
-
-def _how(coded: codecs.Coded) -> dict[str, Any]:
-    """Return the fields that say how values are coded."""
-    return {name: getattr(coded, name) for name in ("encoding", "deflated", "scale", "zero_point")}
-
-
-def _cut(whole: _Cut, data: bytes) -> list[_Cut]:
-    pieces = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
-    return [replace(whole, chunk=i, chunks=len(pieces), data=piece) for i, piece in enumerate(pieces)]
+def uncoded_input(sequence: int, x: NDArray[np.float32], encoding: str) -> Uncoded:
+    """Return a window, float32 of the model's input shape, as it waits for the link."""
+    values = x if x.ndim <= _MAX_AXES else x.ravel()
+    return Uncoded(Input(sequence=sequence, shape=values.shape, **_UNCODED), values, encoding)

@@ -86,12 +86,11 @@ class Timekeeper:
                     self._histograms[what].add(took)
         return fault
 
-    def link(self, waited: int, took: int) -> None:
-        """Count how long one result waited for the link and was written, in nanoseconds; the link never warms up."""
+    def link(self, phase: Phase, took: int) -> None:
+        """Count how long the link took for one result or map, in nanoseconds; it never warms up."""
         if not self.watch.broken:
             with self._guard:
-                self._histograms[Phase.QUEUE].add(waited)
-                self._histograms[Phase.SEND].add(took)
+                self._histograms[phase].add(took)
 
     def times(self) -> Times:
         """Return the distributions so far."""

@@ -5,10 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from edge.stream import uncoded_input, uncoded_map
+from edge.thinning import Version, records
+from edge.wire import codecs
 from edge.wire.framing import frame
 from edge.wire.port import Port
 from edge.wire.receiver import Receiver
 from edge.wire.records import Received, Record, encode
+
+
+def chunks(sequence, explanation, method, encoding, size=1024):
+    """Return the MAP records of an explanation on a link that has time for all of it."""
+    return _chunks(uncoded_map(sequence, explanation, method, encoding), size)
+
+
+def input_chunks(sequence, x, encoding, size=1024):
+    """Return the INPUT records of a window."""
+    return _chunks(uncoded_input(sequence, x, encoding), size)
+
+
+def _chunks(uncoded, size):
+    version = Version(codecs.encode(uncoded.values, uncoded.encoding), uncoded.values.shape)
+    return list(records(uncoded, version, size))
 
 
 class FarEnd:

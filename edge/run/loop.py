@@ -104,8 +104,7 @@ class Run:
         if self._desk.settings.inputs:
             self._stream.input(window.sequence, window.x)
         for explanation in self.explaining.explanations(window.x, answer, self._desk.methods, budget, lap):
-            with lap.phase(Phase.ENCODE):
-                self._stream.explanation(window.sequence, explanation)
+            self._stream.explanation(window.sequence, explanation)
             if self._bell.stopped:
                 return
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.explanation import Explanation, Flag
-from edge.stream import chunks, input_chunks
-from edge.wire.codecs import CODECS
+from edge.wire.codecs import CODECS, encode
 from edge.wire.records import MAX_CHUNK, MAX_CHUNKS, Input
 from firmware_bridge.maps import MAX_PENDING, Assembler, InputWindow
+from tests.link import chunks, input_chunks
 
 values = np.random.default_rng(1).normal(size=(40, 50, 3)).astype(np.float32)
 
@@ -150,3 +150,37 @@ def test_an_input_window_arrives_as_it_was_beside_the_map_of_the_same_window():
     assert isinstance(window, InputWindow)
     assert window.sequence == attribution.sequence == 5
     np.testing.assert_allclose(window.values, values, atol=window.step)
+
+
+def coarser(sequence=5, **more):
+    piece = pieces(sequence=sequence, shape=(12, 10, 3))[0]
+    means = np.arange(6 * 5 * 3, dtype=np.float32).reshape(6, 5, 3)
+    coded = encode(means)
+    how = {"scale": coded.scale, "zero_point": coded.zero_point, "deflated": coded.deflated, "data": coded.data}
+    return replace(piece, **({"shape": (6, 5, 3), "full_shape": (12, 10, 3), "chunks": 1} | how | more)), means
+
+
+def test_a_coarser_map_says_what_it_stands_for_and_can_be_had_whole():
+    record, means = coarser()
+    attribution = Assembler().add(record, "m")
+    assert attribution.full_shape == (12, 10, 3)
+    np.testing.assert_allclose(attribution.values, means, atol=attribution.step)
+    np.testing.assert_array_equal(attribution.whole, attribution.values.repeat(2, axis=0).repeat(2, axis=1))
+    plain = Assembler().add(pieces(shape=(12, 10, 3))[0], "m")
+    assert plain.whole is plain.values
+
+
+def test_a_finer_map_is_not_spoilt_by_a_coarser_one_that_lost_a_chunk():
+    assembler = Assembler()
+    record, _ = coarser()
+    assert assembler.add(replace(record, chunks=2), "m") is None
+    *others, last = pieces()
+    assert all(assembler.add(piece, "m") is None for piece in others)
+    assert assembler.add(last, "m").full_shape == ()
+
+
+@pytest.mark.parametrize("full_shape", [(12,), (3, 5, 3), (12, 10, 4), (0, 0, 0), (1 << 30, 1 << 30, 3)])
+def test_a_map_that_claims_to_stand_for_what_it_cannot_is_refused(full_shape):
+    assembler = Assembler()
+    assert assembler.add(coarser(full_shape=full_shape)[0], "m") is None
+    assert assembler.refused == 1

@@ -9,8 +9,8 @@ from edge.errors import InputError, InterpreterError
 from edge.explanation import Flag
 from edge.integrate import default_schedule
 from edge.interpreter import load
-from edge.stream import chunks
 from export import tflite
+from tests.link import chunks
 from tests.references import small_models
 from tests.references.tensorflow_twin import input_gradient
 

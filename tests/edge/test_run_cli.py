@@ -249,7 +249,7 @@ def test_other_map_encodings(start, host):
     host.listen_for(Session, seconds=20)
     host.say(Ping(token=1))
     goodbye(host)
-    assert {attribution.encoding for attribution in host.of(Map)} == {2}
+    assert {attribution.encoding for attribution in host.of(Map)} == {3}
 
 
 def test_what_it_cannot_use_is_refused_with_a_hint(bundle_path, data, tmp_path):

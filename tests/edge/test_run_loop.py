@@ -43,7 +43,7 @@ def test_an_explanation_that_comes_with_the_prediction_takes_no_pass_of_its_own(
     assert kinds(stream) == ["result", "ig", "cam", "latency"]
     lap = stream.laps[0]
     assert lap.methods["cam"] == 0
-    assert lap.phases.keys() == {Phase.CAPTURE, Phase.QUANTIZE, Phase.PREDICT, Phase.ENCODE}
+    assert lap.phases.keys() == {Phase.CAPTURE, Phase.QUANTIZE, Phase.PREDICT}
     assert lap.phases[Phase.CAPTURE] == 7
 
 

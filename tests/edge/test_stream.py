@@ -17,11 +17,12 @@ from edge.bundle import ExplanationHead
 from edge.errors import InputError, LinkError
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap, Phase
-from edge.stream import CHUNK, LogHandler, Stream, chunks, introduction
+from edge.stream import LogHandler, Stream, introduction, uncoded_map
 from edge.wire import codecs
 from edge.wire.cbor import WireError
 from edge.wire.framing import frame
 from edge.wire.records import (
+    MAX_CHUNK,
     Ack,
     Error,
     Health,
@@ -70,7 +71,7 @@ def host(modem):
 
 @pytest.fixture
 def stream(modem, host):
-    with Stream(modem.device, 921600, SESSION) as stream:
+    with Stream(modem.device, 921600, SESSION, "int8") as stream:
         yield stream
 
 
@@ -202,45 +203,45 @@ def test_the_boards_own_distributions_come_with_its_health(stream, host):
 
 
 def test_a_window_can_be_sent_as_it_was_given(stream, host):
-    window = np.random.default_rng(0).normal(size=(CHUNK, 2)).astype(np.float32)
+    window = np.random.default_rng(0).normal(size=(MAX_CHUNK, 2)).astype(np.float32)
     stream.input(5, window)
     first, second = host.listen_for(Input, 2)
-    assert (first.sequence, first.shape, first.chunks, second.chunk) == (5, (CHUNK, 2), 2, 1)
+    assert (first.sequence, first.shape, first.chunks, second.chunk) == (5, (MAX_CHUNK, 2), 2, 1)
     coded = codecs.Coded(first.encoding, first.deflated, first.scale, first.zero_point, first.data + second.data, False)
     np.testing.assert_allclose(codecs.decode(coded, first.shape), window, atol=first.scale)
 
 
 def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):
-    for sequence in range(10):
+    for sequence in range(3):
         stream.result(sequence, PREDICTION)
-        stream.explanation(sequence, explanation(3 * CHUNK))
+        stream.explanation(sequence, explanation(2 * MAX_CHUNK))
     sent = stream.close()
     host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
     final = host.of(Health)[-1]
     assert host.records[-1] is final
-    assert final.produced == 10
-    assert final.sent[Result.code] == len(host.of(Result)) == 10
-    assert final.sent[Map.code] == len(host.of(Map)) == 30
+    assert final.produced == 3
+    assert final.sent[Result.code] == len(host.of(Result)) == 3
+    assert final.sent[Map.code] == len(host.of(Map)) == 6
     assert final.dropped == {}
     assert (final.queued, final.queued_bytes) == (0, 0)
     assert sent.complete
-    assert sent.frames[Map.code] == 30
+    assert sent.frames[Map.code] == 6
     assert sent.dropped == {}
 
 
 def test_a_result_overtakes_the_maps_that_wait():
-    with NullModem(bytes_per_second=100_000) as modem:
+    with NullModem(bytes_per_second=400_000) as modem:
         host = FarEnd(modem.host)
         with Stream(modem.device, 921600, SESSION) as stream:
-            for sequence in range(20):
-                stream.explanation(sequence, explanation(4 * CHUNK))
-            time.sleep(0.2)
+            for sequence in range(12):
+                stream.explanation(sequence, explanation(4 * MAX_CHUNK))
+            host.listen_for(Map)
             stream.result(99, PREDICTION)
-            host.listen(lambda: len(host.of(Map)) == 80)
+            host.listen(lambda: len(host.of(Map)) == 48)
         host.close()
     place = host.records.index(host.of(Result)[0])
     assert sum(isinstance(record, Map) for record in host.records[place:]) > 20
-    assert [record.chunk for record in host.of(Map)] == [0, 1, 2, 3] * 20
+    assert [record.chunk for record in host.of(Map)] == [0, 1, 2, 3] * 12
 
 
 def test_a_host_that_does_not_read_stalls_nobody_and_loses_maps_before_results(modem):
@@ -249,7 +250,7 @@ def test_a_host_that_does_not_read_stalls_nobody_and_loses_maps_before_results(m
         for sequence in range(1000):
             start = time.perf_counter()
             stream.result(sequence, PREDICTION)
-            stream.explanation(sequence, explanation(CHUNK))
+            stream.explanation(sequence, explanation(1024))
             slowest = max(slowest, time.perf_counter() - start)
         assert slowest < 0.5
         host = FarEnd(modem.host)  # which flushes what its port had buffered
@@ -274,7 +275,7 @@ def test_closing_does_not_wait_for_a_host_that_will_never_read(modem):
     stream = Stream(modem.device, 921600, SESSION)
     for sequence in range(300):
         stream.result(sequence, PREDICTION)
-        stream.explanation(sequence, explanation(CHUNK))
+        stream.explanation(sequence, explanation(1024))
     start = time.monotonic()
     sent = stream.close(patience=0.3)
     assert time.monotonic() - start < 2.5
@@ -287,7 +288,7 @@ def test_waiting_for_room_ends_when_the_host_reads_and_when_it_stalls(monkeypatc
     monkeypatch.setattr(sender, "_STALL", 0.3)
     with Stream(modem.device, 921600, SESSION) as stream:
         for sequence in range(200):
-            stream.explanation(sequence, explanation(CHUNK))
+            stream.explanation(sequence, explanation(1024))
         start = time.monotonic()
         assert stream.wait_for_room(10)  # nobody reads: not for ever
         assert 0.1 < time.monotonic() - start < 2.0
@@ -342,7 +343,7 @@ def test_a_mistake_in_the_sending_thread_leaves_nobody_waiting(modem):
 
     dead = sender.Sender(modem.device, 921600, broken, lambda: 0)
     for sequence in range(200):
-        dead.post(*chunks(sequence, explanation(CHUNK), 0, "int8"))
+        dead.post(uncoded_map(sequence, explanation(1024), 0, "int8"))
     assert dead.wait_for_room(10)
     dead.close(patience=10)
     assert not dead.said_goodbye
@@ -364,6 +365,12 @@ def test_what_cannot_be_sent_is_reported_and_not_lost_in_silence(stream, host):
     assert host.listen_for(Health, 2)[-1].dropped == {Map.code: 1}
 
 
+def test_a_residual_that_is_not_a_number_is_left_out(stream, host):
+    stream.explanation(1, explanation(residual=float("nan")))
+    (attribution,) = host.listen_for(Map)
+    assert attribution.residual is None
+
+
 def test_scores_that_are_not_numbers_are_refused(stream):
     with pytest.raises(WireError, match="window 3"):
         stream.result(3, Prediction(np.array([np.nan, 1.0], np.float32), 1))
@@ -381,24 +388,6 @@ def test_errors_and_log_lines_travel_too(stream, host):
     logger.removeHandler(handler)
     (line,) = host.listen_for(Log)
     assert (line.level, line.text) == (30, "the sensor is 41 °C")
-
-
-def test_large_maps_are_cut_into_chunks_that_join_to_the_whole():
-    whole = explanation(6 * CHUNK)
-    pieces = chunks(1, whole, 0, "int8")
-    assert [piece.chunk for piece in pieces] == list(range(len(pieces)))
-    assert {piece.chunks for piece in pieces} == {len(pieces)}
-    assert len(pieces) > 4
-    assert b"".join(piece.data for piece in pieces) == codecs.encode(whole.map).data
-
-
-def test_maps_that_are_not_finite_say_that_they_are_saturated():
-    values = np.array([1.0, np.nan], np.float32)
-    (piece,) = chunks(
-        1, Explanation(PREDICTION.scores, 1, method="saliency", map=values, residual=float("nan")), 0, "int8"
-    )
-    assert piece.flags == Flag.SATURATED
-    assert piece.residual is None
 
 
 def test_an_introduction_fits_however_long_the_label_table():
