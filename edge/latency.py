@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 NANOSECONDS = 1_000_000_000
-_BITS = 7  # of precision a histogram keeps: a quantile is at most 1/128 too high
+_BITS = 7  # of precision that a histogram keeps
+COARSENESS = 2**-_BITS  # part by which a quantile of a histogram may be too high
 _LONGEST = 1 << 42  # nanoseconds, more than an hour: no phase lasts that long, so the clock is wrong
 
 

@@ -10,12 +10,13 @@ What is stated is a bound, not an estimate of an error, as long as the drift cha
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
-from edge.latency import NANOSECONDS, Histogram, Quantiles
+from edge.latency import COARSENESS, NANOSECONDS, Histogram, Quantiles
 
 MAX_DRIFT = 2e-3  # of one clock against the other: 1e-4 for each crystal, 5e-4 for an NTP client that slews each clock
 WANDER = 1e-5  # by which the drift may change within the window, as crystals do when they grow warm
@@ -109,7 +110,8 @@ class DeviceClock:
 class Bounds:
     """A distribution of durations each of which is known within bounds: that of the least ones and of the most.
 
-    Every quantile of the true durations lies between the same quantile of the two.
+    Every quantile of the true durations lies between the same quantile of the two; the lower one is put down by what a
+    histogram may have put it up.
     """
 
     least: Quantiles
@@ -127,13 +129,17 @@ class Bounds:
 
     def _between(self, mix: Callable[[float, float], float]) -> Quantiles:
         least, most = self.least, self.most
+
+        def mixed(low: int, high: int) -> int:
+            return math.ceil(mix(low * (1 - COARSENESS), high))
+
         return Quantiles(
             most.count,
             mix(least.mean, most.mean),
-            round(mix(least.p50, most.p50)),
-            round(mix(least.p95, most.p95)),
-            round(mix(least.p99, most.p99)),
-            round(mix(least.max, most.max)),
+            mixed(least.p50, most.p50),
+            mixed(least.p95, most.p95),
+            mixed(least.p99, most.p99),
+            math.ceil(mix(least.max, most.max)),
             most.rejected,
         )
 

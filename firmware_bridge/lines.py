@@ -118,7 +118,9 @@ def board(record: Spread, tracker: Tracker) -> str:
     rows = {known.get(i, f"phase {i}"): figures for i, figures in record.phases.items()}
     rows |= {tracker.method(i): figures for i, figures in record.methods.items()}
     whole = {name: figures for name, figures in rows.items() if len(figures) == 5 and figures[-1]}
-    return ", ".join(f"{name} {duration(f[1] * unit)} (p99 {duration(f[3] * unit)})" for name, f in whole.items())
+    parts = [f"{name} {duration(f[1] * unit)} (p99 {duration(f[3] * unit)})" for name, f in whole.items()]
+    parts += [missing] if (missing := left_out(record.warm_up, record.rejected)) else []
+    return ", ".join(parts) or "nothing timed yet"
 
 
 def profile(values: NDArray[np.float32], width: int) -> str:

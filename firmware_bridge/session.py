@@ -192,7 +192,7 @@ class Tracker:
             return
         session = self.account.session
         if self.sure and session is not None:
-            if self._turns.is_next(number):
+            if self._turns.is_next(number) and not self._begins_anew(record):
                 self._accept(number, record)
                 yield from _attributed(record, session, self.assembler)
                 return
@@ -228,6 +228,11 @@ class Tracker:
         for _, record in before:
             if not isinstance(record, Log):  # which has been told
                 yield from _attributed(record, session, self.assembler)
+
+    def _begins_anew(self, record: Record | None) -> bool:
+        """Whether a record tells that its session is not the one that is on: windows are answered one after another."""
+        last = self.account.last_sequence
+        return isinstance(record, Result) and last is not None and record.sequence <= last
 
     def _accept(self, number: int, record: Record | None) -> None:
         """Count a frame as one of the session that is on, and those missing before it as lost."""

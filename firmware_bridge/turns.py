@@ -12,6 +12,7 @@ Numbered = tuple[int, Record | None]
 _HELD = 256  # frames that wait for a SESSION; it is repeated every few seconds and sent when asked for
 _WRAP = 1 << 32  # where frame numbers begin again
 _WINDOW = 64  # frames: no further ahead may one be without doubt, nor further back to be known as one that came before
+_LATE = 8  # frames by which one may come too late
 
 
 class Turns:
@@ -50,10 +51,11 @@ class Turns:
         return _ahead(number, self._expected) < 0
 
     def came_before(self, number: int, record: Record | None) -> bool:
-        """Whether a frame is one of the latest, or missing between them; one of another session has another record."""
-        if not self._recent or _ahead(number, self._recent[0][0]) < 0 or not self.is_over(number):
-            return False
-        return next((there == record for place, there in self._recent if place == number), True)
+        """Whether a frame is one of the latest, or came just too late; one of another session has another record."""
+        return any(place == number and there == record for place, there in self._recent) or self._came_late(number)
+
+    def _came_late(self, number: int) -> bool:
+        return -_LATE <= _ahead(number, self._expected) < 0 and number not in {place for place, _ in self._recent}
 
     def release_before(self, number: int) -> list[Numbered]:
         """Return the held frames that a new session sent before this one: those at the end that count up to it."""

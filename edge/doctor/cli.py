@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge import vitals
 from edge.arguments import natural
-from edge.doctor import interpreters, machine, ports
+from edge.doctor import bundles, interpreters, machine, ports
 from edge.doctor.finding import Finding, Level
 from edge.doctor.serial_ports import Person
 from edge.wire.port import DEFAULT_BAUD
@@ -29,7 +29,7 @@ _COLOURS = {Level.OK: "32", Level.NOTE: "36", Level.WARNING: "33", Level.PROBLEM
 def main(argv: Sequence[str]) -> int:
     """Run ``whylite doctor``; 0 nothing keeps it from running, 1 something does, 2 wrong usage."""
     arguments = _parser().parse_args(argv[1:])
-    found = examine(arguments.port, arguments.baud)
+    found = examine(arguments.bundle, arguments.port, arguments.baud)
     try:
         findings = list(found) if arguments.json else list(_told(found))
         print(json.dumps(_document(findings), ensure_ascii=False, indent=2) if arguments.json else verdict(findings))
@@ -53,10 +53,20 @@ def _told(found: Iterable[Finding]) -> Iterator[Finding]:
     print()
 
 
-def examine(port: str | None = None, baud: int = DEFAULT_BAUD, root: Path = vitals.ROOT) -> Iterator[Finding]:
-    """Yield everything there is to say of this machine; of all its serial ports, or of one, opened for a moment."""
+def examine(
+    bundle: str | None = None, port: str | None = None, baud: int = DEFAULT_BAUD, root: Path = vitals.ROOT
+) -> Iterator[Finding]:
+    """Yield everything there is to say of this machine, and of a bundle on it.
+
+    Of all its serial ports, none of which is opened, or of one, which is opened for a moment.
+    """
     yield from _installation()
-    yield from interpreters.examine(root, interpreters.installed(), interpreters.probe)
+    runs = False
+    for finding in interpreters.examine(root, interpreters.installed(), interpreters.probe):
+        runs |= finding.level is Level.OK
+        yield finding
+    if bundle and runs:
+        yield from bundles.examine(bundle)
     yield from machine.examine(root)
     yield machine.clock(root)
     person = Person.here()
@@ -127,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Say what keeps WhyLite from running on this machine, or from running well, and what to do.",
         epilog="exit codes: 0 nothing keeps it from running, 1 something does, 2 wrong usage",
     )
+    parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="try this one (.why), and time it")
     parser.add_argument(
         "--port",
         metavar="PORT",

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import recording as benchmark
 from edge.explanation import Flag
 from edge.wire.records import Record
 from firmware_bridge.errors import RecordingError
@@ -332,3 +333,13 @@ def test_a_long_recording_is_read_in_little_memory(tmp_path, suffix):
         finally:
             tracemalloc.stop()
     assert peak < 2_000_000  # the events take 4,800,000
+
+
+def test_the_benchmark_records_what_boards_send(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "WINDOWS", 3)
+    monkeypatch.setattr(benchmark, "_CHUNKS", 100)
+    assert benchmark.main(["--json", str(tmp_path / "b.json")]) == 0
+    figures = {figure["what"]: figure["value"] for figure in json.loads((tmp_path / "b.json").read_text())["figures"]}
+    assert figures["bytes of its maps as float32"] == 2 * 32 * 32 * 4
+    assert 0 < figures["bytes of a window, .mcap"] < figures["bytes of a window, .jsonl"]
+    assert figures["bytes of memory that a chunk leaves"] < 20

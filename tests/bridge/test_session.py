@@ -212,11 +212,19 @@ def test_a_session_that_is_over_does_not_come_back(link):
 def test_a_misread_number_is_put_right_by_the_next_session(link):
     """A frame of another board's, say, that fits by chance."""
     account = link.bring(SESSION, result(0))
-    link.bring(result(90), number=60)
+    link.bring(Log(time=0, level=20, text="misplaced"), number=60)
     link.bring(result(1), number=2)
     link.bring(later(SESSION, 2_000), result(2), number=3)
     assert link.tracker.sure
-    assert (account.frames, account.lost_frames, account.stale_frames) == (5, 0, 1)  # numbers 0 to 4, and five came
+    assert (account.results, account.lost_frames, account.stale_frames) == (2, 0, 1)
+
+
+def test_a_board_that_begins_anew_with_numbers_that_fit_is_known_by_its_windows(link):
+    old = link.bring(SESSION, *(result(i) for i in range(20)))
+    link.bring(result(3), result(4), number=25)
+    assert (old.results, link.tracker.sure) == (20, False)
+    new = link.bring(OTHER)
+    assert (old.results, old.lost_frames, new.results, new.lost_frames) == (20, 0, 2, 25)
 
 
 def test_what_comes_before_the_introduction_waits_for_it_in_bounded_memory(link):

@@ -17,10 +17,11 @@ import pytest
 
 import whylite
 from edge.clocks import Fault, SelfTest
-from edge.doctor import cli, interpreters, machine, ports
+from edge.doctor import bundles, cli, interpreters, machine, ports
 from edge.doctor.finding import Finding, Level
 from edge.doctor.interpreters import Probe
 from edge.doctor.serial_ports import Person, serial_ports
+from edge.explainer import Explainer
 from edge.wire.port import Port
 from tests.edge.machines import SOMEBODY, Machine
 
@@ -274,6 +275,36 @@ def test_a_clock_that_fails_its_test_is_a_warning(pi):
     bad = machine.clock(pi.root, SelfTest(0, (Fault.STALLED,), None))
     assert (bad.level, "stood still" in bad.what) == (Level.WARNING, True)
     assert machine.clock(Path("/")).level is Level.OK
+
+
+# --- a bundle
+
+
+def test_a_bundle_is_tried_and_timed(bundle_path):
+    runs, takes = bundles.examine(str(bundle_path))
+    assert levels([runs, takes]) == [Level.OK, Level.OK]
+    assert runs.what.startswith("shapes runs in litert ")
+    assert "bit for bit" in runs.what
+    for part in ("a prediction takes ", ", gradcam ", ", saliency ", ", integrated_gradients ", "after warm-up"):
+        assert part in takes.what
+
+
+def test_golden_inputs_that_score_otherwise_here_are_noted(bundle_path, monkeypatch):
+    monkeypatch.setattr(Explainer, "check_golden", lambda _: 3)
+    note = only(bundles.examine(str(bundle_path)), Level.NOTE)
+    assert "3 golden inputs have other scores than litert" in note.what
+
+
+def test_a_bundle_that_cannot_be_opened_is_a_problem(tmp_path):
+    (problem,) = bundles.examine(str(tmp_path / "no.why"))
+    assert problem.level is Level.PROBLEM
+    assert "no.why" in problem.what
+    assert problem.advice
+
+
+def test_a_bundle_is_not_tried_where_no_interpreter_runs(monkeypatch, bundle_path):
+    monkeypatch.setattr(interpreters, "installed", list)
+    assert all(finding.section != "bundle" for finding in cli.examine(str(bundle_path)))
 
 
 # --- serial ports
