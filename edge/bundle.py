@@ -27,6 +27,7 @@ from . import soundness
 from .codec import from_json, to_json
 from .errors import BundleError
 from .files import read_bytes
+from .samples.preprocessing import Preprocessing
 
 FORMAT = 1
 MODEL, GOLDEN, MANIFEST = "model.tflite", "golden.npz", "manifest.json"
@@ -252,6 +253,8 @@ class Manifest:
 
     ``yes_no`` models have one output, the sigmoid score of class 1; class 0, of label 0, has what is left of 1. The
     answer is class 1 above one half; what is explained is the logit of class 1, whatever the answer.
+
+    ``preprocessing`` is how raw values of a sensor become the model's input; None where nobody said.
     """
 
     name: str
@@ -277,6 +280,7 @@ class Manifest:
     created_by: str = ""
     recurrent: bool = False
     yes_no: bool = False
+    preprocessing: Preprocessing | None = None
     format: int = FORMAT
     members: dict[str, str] = field(default_factory=dict)
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from importlib import import_module
-from itertools import count
+from itertools import chain, count
 from typing import Protocol
 
 from edge import spec
 from edge.errors import EdgeError, InputError
 from edge.latency import clock
+from edge.samples import Cutter, Samples
+from edge.samples.windows import Piece
 from edge.sources import POLL, Fault, Feed, Gap, Item, Model, Ready, Window, schemes
 from edge.wire.codes import SourceFault
 from edge.wire.port import backoff
+
+_log = logging.getLogger(__name__)
 
 DEPTH = 4  # windows of a live source that wait to be taken
 QUIET = 60.0  # seconds between two faults of a kind that the host is told of
@@ -67,46 +72,61 @@ def open_source(text: str, model: Model, *, repeat: bool = False) -> Capture:
     feed: Feed = module.open(wanted.location, spec.read_options(module.Options, wanted), model)
     if feed.live and repeat:
         raise InputError(f"{text!r} is live: it cannot begin again when it ends", "leave --loop out")
-    return Live(text, feed) if feed.live else Stored(feed, repeat=repeat)
+    note = ""
+    if feed.raw and model.preprocessing is None:
+        note = f"the bundle states no preprocessing: the values of {text} go to the model as they are"
+    cutter = Cutter(feed.signal, model.input_shape, model.preprocessing) if feed.signal else None
+    return Live(text, feed, cutter, note) if feed.live else Stored(feed, cutter, note, repeat=repeat)
 
 
-class _Faults:
-    """Counts what befalls a source, and tells of each kind at most once in :data:`QUIET` seconds."""
+class _Teller:
+    """What is told of a source: a note, once windows are taken, and of each kind of fault one in :data:`QUIET` s."""
 
-    def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()
+    def __init__(self, note: str) -> None:
+        self.faults: Counter[int] = Counter()
+        self._note = note
         self._told: dict[int, float] = {}
 
-    def count(self, fault: Fault) -> bool:
+    def _tell_note(self) -> None:
+        if self._note:
+            _log.warning("%s", self._note)
+            self._note = ""
+
+    def _is_news(self, fault: Fault) -> bool:
         """Count a fault, and return whether it is to be told."""
         now = time.monotonic()
-        self.counts[fault.kind] += 1
+        self.faults[fault.kind] += 1
         if now - self._told.get(fault.kind, -QUIET) < QUIET:
             return False
         self._told[fault.kind] = now
         return True
 
 
-class Stored:
+class Stored(_Teller):
     """A source that waits until it is asked, such as a file. Its end is no fault."""
 
     live = False
 
-    def __init__(self, feed: Feed, *, repeat: bool = False) -> None:
-        self._faults = _Faults()
-        self.faults = self._faults.counts
+    def __init__(self, feed: Feed, cutter: Cutter | None = None, note: str = "", *, repeat: bool = False) -> None:
+        super().__init__(note)
         self.ended = False
-        self._windows = _windows(_again_and_again(feed) if repeat else feed.connect(), live=False)
+        self._windows = _windows(_again_and_again(feed) if repeat else feed.connect(), cutter, live=False)
         next(self._windows)  # what cannot be opened is said here
 
     def take(self, seconds: float) -> Window | Fault | None:
         """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
+        self._tell_note()
         until = clock() + seconds * 1e9
-        for item in self._windows:
-            if isinstance(item, Window) or (item is not None and self._faults.count(item)):
-                return item
-            if clock() >= until:
-                return None
+        try:
+            for item in self._windows:
+                if isinstance(item, Window) or (item is not None and self._is_news(item)):
+                    return item
+                if clock() >= until:
+                    return None
+        except EdgeError as error:
+            self.ended = True
+            fault = Fault(SourceFault.ENDED, error.cause, error.hint)
+            return fault if self._is_news(fault) else None
         self.ended = True
         return None
 
@@ -119,14 +139,13 @@ class Stored:
         self.ended = True
 
 
-class Live:
+class Live(_Teller):
     """A source that gives windows when the world does. A thread reads it; :data:`DEPTH` windows wait at most."""
 
     live = True
 
-    def __init__(self, name: str, feed: Feed) -> None:
-        self._faults = _Faults()
-        self.faults = self._faults.counts
+    def __init__(self, name: str, feed: Feed, cutter: Cutter | None = None, note: str = "") -> None:
+        super().__init__(note)
         self._waiting: deque[Window] = deque()
         self._news: deque[Fault] = deque()
         self._failure: BaseException | None = None
@@ -136,7 +155,7 @@ class Live:
         self._wake_write.setblocking(False)
         items = feed.connect()
         next(items)  # what cannot be opened is said here
-        windows = _windows(_persistent(name, feed, items), live=True)
+        windows = _windows(_persistent(name, feed, items), cutter, live=True)
         self._reader = threading.Thread(target=self._read, args=(windows,), name=f"source {name}", daemon=True)
         self._reader.start()
 
@@ -147,6 +166,7 @@ class Live:
 
     def take(self, seconds: float) -> Window | Fault | None:
         """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
+        self._tell_note()
         until = time.monotonic() + seconds
         while True:
             self._clear()
@@ -203,7 +223,7 @@ class Live:
         self._ring()
 
     def _tell(self, fault: Fault) -> None:
-        if self._faults.count(fault):
+        if self._is_news(fault):
             self._news.append(fault)
             self._ring()
 
@@ -220,20 +240,30 @@ class Live:
             return
 
 
-def _windows(items: Generator[Item], *, live: bool) -> Generator[Window | Fault | None]:
+def _windows(items: Generator[Item], cutter: Cutter | None, *, live: bool) -> Generator[Window | Fault | None]:
     """Yield windows made of what a feed gives, numbered from 0, and everything that befalls it."""
     numbers = count()
     with closing(items):
         begun = clock()
-        for item in items:
+        for item in chain(items, (Gap(),)):
             if live:
                 begun = clock()  # until then it waited for the world
-            if isinstance(item, Ready):
-                done = clock()
-                yield Window(next(numbers), item.x, done - begun, item.truth, done)
-            elif not isinstance(item, Gap):
+            if item is None or isinstance(item, Fault):
                 yield item
-            begun = clock()
+                continue
+            for x, truth in _complete(item, cutter):
+                done = clock()
+                yield Window(next(numbers), x, done - begun, truth, done)
+                begun = clock()
+
+
+def _complete(item: Samples | Ready | Gap, cutter: Cutter | None) -> Iterable[Piece]:
+    """Return the windows that an item completes."""
+    if isinstance(item, Ready):
+        return ((item.x, item.truth),)
+    if cutter is None:
+        return ()
+    return cutter.finish() if isinstance(item, Gap) else cutter.feed(item)
 
 
 def _again_and_again(feed: Feed) -> Generator[Item]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .samples import preprocessing
+
 if TYPE_CHECKING:
     from .bundle import ExplanationHead, Manifest, Port, Schedule
 
@@ -35,6 +37,9 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         yield f"yes_no is of one score, and output.shape is {list(manifest.output.shape)}"
     if len(manifest.labels) != scores + manifest.yes_no:
         yield f"labels are {len(manifest.labels)}, and output.shape is {list(manifest.output.shape)}"
+    if manifest.preprocessing is not None:
+        for fault in preprocessing.faults(manifest.preprocessing, manifest.input.shape):
+            yield f"preprocessing.{fault}"
     if not manifest.heads:
         yield "heads are none"
     methods = [head.method for head in manifest.heads]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from edge.codec import DecodeError, from_json
+from edge.samples import preprocessing as stated
+from edge.samples.preprocessing import Preprocessing
 
 from .errors import CalibrationError, MemoryLimitError, UnsupportedModelError
 from .heads import Head
@@ -128,3 +132,23 @@ def labels(given: Sequence[str] | None, head: Head, attached: Mapping[str, bytes
     if len(names) not in enough:
         raise CalibrationError(f"{len(names)} labels for a model of {head.answers} classes", "give one label per class")
     return (f"not {names[0]}", *names) if len(names) < head.answers else tuple(names)
+
+
+def preprocessing(given: Preprocessing | Mapping[str, object] | None, shape: Sequence[int]) -> Preprocessing | None:
+    """Return what is said of how raw values become inputs of ``shape``; refused where a device could not do it."""
+    if given is None:
+        return None
+    known = [field.name for field in fields(Preprocessing)]
+    hint = f"it says {', '.join(known)}: see docs/sources.md"
+    if not isinstance(given, Preprocessing):
+        unknown = [str(key) for key in given if key not in known] if isinstance(given, Mapping) else []
+        if unknown:
+            raise CalibrationError(f"preprocessing has no {unknown[0]!r}", hint)
+        try:
+            lists = {key: list(value) if isinstance(value, tuple) else value for key, value in dict(given).items()}
+            given = from_json(Preprocessing, lists)
+        except (DecodeError, TypeError, ValueError) as error:
+            raise CalibrationError(f"preprocessing cannot be read: {error}", hint) from error
+    for fault in stated.faults(given, tuple(shape)):
+        raise CalibrationError(f"preprocessing.{fault}", hint)
+    return given

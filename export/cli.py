@@ -75,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="class names, one a line; of a model with one sigmoid score, those of 0 and 1, or of 1 alone",
     )
+    add(
+        "--preprocessing",
+        metavar="FILE.json",
+        help="how raw values of a sensor become inputs, for the sources of `whylite run` (docs/sources.md)",
+    )
     add("--allow-unfaithful", action="store_true", help="ship although a check failed; the bundle says so")
     add("--json", action="store_true", help="print the manifest as one JSON document")
     return result
@@ -127,6 +132,7 @@ def _ensure_no_input(path: Path, arguments: argparse.Namespace) -> None:
         "the model": arguments.model,
         "the calibration data": arguments.calibration,
         "the labels": arguments.labels,
+        "the preprocessing": arguments.preprocessing,
         "the baseline": arguments.baseline if arguments.baseline.endswith(".npy") else None,
     }
     for what, file in given.items():
@@ -162,6 +168,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
             schedule=arguments.schedule,
             refine=arguments.refine,
             name=Path(arguments.model).stem,
+            preprocessing=_preprocessing(arguments.preprocessing),
             allow_unfaithful=arguments.allow_unfaithful,
             report=True,
             progress=progress,
@@ -189,6 +196,19 @@ def _labels(path: str | None) -> list[str] | None:
     if "" in lines:
         raise CalibrationError(f"line {lines.index('') + 1} of {path} is empty", "give every class a name, one a line")
     return lines
+
+
+def _preprocessing(path: str | None) -> dict[str, object] | None:
+    if path is None:
+        return None
+    try:
+        stated = json.loads(read_bytes(path, _LABEL_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"cannot read preprocessing {path}: {said}", "pass a JSON object") from error
+    if not isinstance(stated, dict):
+        raise CalibrationError(f"preprocessing {path} is no JSON object", 'such as {"rate": 50, "scale": [2.5]}')
+    return stated
 
 
 def summary(bundle: Bundle, path: Path) -> str:

@@ -26,6 +26,7 @@ from edge.bundle import (
     seal,
 )
 from edge.integrate import RESIDUAL_BOUND, default_schedule
+from edge.samples.preprocessing import Preprocessing
 
 from . import measure, reach
 from .methods import METHODS, WALKS, Role
@@ -44,7 +45,7 @@ class Label:
 
     ``real_data`` says whether the inputs it was checked on came from the caller, ``extent`` is their range as far as
     the input can store it, ``limits`` what an input of ids may hold, ``notes`` what else there is to say of how it was
-    compiled.
+    compiled, ``preprocessing`` how raw values become inputs.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Label:
     extent: tuple[float, float]
     limits: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 def pack(
@@ -98,6 +100,7 @@ def pack(
         created_by=f"whylite {metadata.version('whylite')}",
         recurrent=is_recurrent(graph),
         yes_no=head.yes_no,
+        preprocessing=label.preprocessing,
     )
     members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
     if label.baseline != "zero":

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge.bundle import Bundle, Check
 from edge.errors import InterpreterError
 from edge.files import read_bytes
+from edge.samples.preprocessing import Preprocessing
 
 from . import asked, choose, heads, stepping, support, targets, tflite, trust
 from . import calibration as calibrations
@@ -54,6 +55,7 @@ def explain(
     schedule: str = "auto",
     refine: bool = False,
     name: str | None = None,
+    preprocessing: Preprocessing | Mapping[str, object] | None = None,
     allow_unfaithful: bool = False,
     report: bool = False,
     progress: Progress = lambda stage: None,
@@ -72,6 +74,8 @@ def explain(
     batch and numerics. ``schedule`` is where its steps lie: one of :data:`export.schedule.CHOICES`, "auto" for what
     suits the calibration inputs best. ``refine`` adds what a device needs to take steps until a tolerance is met
     (``edge.Explainer.explain``). ``labels`` default to the list attached to the model, if there is one.
+    ``preprocessing`` says how raw values of a sensor become inputs (:class:`edge.samples.preprocessing.Preprocessing`,
+    or its fields as a mapping): the calibration inputs are so already, a device's sources will make them so.
     ``report`` puts a page into the bundle that shows calibration inputs with their maps, and right or wrong where their
     classes are given as ``truth`` ``[N]``.
     ``progress`` is called with a line for each stage.
@@ -103,6 +107,7 @@ def explain(
         x, real_data = _inputs(calibration, graph, head)
         given = asked.baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
         classes = asked.labels(labels, head, source.associated_files)
+        raw = asked.preprocessing(preprocessing, head.sample_shape)
         truth = calibrations.check_truth(truth, len(x), head.answers)
 
         def compiled(
@@ -164,6 +169,7 @@ def explain(
                 *sanity.notes,
                 *measured.notes,
             ),
+            raw,
         )
         bundle = pack(selected, label, checks, measured.rows, schedules, x)
         if not report:

@@ -12,6 +12,7 @@ import edge
 import export
 import whylite
 from edge.bundle import REPORT, Bundle, write_whole
+from edge.samples.preprocessing import Preprocessing
 from export.errors import CalibrationError, MemoryLimitError, UnsupportedModelError
 from tests.references import small_models
 
@@ -221,6 +222,30 @@ def test_a_model_with_signatures_of_its_own_keeps_them(tmp_path):
     assert bundle.manifest.logits == "whylite_logits"
     e = edge.Explainer(bundle).explain(small_models.inputs(1)[0], "integrated_gradients")
     assert abs(e.residual) < 0.1
+
+
+def test_how_raw_values_become_inputs_is_stated(model, tmp_path, capsys):
+    path, out = tmp_path / "raw.json", ["--numerics", "f32", "--method", "saliency", "-o", str(tmp_path / "o.why")]
+    stated = {"channels": ["red", "green", "blue"], "offset": [127.5], "scale": [127.5]}
+    path.write_text(json.dumps(stated))
+    assert whylite.main(["export", str(model), "--preprocessing", str(path), *out]) == 0
+    expected = Preprocessing(channels=("red", "green", "blue"), offset=(127.5,), scale=(127.5,))
+    assert Bundle.open(tmp_path / "o.why").manifest.preprocessing == expected
+    for wrong, said in (
+        ({"scale": [0]}, "preprocessing.scale holds 0"),
+        ({"rate": "fast"}, "rate is not float"),
+        ({"mean": [1.0]}, "preprocessing has no 'mean'"),
+        ({"channels": ["x", "y"]}, "channels are 2"),
+        ([1], "is no JSON object"),
+    ):
+        path.write_text(json.dumps(wrong))
+        assert whylite.main(["export", str(model), "--preprocessing", str(path), *out]) == 2
+        assert said in capsys.readouterr().err
+    path.write_text("{")
+    assert whylite.main(["export", str(model), "--preprocessing", str(path), *out]) == 2
+    assert "cannot read preprocessing" in capsys.readouterr().err
+    assert whylite.main(["export", str(model), "--preprocessing", str(path), "-o", str(path)]) == 2
+    assert "it is the preprocessing" in capsys.readouterr().err
 
 
 def test_a_gap_in_the_labels_is_not_closed_in_silence(model, tmp_path, capsys):

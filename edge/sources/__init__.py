@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.latency import clock
+from edge.samples import Samples, Signal
+from edge.samples.preprocessing import Preprocessing
 from edge.wire.codes import SourceFault
 
 
@@ -54,7 +56,7 @@ class Gap:
     """What comes next does not follow on what came before."""
 
 
-Item = Ready | Gap | Fault | None
+Item = Samples | Ready | Gap | Fault | None
 """What a feed gives; None is a sign of life where it has nothing yet."""
 
 
@@ -65,13 +67,16 @@ class Feed:
     ``connect`` begins, and begins again: it opens what the source reads, with ``EdgeError`` where that cannot be done
     or is lost on the way, yields None once it is open and then what there is, and closes it in the end. A ``live`` one
     waits for the world, for at most :data:`POLL` seconds before it yields None; one that is lost, or gives no sign of
-    the world for ``stall`` seconds, is opened again if it is to ``retry``.
+    the world for ``stall`` seconds, is opened again if it is to ``retry``. ``signal`` says what its samples are, where
+    it gives such. What is ``raw`` is not yet as the model was trained on it.
     """
 
     connect: Callable[[], Generator[Item]]
     live: bool = False
     retry: bool = False
     stall: float | None = None
+    signal: Signal | None = None
+    raw: bool = True
 
 
 POLL = 0.1
@@ -88,6 +93,11 @@ class Model(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their indices."""
+        ...
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What the model was trained on is made of raw values in this way; None where nobody said."""
         ...
 
 

@@ -42,7 +42,7 @@ def open(location: str, options: Options, model: Model) -> Feed:
         for index, x in enumerate(stored.x):
             yield Ready(np.ascontiguousarray(x), None if stored.y is None else int(stored.y[index]))
 
-    return Feed(windows)
+    return Feed(windows, raw=False)
 
 
 def read(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:

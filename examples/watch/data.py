@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import WhyLiteError
+from edge.samples.preprocessing import Preprocessing
 
 DISTRIBUTION = "seglearn"
 MEMBER = "seglearn/data/watch_dataset.npy"
@@ -51,6 +52,8 @@ TRAIN_SUBJECTS = (1, 2, 3, 4, 5, 6, 7)
 ACCELERATION_UNIT_G = 0.7
 ROTATION_UNIT_RAD_S = 1.7
 SCALE: NDArray[np.float32] = np.repeat(np.array([ACCELERATION_UNIT_G, ROTATION_UNIT_RAD_S], np.float32), 3)
+
+PREPROCESSING = Preprocessing(rate=RATE_HZ, channels=CHANNELS, scale=tuple(SCALE.tolist()))
 
 
 class WatchDataError(WhyLiteError):

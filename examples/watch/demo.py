@@ -28,6 +28,7 @@ from examples.watch import predict, report
 from examples.watch.data import (
     EXERCISES,
     LABELS,
+    PREPROCESSING,
     TEST_SUBJECTS,
     TRAIN_SUBJECTS,
     Windows,
@@ -109,7 +110,14 @@ def _demo(folder: Path) -> int:
     with _step("compile GradCAM, Integrated Gradients and saliency into it, and check them"):
         seen = calibration(recordings)
         bundle = export.explain(
-            model, calibration=seen.x, truth=seen.y, methods=METHODS, labels=LABELS, name="watch", report=True
+            model,
+            calibration=seen.x,
+            truth=seen.y,
+            methods=METHODS,
+            labels=LABELS,
+            name="watch",
+            preprocessing=PREPROCESSING,
+            report=True,
         )
         bundle.save(folder / "watch.why")
         write_whole(folder / "watch.html", bundle.members[REPORT])

@@ -197,6 +197,7 @@ def put(*path):
 
 
 NONSENSE = {
+    "a preprocessing by nothing": (put("preprocessing", {"scale": [0.0]}), "preprocessing.scale holds 0"),
     "a type of no number": (put("input", "dtype", "f984808f"), "input.dtype is 'f984808f'"),
     "objects": (put("output", "dtype", "object"), "output.dtype is 'object'"),
     "a shape without end": (put("input", "shape", [1 << 40, 1 << 40]), "input.shape is"),

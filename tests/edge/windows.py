@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge.samples.preprocessing import Preprocessing
+
 LONG = 30.0  # seconds; nothing waits so long unless it is broken
 
 
@@ -13,6 +15,7 @@ class Model:
 
     input_shape: tuple[int, ...] = (1,)
     labels: tuple[str, ...] = ("a", "b", "c")
+    preprocessing: Preprocessing | None = None
 
 
 def taken(source):
