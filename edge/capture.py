@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import import_module
 from itertools import chain, count
 from typing import Protocol
@@ -18,6 +18,7 @@ from edge import spec
 from edge.errors import EdgeError, InputError
 from edge.latency import clock
 from edge.samples import Cutter, Samples
+from edge.samples.preprocessing import Preprocessing
 from edge.samples.windows import Piece
 from edge.sources import POLL, Fault, Feed, Gap, Item, Model, Ready, Window, schemes
 from edge.wire.codes import SourceFault
@@ -75,7 +76,10 @@ def open_source(text: str, model: Model, *, repeat: bool = False) -> Capture:
     note = ""
     if feed.raw and model.preprocessing is None:
         note = f"the bundle states no preprocessing: the values of {text} go to the model as they are"
-    cutter = Cutter(feed.signal, model.input_shape, model.preprocessing) if feed.signal else None
+    stated = model.preprocessing
+    if stated and not feed.raw:
+        stated = Preprocessing(rate=stated.rate)
+    cutter = Cutter(feed.signal, model.input_shape, stated) if feed.signal else None
     return Live(text, feed, cutter, note) if feed.live else Stored(feed, cutter, note, repeat=repeat)
 
 
@@ -147,7 +151,8 @@ class Live(_Teller):
     def __init__(self, name: str, feed: Feed, cutter: Cutter | None = None, note: str = "") -> None:
         super().__init__(note)
         self._waiting: deque[Window] = deque()
-        self._news: deque[Fault] = deque()
+        self._news: deque[Fault] = deque()  # told ahead of windows, the end after the last of them
+        self._ends: deque[Fault] = deque()
         self._failure: BaseException | None = None
         self._closing = self._woken = self._finished = False
         self._wake_read, self._wake_write = socket.socketpair()
@@ -162,7 +167,7 @@ class Live(_Teller):
     @property
     def ended(self) -> bool:
         """Whether nothing will come any more."""
-        return self._finished and not self._waiting and not self._news and self._failure is None
+        return self._finished and not (self._waiting or self._news or self._ends or self._failure)
 
     def take(self, seconds: float) -> Window | Fault | None:
         """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
@@ -170,18 +175,24 @@ class Live(_Teller):
         until = time.monotonic() + seconds
         while True:
             self._clear()
-            if self._news:
-                return self._news.popleft()
-            try:
-                return self._waiting.popleft()
-            except IndexError:
-                left = until - time.monotonic()
+            if (item := self._next()) is not None:
+                return item
+            left = until - time.monotonic()
             if self._failure is not None:
                 raise self._failure
             if self._woken or self._finished or left <= 0:
                 self._woken = False
                 return None
             select.select([self._wake_read], [], [], left)
+
+    def _next(self) -> Window | Fault | None:
+        """Return what waits: faults first, so that they are told under any load; the end after the last window."""
+        ending = bool(self._ends)  # looked at before: all windows are there then
+        if self._news:
+            return self._news.popleft()
+        with suppress(IndexError):  # the reader has just taken it away as lost
+            return self._waiting.popleft()
+        return self._ends.popleft() if ending else None
 
     def wake(self) -> None:
         """End a ``take``, the next one if there is none; from any thread, and from a signal handler."""
@@ -194,6 +205,7 @@ class Live(_Teller):
         self._reader.join(_JOIN)
         self._waiting.clear()
         self._news.clear()
+        self._ends.clear()
         self._wake_read.close()
         self._wake_write.close()
 
@@ -224,7 +236,7 @@ class Live(_Teller):
 
     def _tell(self, fault: Fault) -> None:
         if self._is_news(fault):
-            self._news.append(fault)
+            (self._ends if fault.kind is SourceFault.ENDED else self._news).append(fault)
             self._ring()
 
     def _ring(self) -> None:

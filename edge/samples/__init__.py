@@ -84,9 +84,10 @@ class Cutter:
 def check_channels(names: tuple[str, ...], there: tuple[str, ...], what: str) -> list[int]:
     """Return the places of channels given by name, or by number from 0; InputError naming one that is not there."""
     places = []
+    place_of = {name: place for place, name in reversed(list(enumerate(there)))}
     for name in names:
-        if name in there:
-            places.append(there.index(name))
+        if name in place_of:
+            places.append(place_of[name])
         elif name.isascii() and name.isdigit() and int(name[:9]) < len(there):
             places.append(int(name))
         else:
@@ -94,3 +95,12 @@ def check_channels(names: tuple[str, ...], there: tuple[str, ...], what: str) ->
                 f"{what} has no channel {name!r}", f"it has {', '.join(there[:50])}, or 0 to {len(there) - 1}"
             )
     return places
+
+
+def finite(x: NDArray[np.float32]) -> Iterator[Samples | str]:
+    """Yield those of the samples that are finite in every channel, and say how many are not."""
+    good = np.isfinite(x).all(axis=1)
+    if not good.all():
+        yield f"{np.sum(~good)} samples hold NaN or infinity"
+    if good.any():
+        yield Samples(x[good])

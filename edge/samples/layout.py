@@ -50,3 +50,9 @@ def layout(shape: tuple[int, ...], channels: int) -> Layout:
             "choose channels or columns with an option of the source",
         )
     return found
+
+
+def channels_of(shape: tuple[int, ...], names: tuple[str, ...]) -> int:
+    """Return how many channels a model's samples have: as many as are named, else as the last dimension says."""
+    sizes = [size for size in shape if size > 1]
+    return len(names) or (sizes[-1] if len(sizes) > 1 else 1)

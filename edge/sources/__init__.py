@@ -7,7 +7,7 @@ It has a frozen dataclass ``Options``, one field for each option of a spec (see 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -80,6 +80,7 @@ class Feed:
 
 
 POLL = 0.1
+_LEFT_OUT = "such input is left out, and counted"
 
 
 class Model(Protocol):
@@ -104,3 +105,14 @@ class Model(Protocol):
 def schemes() -> tuple[str, ...]:
     """Return the names of the sources there are."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def channel_names(model: Model) -> tuple[str, ...]:
+    """Return what the manifest calls the channels of the model's input; nothing where it does not."""
+    return model.preprocessing.channels if model.preprocessing else ()
+
+
+def told(what: str, found: Iterable[Samples | str]) -> Generator[Item]:
+    """Yield samples, and a fault for each text that says why some input could not be used."""
+    for item in found:
+        yield item if isinstance(item, Samples) else Fault(SourceFault.BAD_INPUT, f"{what}: {item}", _LEFT_OUT)
