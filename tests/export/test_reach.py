@@ -18,12 +18,13 @@ import tensorflow as tf
 import edge
 import export
 from edge.explanation import Flag
-from edge.stream import chunks, introduction
+from edge.stream import introduction
 from export import heads, reach, tflite
 from export.errors import CalibrationError, UnsupportedModelError
 from export.tflite import Graph, Tensor
 from export.tflite import options as tables
 from export.tflite.ops import FLOAT, INT32, Builder
+from tests.link import chunks
 from tests.references.runtime import Session
 
 VOCABULARY, WORDS, DEPTH, CLASSES = 120, 10, 32, 4

@@ -12,11 +12,11 @@ import export
 from edge.bundle import Bundle
 from edge.errors import InputError
 from edge.explanation import Flag
-from edge.stream import chunks
 from export import tflite
 from export.methods import IntegratedGradients
 from export.numerics import NUMERICS
 from tests.export.test_batches import mixing_model
+from tests.link import chunks
 from tests.references import small_models
 from tests.references.tensorflow_twin import forward, input_gradient
 

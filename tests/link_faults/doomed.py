@@ -16,10 +16,10 @@ import numpy as np
 from edge import sender
 from edge.explanation import Explanation, Prediction
 from edge.latency import Lap, Phase
-from edge.stream import CHUNK, Stream, introduction
+from edge.stream import Stream, introduction
 from edge.wire.framing import unframe
 from edge.wire.port import Port
-from edge.wire.records import Health, Latency, Map, Record, Result, Session, decode
+from edge.wire.records import MAX_CHUNK, Health, Latency, Map, Record, Result, Session, decode
 from tests.edge.test_stream import Manifest
 
 WINDOWS = 6
@@ -50,7 +50,7 @@ def scores(life: int, sequence: int) -> np.ndarray:
 
 def values(life: int, sequence: int) -> np.ndarray:
     """Return the map of a window, three chunks of it."""
-    return np.random.default_rng((life, sequence)).uniform(-1, 1, 3 * CHUNK).astype(np.float32)
+    return np.random.default_rng((life, sequence)).uniform(-1, 1, 3 * MAX_CHUNK).astype(np.float32)
 
 
 def live(port: str, life: int, phase: str) -> None:
@@ -70,7 +70,7 @@ def live(port: str, life: int, phase: str) -> None:
 
     sender.Port = DoomedPort
     session = introduction(Manifest(name=f"{life}"), ("saliency",), "litert")
-    with Stream(port, 921600, session) as stream:
+    with Stream(port, 921600, session, "int8") as stream:
         for sequence in range(WINDOWS):
             prediction = Prediction(scores(life, sequence), 1)
             stream.result(sequence, prediction)

@@ -10,8 +10,8 @@ import numpy as np
 
 from edge.explanation import Explanation
 from edge.latency import NANOSECONDS
-from edge.stream import chunks
 from edge.wire.records import Error, Health, Latency, Log, Map, Record, Result, Session, Settings, Spread
+from tests.link import chunks
 
 PERIOD = 200  # frames between two SESSIONs: three seconds at the rate of a small model
 METHODS = ("gradcam", "integrated_gradients")
