@@ -22,11 +22,14 @@ _PATIENCE = 120.0  # seconds: TensorFlow takes long to import on a small board
 _EDGE_TPUS = {("1a6e", "089a"), ("18d1", "9302")}  # of a Coral USB stick, before and after its firmware is loaded
 _PCIE_EDGE_TPU = ("0x1ac1", "0x089a")
 
+_NO_PROCESS = "no process can be started"
+
 # What the errors of known mismatches contain: what to do, and how.
 _KNOWN = {
     "_ARRAY_API": ("this wheel was made for NumPy 1", "pip install 'numpy<2'"),
     "NumPy 1.x": ("this wheel was made for NumPy 1", "pip install 'numpy<2'"),
     "GLIBC": ("this wheel wants a newer system: upgrade it, or install an older version of the wheel", ""),
+    _NO_PROCESS: ("free some memory, or look outside the emulator", ""),
     "wrong ELF class": ("this wheel is for another width of Python: install it again with this Python's own pip", ""),
 }
 
@@ -46,6 +49,8 @@ def probe(name: str) -> Probe:
     options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": _PATIENCE}
     try:
         ended = subprocess.run(command, check=False, **options)
+    except OSError as error:
+        return Probe(None, _NO_PROCESS, f"cannot be tried: {_NO_PROCESS} ({error.strerror})")
     except subprocess.TimeoutExpired:
         return Probe(None, "", f"does not end within {_PATIENCE:.0f} s")
     if ended.returncode < 0:
@@ -61,16 +66,21 @@ def installed() -> list[str]:
     return [name for name, there in RUNTIMES.items() if importlib.util.find_spec(there.module.partition(".")[0])]
 
 
-def examine(root: Path, names: Sequence[str], probed: Callable[[str], Probe]) -> Iterator[Finding]:
-    """Yield what there is to say of the runtimes ``names``, of which the first that runs is the one that is used."""
+def examine(
+    root: Path, names: Sequence[str], probed: Callable[[str], Probe], *, wide: bool = sys.maxsize > 2**32
+) -> Iterator[Finding]:
+    """Yield what there is to say of the runtimes ``names``, of which the first that runs is the one that is used.
+
+    ``wide`` tells a 64-bit Python.
+    """
     if not names:
-        yield nothing(wide=sys.maxsize > 2**32, python=sys.version_info[:2])
+        yield nothing(wide=wide, python=sys.version_info[:2])
     for name in names:
         result = probed(name)
         if result.found is None:
             yield _failed(name, result)
             continue
-        yield from _runs(name, result)
+        yield from _runs(name, result, wide=wide)
         others = names[names.index(name) + 1 :]
         if others:
             also = ", ".join(f"{other} {version_of(other)}" for other in others)
@@ -102,7 +112,7 @@ def _failed(name: str, result: Probe) -> Finding:
     return Finding(_SECTION, Level.PROBLEM, what, command=f"pip install --force-reinstall {package}")
 
 
-def _runs(name: str, result: Probe) -> Iterator[Finding]:
+def _runs(name: str, result: Probe, *, wide: bool) -> Iterator[Finding]:
     found, title = result.found or {}, f"{name} {version_of(name)}"
     wrong = [kind for kind, answer in MODELS.items() if found[kind]["answer"] != answer]
     if wrong:
@@ -121,8 +131,11 @@ def _runs(name: str, result: Probe) -> Iterator[Finding]:
         what = f"{who} is on for {taken[0]} only: {left} models run on TFLite's own kernels"
         yield Finding(_SECTION, Level.NOTE, what, advice)
     else:
-        what = "XNNPACK is off: models run on TFLite's own kernels, which are slower"
-        yield Finding(_SECTION, Level.WARNING, what, "the wheels on PyPI have it on: was this one built here?")
+        what = "XNNPACK is off: models run on TFLite's own kernels"
+        if wide:
+            yield Finding(_SECTION, Level.WARNING, what, "wheels on PyPI have it on: was this one built elsewhere?")
+        else:
+            yield Finding(_SECTION, Level.NOTE, what, "wheels for 32-bit Arm have none; those for 64 bits do")
 
 
 def _edge_tpu(root: Path, library: dict[str, Any]) -> Iterator[Finding]:

@@ -72,7 +72,10 @@ def test_xnnpack_for_float_only_is_noted(tmp_path):
 
 
 def test_xnnpack_that_is_off_is_a_warning(tmp_path):
-    assert "XNNPACK is off" in only(examined(tmp_path, Probe(found(False, False), "")), Level.WARNING).what
+    probed = Probe(found(False, False), "")
+    assert "XNNPACK is off" in only(examined(tmp_path, probed), Level.WARNING).what
+    narrow = list(interpreters.examine(tmp_path, ["tflite-runtime"], lambda _: probed, wide=False))
+    assert "32-bit Arm have none" in only(narrow, Level.NOTE).advice
 
 
 def test_an_unnamed_delegate_is_not_called_xnnpack(tmp_path):
@@ -178,6 +181,13 @@ def test_an_interpreter_that_dies_takes_nobody_along(monkeypatch, tmp_path, code
     result = interpreters.probe("litert")
     assert result.found is None
     assert died in result.died
+
+
+def test_where_no_process_can_be_started_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    (problem,) = interpreters.examine(tmp_path, ["litert"], interpreters.probe)
+    assert "cannot be tried: no process can be started (No such file or directory)" in problem.what
+    assert "memory" in problem.advice
 
 
 def test_the_test_models_are_what_they_are_said_to_be():
