@@ -32,7 +32,7 @@ class Clock:
 
 
 class Stored:
-    """Windows that wait until they are asked for. A Fault among them is told in its turn."""
+    """Windows, of one value or a whole array, that wait until they are asked for. Faults are told before them."""
 
     live = False
 
@@ -51,7 +51,8 @@ class Stored:
         if isinstance(item, Fault):
             return item
         self._count += 1
-        return Window(self._count - 1, np.array([item], np.float32), 7, truth=0, at=self._clock())
+        x = item if isinstance(item, np.ndarray) else np.array([item], np.float32)
+        return Window(self._count - 1, x, 7, truth=0, at=self._clock())
 
     def wake(self):
         pass

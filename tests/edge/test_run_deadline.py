@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from edge.explainer import Explainer as RealExplainer
 from edge.explanation import Flag
+from edge.latency import clock
 from edge.run.bell import Bell
 from edge.run.budget import Budget, Cost, Costs
 from edge.run.loop import Run
-from edge.sources import Window
 from edge.wire.codes import Degraded, SourceFault
 from tests.edge.run_fakes import Clock, Explainer, Live, SilentBell, Stored, Stream, settings
 from tests.references import small_models
@@ -221,8 +221,7 @@ def test_the_real_explainer_within_no_time_within_little_and_within_enough(bundl
     found = {}
     for deadline in (1e-4, 1e5):
         stream = Stream()
-        capture = Stored(lambda: 0, [0] * len(x))
-        capture.take = iter_windows(x, capture)
+        capture = Stored(clock, x)
         run = Run(capture, explainer, stream, methods, settings(methods, deadline=deadline), Bell())
         run.learn(bundle.arrays()["x"][0])
         run.work()
@@ -234,14 +233,3 @@ def test_the_real_explainer_within_no_time_within_little_and_within_enough(bundl
     assert found[1e-4].status.degraded == {Degraded.NO_EXPLANATION: 40}
     for stream in found.values():
         assert [said[1] for said in stream.said if said[0] == "result"] == list(range(20))
-
-
-def iter_windows(x, capture):
-    windows = (Window(k, values, 0) for k, values in enumerate(x))
-
-    def take(seconds):
-        window = next(windows, None)
-        capture.ended = window is None
-        return window
-
-    return take

@@ -22,9 +22,12 @@ import export
 import whylite
 from edge.explanation import Flag
 from edge.interpreter import load
+from edge.run.loop import Run
+from edge.wire.records import Map, Request
 from export import report, state, tflite
 from export.errors import UnsupportedModelError
 from export.tflite.options import UnreadOptions
+from tests.edge import run_fakes
 
 METHODS = ["gradcam", "integrated_gradients", "saliency"]
 CLASSES, CHANNELS, FRAMES = 4, 4, 6
@@ -257,6 +260,27 @@ def test_a_device_proves_itself_without_moving_the_state(explained):
     for x in model.inputs(3):
         assert explainer.predict(x).scores.tobytes() == reference(x).tobytes()
     assert explainer.check_golden() == 0
+
+
+def test_a_run_explains_a_past_step_in_the_state_in_which_it_was_answered(explained):
+    model, bundle = explained
+    inputs = model.inputs(6)
+    requests = {5: [Request(what=Map.code, sequence=k, method=2, class_index=1) for k in (3, 0)]}
+    clock, stream = run_fakes.Clock(), run_fakes.Stream(requests=requests)
+    capture = run_fakes.Stored(clock, inputs)
+    begin = run_fakes.settings(METHODS, methods=(1,), deadline=1e6, kept=8)
+    run = Run(capture, edge.Explainer(bundle), stream, METHODS, begin, run_fakes.SilentBell(clock))
+    run.learn(inputs[0])  # which leaves the state as it is
+    run.work()
+    befores = []
+    kept: Values = {name: tf.constant(value) for name, value in model.beginning.items()}
+    for x in inputs:
+        befores.append(kept)
+        kept = model.step(tf.constant(x[None]), kept)[1]
+    asked = [(sequence, e) for sequence, e in stream.maps if e.method == "saliency"]
+    assert [sequence for sequence, _ in asked] == [3, 0]
+    for sequence, e in asked:
+        assert relative_error(e.map, gradient(model, inputs[sequence], befores[sequence], 1)) < BOUND
 
 
 def test_what_answers_and_maps_in_one_pass_is_left_out(explained):
