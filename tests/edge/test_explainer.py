@@ -143,6 +143,15 @@ def test_the_flag_says_cut_short_and_not_late(explainer):
     assert Flag.DEADLINE in explainer.explain(x, "integrated_gradients", deadline_ms=0, steps=32).flags
 
 
+def test_a_deadline_leaves_as_few_steps_as_it_is_said_to(explainer):
+    x = small_models.inputs(1)[0]
+    for method in explainer.methods:
+        fewest = explainer.fewest_steps(method)
+        steps = explainer.explain(x, method, class_index=1, deadline_ms=0).steps
+        assert 0 < steps <= fewest < 2 * steps  # a schedule that takes several calls has them of equal length
+    assert explainer.fewest_steps("saliency") == 1
+
+
 def test_a_deadline_is_kept_by_an_explainer_that_has_not_run_yet(bundle):
     fresh = edge.Explainer(bundle)
     assert fresh.explain(small_models.inputs(1)[0], "integrated_gradients", deadline_ms=0.001).steps <= 6

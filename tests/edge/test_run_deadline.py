@@ -71,6 +71,18 @@ def test_what_is_in_use_stands_in_for_nothing():
     assert not any(Flag.DEADLINE in explanation.flags for _, explanation in stream.maps)
 
 
+def test_a_method_stands_in_once_for_each_window():
+    _, _, stream, _ = work(("ig", "saliency"), 50, predict=5, ig=30, saliency=60, other=10)
+    assert made(stream) == {"other": 40}
+    assert stream.status.degraded == {Degraded.CHEAPER_METHOD: 40, Degraded.NO_EXPLANATION: 40}
+
+
+def test_what_comes_with_the_answer_is_left_no_time():
+    _, _, stream, _ = work(("cam", "ig"), 45, allowed=("cam", "ig"), predict=20, ig=1)
+    assert made(stream) == {"cam": 40, "ig": 40}
+    assert not stream.status.degraded
+
+
 def test_at_last_the_explanation_and_never_the_answer():
     _, explainer, stream, capture = work(EVERY, 30, predict=40, ig=1, saliency=1, other=1, period=50)
     assert not stream.maps
@@ -184,6 +196,8 @@ def test_a_cost_follows_what_is_measured_and_is_believed_less_with_time():
     assert cost.expected(int(5e9)) == pytest.approx(200.0, rel=0.01)  # it has taken 100
     assert cost.expected(int(60e9)) == pytest.approx(100.0, rel=0.1)
     assert cost.expected(int(600e9)) == pytest.approx(50.0, rel=0.01)
+    cost.note(300.0, int(600e9))
+    assert cost.expected(int(600e9)) > 250.0  # it is believed anew
     for k in range(100):
         cost.note(100.0 + 200.0 * (k % 2), 0)
     assert 300.0 < cost.expected(0) < 450.0  # mean 200, and calls are often 100 above it
@@ -199,7 +213,21 @@ def test_the_least_is_judged_by_longer_calls_until_it_is_measured():
     costs.note("ig", 16_000_000, steps=16, least=2)
     assert costs.least("ig") == 5.0
     assert costs.fits("ig", None)
+    costs.note("ig", 160_000_000, steps=16, least=2)  # two of such steps take 20 ms
+    assert costs.least("ig") > 5.0
     assert not costs.fits("never measured", 0.0)
+
+
+def test_longer_calls_that_bear_out_what_is_known_keep_it_from_fading():
+    clock = Clock()
+    costs = Costs(clock)
+    costs.note("ig", 5_000_000, steps=2, least=2)
+    for _ in range(10):
+        clock.spend(300e3)
+        costs.note("ig", 16_000_000, steps=16, least=2)
+    assert costs.least("ig") == 5.0
+    clock.spend(600e3)
+    assert costs.least("ig") == 2.5
 
 
 def test_a_budget_that_is_overspent_leaves_nothing_rather_than_less():

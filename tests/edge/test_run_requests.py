@@ -212,6 +212,17 @@ def test_what_never_fits_is_made_after_two_seconds_all_the_same():
     ((_, cause, answered),) = stream.acks
     assert not cause
     assert 24 <= answered <= 26
+    _, stream, _ = live({5: [Request(what=Map.code, method=0)]}, deadline=40, predict=5, ig=18)
+    ((_, explanation),) = stream.maps
+    assert explanation.steps == 2  # given the 40 ms of a window
+
+
+def test_a_window_is_kept_whatever_becomes_of_the_memory_it_came_in():
+    recent = Recent(2)
+    x = np.ones(4, np.float32)
+    recent.keep(Window(0, x, 0), Prediction(np.ones(2, np.float32), 0))
+    x[:] = 7
+    assert recent.find(0).x.tolist() == [1, 1, 1, 1]
 
 
 def test_where_there_is_a_rate_the_time_until_the_next_window_is_free():
