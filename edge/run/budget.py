@@ -76,7 +76,6 @@ class Costs:
     """The least that an explanation by each method takes here: a pass, or as many steps as it cannot do without."""
 
     def __init__(self, clock: Clock) -> None:
-        self.handing_over = Cost()  # of a map, once it is there: coding it takes the window's time as well
         self._clock = clock
         self._costs: defaultdict[str, Cost] = defaultdict(Cost)
 

@@ -110,10 +110,8 @@ class Explaining:
                 spare.remove(method)
             start = self._clock()
             explanation = self.explain(x, answer, method, wanted=wanted, deadline_ms=left)
-            done = self._clock()
-            lap.methods[method] = done - start
+            lap.methods[method] = self._clock() - start
             yield explanation
-            self.costs.handing_over.note(self._clock() - done, self._clock())
 
     def explain(
         self,
@@ -143,6 +141,5 @@ class Explaining:
         """Return what of the milliseconds left a method may take."""
         if left is None:
             return None
-        left = max(0.0, left - self.costs.handing_over.expected(self._clock()) / 1e6)
         share = left - sum(map(self.costs.least, others))
         return share if self.costs.fits(method, share) else left

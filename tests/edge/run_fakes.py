@@ -159,7 +159,7 @@ class Explainer:
 class Stream:
     """Writes down what it is given; ``requests`` are what the host asks, by how many windows were answered before."""
 
-    def __init__(self, clock=None, requests=None, coding=0.0):
+    def __init__(self, clock=None, requests=None):
         self.said = []
         self.maps = []
         self.inputs = []
@@ -174,7 +174,6 @@ class Stream:
         self._requests = requests or {}
         self._answered = 0
         self.asked = deque(enumerate(self._requests.pop(0, [])))
-        self._coding = coding
 
     def result(self, sequence, prediction, truth, captured):
         self.said.append(("result", sequence, prediction.predicted))
@@ -182,7 +181,6 @@ class Stream:
         self.asked += enumerate(self._requests.pop(self._answered, []), 100 * self._answered)
 
     def explanation(self, sequence, explanation):
-        self._clock.spend(self._coding)
         self.said.append((explanation.method, sequence))
         self.maps.append((sequence, explanation))
 

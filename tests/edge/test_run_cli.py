@@ -12,13 +12,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import export
 import whylite
 from edge import cli
 from edge.bundle import npz_bytes, seal
 from edge.explainer import Explainer
 from edge.wire import codecs
-from edge.wire.codes import Degraded, When
+from edge.wire.codes import Degraded, SourceFault, When
 from edge.wire.records import Ack, Error, Health, Input, Latency, Log, Map, Ping, Request, Result, Session, Settings
+from export.tflite import Graph, Model, Op, Signature, write
+from export.tflite.ops import FLOAT, Builder
+from export.tflite.options import SoftmaxOptions
 from tests.link import FarEnd
 from tests.references import small_models
 
@@ -137,6 +141,48 @@ def test_told_to_stop_it_finishes_its_frame_says_goodbye_and_exits_with_0(start,
     assert host.records[-1] is final
     assert host.receiver.counts.bad_frames == 0
     assert final.produced == len(host.of(Result)) or host.received[0].number > 0
+
+
+@pytest.fixture(scope="module")
+def sensor_bundle(tmp_path_factory):
+    """Of a model that takes eight samples of one channel."""
+    graph = Graph("main")
+    builder = Builder(graph)
+    x = builder.tensor("samples", (1, 8))
+    logits = builder.fully_connected(x, builder.constant(np.random.default_rng(0).normal(size=(3, 8)), FLOAT))
+    scores = builder.tensor("scores", (1, 3))
+    graph.ops.append(Op("SOFTMAX", [logits], [scores], SoftmaxOptions(1.0)))
+    graph.inputs, graph.outputs = [x], [scores]
+    model = write(Model([graph], [Signature("serving_default", graph, {"samples": x}, {"scores": scores})]))
+    path = tmp_path_factory.mktemp("sensor") / "sensor.why"
+    calibration = np.random.default_rng(1).normal(size=(16, 8)).astype(np.float32)
+    export.explain(model, calibration=calibration, methods=["saliency"], allow_unfaithful=True).save(path)
+    return path
+
+
+@pytest.mark.parametrize("end", ["signal", "source"])
+def test_while_a_sensor_is_silent_it_does_what_the_host_asks_and_ends_when_told_to(sensor_bundle, modem, host, end):
+    command = [*COMMAND, str(sensor_bundle), "--source", "stdin:?format=float32", "--port", modem.device]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--explain", "on-request"], **streams) as process:
+        host.listen_for(Session, seconds=20)
+        process.stdin.write(np.arange(8, dtype=np.float32).tobytes())
+        process.stdin.flush()
+        host.listen_for(Result, seconds=20)
+        host.say(Request(what=Map.code, acknowledge=True))
+        (ack,) = host.listen_for(Ack)
+        assert not ack.refused
+        host.listen_for(Map)
+        begun = time.monotonic()
+        if end == "signal":
+            process.send_signal(signal.SIGTERM)
+        else:
+            process.stdin.close()
+        final = goodbye(host)
+        assert process.wait(10) == 0
+        assert time.monotonic() - begun < 8.0
+        assert (final.produced, final.dropped) == (1, {})
+        assert final.source == ({} if end == "signal" else {SourceFault.ENDED: 1})
 
 
 def test_told_to_stop_while_it_waits_for_a_host_it_waits_no_longer(start, host):

@@ -24,11 +24,11 @@ from tests.references import small_models
 EVERY = ("ig", "saliency", "other")
 
 
-def work(methods, deadline, *, allowed=EVERY, period=100.0, count=40, depth=1, coding=0.0, slower=lambda: 1.0, **costs):
+def work(methods, deadline, *, allowed=EVERY, period=100.0, count=40, depth=1, slower=lambda: 1.0, **costs):
     """Run live windows with methods of certain costs, in milliseconds; ``allowed`` are those of the session."""
     clock = Clock()
     explainer = Explainer(clock, slower=slower, **costs)
-    stream = Stream(clock, coding=coding)
+    stream = Stream(clock)
     capture = Live(clock, period, count, depth)
     begin = settings(allowed, methods=tuple(map(allowed.index, methods)), deadline=deadline)
     run = Run(capture, explainer, stream, allowed, begin, SilentBell(clock), clock)
@@ -108,13 +108,6 @@ def test_a_method_that_can_take_less_leaves_the_others_what_they_need():
     assert made(stream) == {"ig": 40, "saliency": 40, "other": 40}
     assert stream.status.degraded == {Degraded.FEWER_STEPS: 40}
     assert {explanation.steps for _, explanation in stream.maps if explanation.method == "ig"} == {6}
-
-
-def test_the_time_of_coding_a_map_is_the_windows_too():
-    _, _, stream, _ = work(("ig",), 30, predict=5, ig=1, coding=10.0)
-    late = [stream.ended[k] - round(k * 100e6) for k in range(1, 40)]  # the first one shows how long it takes
-    assert max(late) <= 30e6
-    assert {explanation.steps for _, explanation in stream.maps[1:]} == {14}
 
 
 def test_what_a_window_waited_counts():
