@@ -51,9 +51,12 @@ def _without_waiting(path: str, flags: int) -> int:
 def read_bytes(path: str | Path, limit: int) -> bytes:
     """Return what an ordinary file holds; ``OSError`` where it cannot be read or holds more than ``limit`` bytes."""
     with open_ordinary(path) as file:
-        data = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
-    if data is None or len(data) > limit:
-        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB")
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB")
+        data = file.read(size + 1)  # takes memory for all it might read, so not ``limit``: a small board has less
+    if len(data) > size:
+        raise OSError(errno.EBUSY, "it grew while it was read")
     return data
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -103,14 +104,27 @@ def test_a_header_that_lies_is_refused_in_words_without_pickles(content, archive
 
 def test_a_bomb_is_not_unpacked(archive):
     """What is declared is compared with what the archive says of itself, and both with what anybody needs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     small_outside = archive(header("(75000000,)") + bytes(300_000_000), zipfile.ZIP_DEFLATED)
     assert small_outside.stat().st_size < 1 << 20
+    with little_memory(), pytest.raises(ValueError, match="not a readable"):
+        read_arrays(small_outside, ("x",))
+
+
+def test_a_small_file_takes_little_memory_whatever_is_allowed(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 100)
+    with little_memory():
+        assert read_bytes(path, 1 << 30) == b"a" * 100
+
+
+@contextmanager
+def little_memory():
+    """Let this process have 100 MiB more than it has, as on a small board."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: PTH123, SIM115
     try:
         resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), hard))
-        with pytest.raises(ValueError, match="not a readable"):
-            read_arrays(small_outside, ("x",))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
@@ -136,6 +150,22 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("edge.files.open_ordinary", shrinking)
     with pytest.raises(ValueError, match="not a readable"):
         read_arrays(path, ("x",))
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 100)
+    fstat = os.fstat
+
+    def growing(descriptor):
+        status = fstat(descriptor)
+        with path.open("ab") as file:
+            file.write(b"b")
+        return status
+
+    monkeypatch.setattr("edge.files.os.fstat", growing)
+    with pytest.raises(OSError, match="grew"):
+        read_bytes(path, 1000)
 
 
 def test_a_flipped_bit_in_an_archive_is_noticed(archive):
