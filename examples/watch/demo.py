@@ -46,7 +46,7 @@ from firmware_bridge.session import Event, Summary
 
 METHODS = ("gradcam", "integrated_gradients", "saliency")
 ENOUGH = 200  # windows of unseen subjects that must come over the link
-_PATIENCE = 20.0  # seconds of silence after which the device is given up
+_PATIENCE = 60.0  # seconds of silence after which the device is given up; an emulated one starts slowly
 
 
 class DemoError(WhyLiteError):
@@ -104,7 +104,7 @@ def _demo(folder: Path) -> int:
     began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     with _step("convert the trained Keras model to int8 TFLite"):
-        model = _convert(folder)
+        model = convert(folder)
     recordings = load()
     unseen = cut(of_subjects(recordings, TEST_SUBJECTS))
     with _step("compile GradCAM, Integrated Gradients and saliency into it, and check them"):
@@ -123,7 +123,7 @@ def _demo(folder: Path) -> int:
         write_whole(folder / "watch.html", bundle.members[REPORT])
         _print_export(bundle)
     with _step(f"run it as a device on a pty and listen: {len(unseen)} windows of subjects {_list(TEST_SUBJECTS)}"):
-        heard, summary = _stream(folder, unseen)
+        heard, summary = stream(folder, unseen)
         print(textwrap.indent(lines.ending(summary), " " * 5))
         same = _link_check(model.read_bytes(), unseen, heard)
         _print_check(same)
@@ -138,7 +138,7 @@ def _demo(folder: Path) -> int:
     return 0 if summary.windows >= ENOUGH and same.passed and not heard.errors else 1
 
 
-def _convert(folder: Path) -> Path:
+def convert(folder: Path) -> Path:
     """Convert in a process of its own, so that TensorFlow is neither in this one nor in its memory."""
     command = [sys.executable, "-m", "examples.watch.convert", "--output", str(folder)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -148,12 +148,12 @@ def _convert(folder: Path) -> Path:
     return folder / "watch_int8.tflite"
 
 
-def _stream(folder: Path, windows: Windows) -> tuple[Heard, Summary]:
-    """Let ``whylite run`` answer and explain ``windows`` in its own process, and hear it out."""
+def stream(folder: Path, windows: Windows, python: Sequence[str] = (sys.executable,)) -> tuple[Heard, Summary]:
+    """Let ``whylite run``, by another ``python``, answer and explain ``windows``, and hear it out over a pty."""
     np.savez(folder / "unseen.npz", x=windows.x, y=windows.y)
     heard = Heard()
     with NullModem() as line, (folder / "device.log").open("w") as log:
-        command = [sys.executable, "-m", "whylite", "run", str(folder / "watch.why"), "--port", line.device]
+        command = [*python, "-m", "whylite", "run", str(folder / "watch.why"), "--port", line.device]
         command += ["--source", f"npz:{folder / 'unseen.npz'}", "--wait-host", str(_PATIENCE)]
         device = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -170,9 +170,10 @@ def _stream(folder: Path, windows: Windows) -> tuple[Heard, Summary]:
             device.kill()
             code = device.wait()
     if code or not heard.maps:
+        log_file = folder / "device.log"
         raise DemoError(
-            f"the device process ended with {code} after {len(heard.answers)} windows",
-            f"see {folder / 'device.log'}",
+            f"the device process ended with {code} after {len(heard.answers)} windows:\n{log_file.read_text()[-2000:]}",
+            f"see {log_file}",
         )
     return heard, summary
 

@@ -44,6 +44,6 @@ def test_failures_have_their_exit_codes(monkeypatch, tmp_path, capsys):
 def test_a_device_that_dies_is_reported(tmp_path, unseen):
     (tmp_path / "watch.why").write_bytes(b"not a bundle")
     with pytest.raises(demo.DemoError, match="ended with 2 after 0 windows") as caught:
-        demo._stream(tmp_path, unseen)
+        demo.stream(tmp_path, unseen)
     assert "device.log" in caught.value.hint
     assert "not a WhyLite bundle" in (tmp_path / "device.log").read_text()
