@@ -163,6 +163,7 @@ def losses(summary: Summary) -> str:
     parts += [f"{summary.unattributed} records of an unknown session"] if summary.unattributed else []
     insane = sum(spread.rejected for _, spread in spreads(summary))
     parts += [f"{insane} impossible durations"] if insane else []
+    parts += [f"{summary.rejected} windows timed by a wrong clock"] if summary.rejected else []
     parts += [f"{summary.clock_jumps} jumps of the board's clock"] if summary.clock_jumps else []
     parts += [f"{summary.reconnects} reconnects"] if summary.reconnects else []
     return ", ".join(parts)

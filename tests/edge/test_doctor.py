@@ -387,6 +387,12 @@ def test_modem_manager_is_kept_away_by_a_rule_for_this_board(pi):
     assert 'ATTRS{idVendor}=="2e8a", ATTRS{idProduct}=="000a", ENV{ID_MM_DEVICE_IGNORE}="1"' in warning.command
 
 
+def test_modem_manager_leaves_adapters_alone_and_so_does_the_doctor(pi):
+    pi.usb("ttyUSB0", "0403", "6001", "FTDI FT232R USB UART")
+    pi.process(433, "/usr/sbin/ModemManager")
+    assert levels(ports.examine(pi.root, OWNER)) == [Level.OK]
+
+
 @pytest.mark.parametrize("place", ["c166:0", "c189:5"])  # the port, and the USB device behind it
 def test_modem_manager_that_a_rule_keeps_away_is_fine(pi, place):
     pi.usb("ttyACM0", "2e8a", "000a", "Raspberry Pico")
