@@ -276,6 +276,16 @@ def test_errors_logs_and_unknown_records(link):
     assert link.events[-2:] == [line, result(0)]
 
 
+def test_warm_up_and_wrong_clocks_are_in_no_histogram_and_counted(link):
+    link.bring(SESSION, latency(0, warm_up=True), latency(1, valid=False), latency(2, valid=False, warm_up=True))
+    assert link.tracker.phases == link.tracker.methods == {}
+    link.bring(latency(3), latency(4))
+    assert (link.tracker.warm_up, link.tracker.rejected) == (1, 2)
+    assert link.tracker.phases["predict"].count == link.tracker.methods["ig"].count == 2
+    timings = [event for event in link.events if isinstance(event, Timing)]
+    assert [(timing.valid, timing.warm_up) for timing in timings[:3]] == [(True, True), (False, False), (False, True)]
+
+
 def test_a_goodbye_ends_a_session(link):
     assert not link.bring(SESSION, replace(HEALTH, final=False)).ended
     assert link.bring(HEALTH).ended

@@ -349,6 +349,13 @@ def test_a_missing_permission_names_the_group_and_the_command(pi):
     assert problem.command == "sudo usermod -aG dialout bob"
 
 
+def test_who_may_read_but_not_write_may_not_use_a_port_and_root_may(pi):
+    pi.uart("ttyAMA0", mode=0o644)
+    assert levels(ports.examine(pi.root, STRANGER)) == [Level.PROBLEM]
+    root = Person(0, "root", frozenset({0}))
+    assert levels(ports.examine(pi.root, root)) == [Level.OK]
+
+
 def test_where_another_port_can_be_used_a_missing_permission_is_a_warning(pi):
     pi.usb("ttyACM0", "2e8a", "000a", "Raspberry Pico")
     pi.uart("ttyAMA0", mode=0o666)
@@ -496,6 +503,28 @@ def test_a_finding_is_wrapped_and_its_command_is_not():
     coloured = cli.text(finding, 80, headed=True, coloured=True)
     assert coloured != plain
     assert coloured.replace("\x1b[33m", "").replace("\x1b[0m", "") == plain
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colour_is_for_terminals_that_want_it(monkeypatch, environment, coloured):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli, "examine", lambda *_: iter([Finding("clock", Level.WARNING, "said")]))
+    master, slave = pty.openpty()
+    try:
+        with os.fdopen(slave, "w") as terminal:
+            monkeypatch.setattr(sys, "stdout", terminal)
+            whylite.main(["doctor"])
+            shown = os.read(master, 4096).decode()
+    finally:
+        os.close(master)
+    assert "said" in shown
+    assert ("\x1b[33mwarning" in shown) == coloured
+    assert ("\x1b" in shown) == coloured
 
 
 def test_the_verdict_counts():
