@@ -188,6 +188,8 @@ class Sender:
             elif len(self.outbox):
                 port.wait(self._pacer.opens_in(clock()))
             elif self._closing.is_set():
+                if self.status.spread is not None:
+                    self._send(port, self.status.spread(), 0)  # of the whole run; the final HEALTH is the last frame
                 self._send(port, self._health(final=True), 0)
                 self.said_goodbye = True
                 return
