@@ -92,9 +92,9 @@ class McapWriter:
 
     def metadata(self, name: str, values: dict[str, str]) -> None:
         """Write names and values for people and tools."""
-        data = _bytes(Metadata(name, values))
-        MetadataIndex(self._file.size, len(data), name).write(self._metadata_index)
+        data, place = _bytes(Metadata(name, values)), self._file.size
         self._file.append(data)
+        MetadataIndex(place, len(data), name).write(self._metadata_index)
         self._counts.metadata_count += 1
 
     def flush(self) -> None:

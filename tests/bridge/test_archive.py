@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 
 import lz4.frame
 import numpy as np
@@ -16,8 +18,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.exceptions import EndOfFile
+from mcap.opcode import Opcode
 from mcap.reader import make_reader
-from mcap.records import Message
+from mcap.records import Chunk, ChunkIndex, Footer, Message, SummaryOffset
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 
@@ -80,6 +83,40 @@ def test_the_library_reads_it_by_its_index_and_finds_nothing_wrong(path):
     assert metadata[0].metadata["software"] == EXAMPLES[0].software
     assert len(summary.metadata_indexes) == len(metadata)
     list(StreamReader(io.BytesIO(path.read_bytes()), validate_crcs=True).records)
+
+
+def test_every_place_that_the_summary_names_is_what_it_says(path):
+    """As the specification asks, and a reader relies on that goes straight to a message."""
+    chunked(path, [(1, 2), (3,), (4, 5, 6)])
+    content = path.read_bytes()
+    records = list(StreamReader(io.BytesIO(content), emit_chunks=True).records)
+    (footer,) = (record for record in records if isinstance(record, Footer))
+    groups = [record for record in records if isinstance(record, SummaryOffset)]
+    place = footer.summary_start
+    for group in groups:
+        assert group.group_start == place
+        place += group.group_length
+        while group.group_length:
+            opcode, length = struct.unpack_from("<BQ", content, group.group_start)
+            assert opcode == group.group_opcode
+            group.group_start += 9 + length
+            group.group_length -= 9 + length
+    assert place == footer.summary_offset_start
+    checked = content[footer.summary_start : -8 - 4]  # up to the checksum itself, before the magic
+    assert footer.summary_crc == zlib.crc32(checked)
+    chunks = [record for record in records if isinstance(record, Chunk)]
+    for index, chunk in zip((r for r in records if isinstance(r, ChunkIndex)), chunks, strict=True):
+        assert content[index.chunk_start_offset] == Opcode.CHUNK
+        assert (index.message_start_time, index.message_end_time) == (chunk.message_start_time, chunk.message_end_time)
+        plain = zstandard.decompress(chunk.data)
+        ((channel, offset),) = index.message_index_offsets.items()
+        assert offset == index.chunk_start_offset + index.chunk_length
+        opcode, length, number = struct.unpack_from("<BQH", content, offset)
+        assert (opcode, number) == (Opcode.MESSAGE_INDEX, channel)
+        assert index.message_index_length == 9 + length
+        for when, inside in struct.iter_unpack("<QQ", content[offset + 9 + 2 + 4 : offset + 9 + length]):
+            opcode, _, number, _, moment = struct.unpack_from("<BQHIQ", plain, inside)
+            assert (opcode, number, moment) == (Opcode.MESSAGE, channel, when)
 
 
 def test_one_topic_can_be_picked_by_the_index(path):

@@ -104,11 +104,12 @@ def test_a_recording_holds_what_was_shown(device, modem, tmp_path, suffix):
     assert shapes["integrated_gradients"] == small_models.inputs(1)[0].shape
 
 
-def test_a_recorder_killed_in_the_middle_leaves_a_readable_file(device, modem, tmp_path):
+@pytest.mark.parametrize(("suffix", "enough"), [(".jsonl", 50_000), (".mcap", 10_000)])
+def test_a_recorder_killed_in_the_middle_leaves_a_readable_file(device, modem, tmp_path, suffix, enough):
     device("--loop", "--rate", "100")
-    path = tmp_path / "session.jsonl"
+    path = tmp_path / f"session{suffix}"
     process = subprocess.Popen([*WHYLITE, "monitor", modem.host, "--record", str(path)], stdout=subprocess.DEVNULL)
-    wait_for(lambda: path.exists() and path.stat().st_size > 50_000)
+    wait_for(lambda: path.exists() and path.stat().st_size > enough)
     process.kill()
     process.wait()
     assert len(list(load(path).of(Result))) >= 3
