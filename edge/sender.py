@@ -96,7 +96,7 @@ class Sender:
         self._urgent: deque[Record] = deque(maxlen=4 * _REQUESTS)
         self._took: dict[int, dict[Phase, int]] = {}  # nanoseconds by result sequence
         self._number = self._produced = self._stalls = self._reconnects = 0
-        self._stalled = False
+        self._stalled = self._asleep = False
         self._session_due = self._health_due = 0
         self._pacer = Pacer(clock())
         self._demand = Demand()
@@ -113,7 +113,8 @@ class Sender:
                 self._demand.note(content, clock())
             self._produced += isinstance(content, Result)
             self.outbox.put(content)
-        self._port.wake()
+        if self._asleep:
+            self._port.wake()
 
     def count_dropped(self, code: int) -> None:
         """Count a record as dropped that was never made."""
@@ -184,7 +185,10 @@ class Sender:
             self._listen(port)
             record, waited = self._next()
             if record is not None:
+                self._asleep = False
                 self._send(port, record, waited)
+            elif not self._asleep:
+                self._asleep = True  # whoever hands something in wakes the port from now on; another look at what waits
             elif len(self.outbox):
                 port.wait(self._pacer.opens_in(clock()))
             elif self._closing.is_set():

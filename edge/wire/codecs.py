@@ -50,7 +50,8 @@ class Coded:
 
 def finite(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return values as a link can carry them: what is not a number is 0, what is infinite the largest float32."""
-    return np.clip(np.nan_to_num(np.asarray(values, np.float64), nan=0.0), _FLOAT32.min, _FLOAT32.max)
+    wide = values.astype(np.float64)
+    return wide if np.isfinite(values).all() else np.clip(np.nan_to_num(wide), _FLOAT32.min, _FLOAT32.max)
 
 
 def encode(values: NDArray[np.float32], name: str = "int8", *, kept: int | None = None) -> Coded:
