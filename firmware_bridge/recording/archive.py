@@ -12,6 +12,8 @@ import json
 import threading
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +32,18 @@ from firmware_bridge.session import Event
 
 _PERIOD = 0.5  # seconds after which what was written is in the file
 _CHUNK = 1 << 18  # bytes after which it is so at once
+_CROWDED = 1 << 20  # bytes after which whoever writes waits
 _MICROSECOND = 1000  # nanoseconds
 _JSON_TYPES = {str: "string", bytes: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+@dataclass(frozen=True)
+class _Message:
+    """An event that waits to be written: with its time in nanoseconds, and as JSON."""
+
+    event: Event
+    moment: int
+    data: bytes
 
 
 class Archive:
@@ -45,47 +57,35 @@ class Archive:
                 "an MCAP file ends with its index, behind which nothing can be added: name a new file",
             )
         self._writer = McapWriter(Path(path), f"whylite {version('whylite')}")
-        self._session = b""
+        self._waiting: list[_Message] = []
+        self._size = 0  # bytes that wait
         self._failure: RecordingError | None = None
-        self._told = self._closed = False
-        self._lock = threading.Lock()  # guards all of the above
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep_flushing, name="recording", daemon=True)
+        self._told = self._closing = False
+        self._changed = threading.Condition()  # guards all of the above but the writer, which is the thread's
+        # A thread, for what was written is to be in the file in time though nothing more comes; and no Ctrl-C hits it.
+        self._thread = threading.Thread(target=self._work, name="recording", daemon=True)
         self._thread.start()
 
     def write(self, event: Event, when: float | None = None) -> None:
         """Add one event, which came at Unix time ``when``: now, unless said otherwise."""
         moment = round((time.time() if when is None else when) * 1e6) * _MICROSECOND
-        data = json.dumps(_values(event), allow_nan=False, separators=(",", ":")).encode()
-        with self._lock:
+        message = _Message(event, moment, json.dumps(_values(event), allow_nan=False, separators=(",", ":")).encode())
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or self._size < _CROWDED)
             self._raise()
-            try:
-                if isinstance(event, Session) and event.session != self._session:
-                    self._session = event.session
-                    self._writer.metadata("whylite.session", _description(event))
-                self._writer.message(_topic(NAME_OF[type(event)]), moment, _sequence(event), data)
-                if self._writer.waiting >= _CHUNK:
-                    self._writer.flush()
-            except RecordingError as error:
-                self._failure = error
-                self._raise()
+            self._waiting.append(message)
+            self._size += len(message.data)
+            if self._size >= _CHUNK:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Write what waits and the index, and close the file; RecordingError if something was lost and nobody told."""
-        self._stop.set()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         self._thread.join()
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            try:
-                self._writer.finish()  # after a failure, too: there may be room for the index
-            except RecordingError as error:
-                self._failure = self._failure or error
-            finally:
-                self._writer.close()
-            if not self._told:
-                self._raise()
+        if not self._told:
+            self._raise()
 
     def __enter__(self) -> Self:
         return self
@@ -95,20 +95,39 @@ class Archive:
     ) -> None:
         self.close()
 
-    def _keep_flushing(self) -> None:
-        """Put what was written into the file in time, also when nothing more comes."""
-        while not self._stop.wait(_PERIOD):
-            with self._lock:
-                try:
-                    self._writer.flush()
-                except RecordingError as error:  # for whoever writes next
-                    self._failure = error
-                    return
-
     def _raise(self) -> None:
         if self._failure is not None:
             self._told = True
             raise self._failure
+
+    def _work(self) -> None:
+        try:
+            self._keep_writing()
+            self._writer.finish()
+        except RecordingError as error:
+            with self._changed:
+                self._failure = error  # for whoever writes next, or closes
+                self._changed.notify_all()
+            with suppress(RecordingError):  # there may be room for the index
+                self._writer.finish()
+        finally:
+            self._writer.close()
+
+    def _keep_writing(self) -> None:
+        session, closing = b"", False
+        while not closing:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._size >= _CHUNK, _PERIOD)
+                some, self._waiting, self._size = self._waiting, [], 0
+                closing = self._closing
+                self._changed.notify_all()
+            for message in some:
+                event = message.event
+                if isinstance(event, Session) and event.session != session:
+                    session = event.session
+                    self._writer.metadata("whylite.session", _description(event))
+                self._writer.message(_topic(NAME_OF[type(event)]), message.moment, _sequence(event), message.data)
+            self._writer.flush()
 
 
 def read(file: BinaryIO, damage: Damage, kinds: Collection[str]) -> Iterator[tuple[float, Event]]:

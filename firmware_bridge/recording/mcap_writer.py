@@ -10,6 +10,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,15 @@ class McapWriter:
     def __init__(self, path: Path, library: str) -> None:
         self._path = path
         self._file = GrowingFile(path, "xb")
-        self._file.append(MAGIC + _bytes(Header(profile="", library=library)))
-        try:
-            self._index = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  closed by `close`
-        except OSError as error:
-            raise stopped(path, error) from error
+        with ExitStack() as undo:
+            undo.callback(path.unlink)
+            undo.callback(self._file.close)
+            self._file.append(MAGIC + _bytes(Header(profile="", library=library)))
+            try:
+                self._index = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  closed by `close`
+            except OSError as error:
+                raise stopped(path, error) from error
+            undo.pop_all()
         self._metadata_index = RecordBuilder()
         self._channels: dict[Topic, Channel] = {}
         self._schemas: dict[Topic, Schema] = {}

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 
 import lz4.frame
@@ -28,6 +29,7 @@ from edge.wire.records import Session
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording import archive, load, open_recorder
 from firmware_bridge.recording.documents import NAMES
+from firmware_bridge.recording.mcap_writer import McapWriter
 from firmware_bridge.session import Mark
 from tests.bridge.test_recording import EVENTS, MAP
 from tests.edge.wire_samples import EXAMPLES
@@ -56,11 +58,14 @@ def numbered(recorder, *numbers):
 
 def chunked(path, groups):
     """Write each group of marks as a chunk of its own; return where each chunk is, from and to."""
-    recorder = open_recorder(path)
+    writer = McapWriter(path, "test")
     for group in groups:
-        numbered(recorder, *group)
-        recorder._writer.flush()
-    recorder.close()
+        for number in group:
+            data = json.dumps({"text": str(number)}).encode()
+            writer.message(archive._topic("mark"), (1000 + number) * 10**9, 0, data)
+        writer.flush()
+    writer.finish()
+    writer.close()
     with path.open("rb") as file:
         summary = make_reader(file).get_summary()
     return [(c.chunk_start_offset, c.chunk_start_offset + c.chunk_length) for c in summary.chunk_indexes]
@@ -335,23 +340,22 @@ def test_closing_twice_is_closing_once(path):
 
 
 def test_memory_does_not_grow_with_the_length_of_the_recording(path):
-    code = f"""
-import tracemalloc
-from firmware_bridge.recording import open_recorder
-from firmware_bridge.session import Mark
-recorder = open_recorder({str(path)!r})
-def go(chunks):
-    for i in range(chunks):
-        recorder.write(Mark("x"), 1000.0 + i)
-        recorder._writer.flush()
-    return tracemalloc.get_traced_memory()[0]
-tracemalloc.start()
-before = go(200)
-print(go(2000) - before)
-recorder.close()
-"""
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(said.stdout) < 20_000
+    writer = McapWriter(path, "test")
+
+    def go(chunks):
+        for i in range(chunks):
+            writer.message(archive._topic("mark"), i, 0, b'{"text":"x"}')
+            writer.flush()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = go(200)
+        assert go(2000) - before < 20_000
+    finally:
+        tracemalloc.stop()
+    writer.finish()
+    writer.close()
     with path.open("rb") as file:
         assert len(make_reader(file).get_summary().chunk_indexes) == 2200
 
@@ -386,3 +390,30 @@ def test_a_failure_found_while_nobody_writes_is_told_on_closing(path, monkeypatc
     with pytest.raises(RecordingError, match="any more"):
         recorder.close()
     recorder.close()
+
+
+def test_whoever_writes_faster_than_the_disk_takes_waits(path, monkeypatch):
+    monkeypatch.setattr(archive, "_CROWDED", 50)
+    with open_recorder(path) as recorder:
+        take, held = recorder._writer.message, []
+
+        def slowly(*message):
+            held.append(recorder._size)
+            time.sleep(0.001)
+            take(*message)
+
+        monkeypatch.setattr(recorder._writer, "message", slowly)
+        monkeypatch.setattr(archive, "_CHUNK", 50)
+        numbered(recorder, *range(50))
+    assert marks(load(path)) == [str(i) for i in range(50)]
+    assert max(held) < 50 + 20
+
+
+def test_a_recording_that_cannot_be_begun_leaves_nothing(path, monkeypatch):
+    def fail(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("firmware_bridge.recording.mcap_writer.tempfile.TemporaryFile", fail)
+    with pytest.raises(RecordingError, match="No space left"):
+        open_recorder(path)
+    assert not path.exists()
