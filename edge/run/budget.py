@@ -38,7 +38,9 @@ class Budget:
 class Cost:
     """What one call takes here, as far as can be told: exponential mean and deviation, as TCP's timer (RFC 6298).
 
-    With ``edge.integrate.Pace`` it has in common that the first call, which also prepares the graph, is forgotten.
+    The first call, which also prepares the graph, is forgotten, as by ``edge.integrate.Pace``; the mean begins with the
+    shorter of the next two. One that takes more than twice as long as it should counts as twice: it may be another
+    program's doing, and if it is not, the next ones will say so.
     """
 
     def __init__(self) -> None:
@@ -54,7 +56,10 @@ class Cost:
         self._least = min(self._least, ns)
         if self._calls <= 2:
             self._mean = ns
+        elif self._calls == 3:
+            self._mean = min(self._mean, ns)
         else:
+            ns = min(ns, 2 * (self._mean + _DEVIATIONS * self._deviation))
             self._deviation += 0.25 * (abs(ns - self._mean) - self._deviation)
             self._mean += 0.2 * (ns - self._mean)
         self._measured = now
@@ -82,14 +87,18 @@ class Costs:
     def note(self, method: str, ns: int, steps: int, least: int) -> None:
         """Learn from an explanation of so many steps, of which it could have been cut down to ``least``."""
         cost, now = self._costs[method], self._clock()
-        part = ns * min(1.0, least / max(steps, 1))  # of the least it is a lower bound: not all of a call is steps
         if steps <= least:
             if not cost.direct:
                 cost = self._costs[method] = Cost()
             cost.direct = True
             cost.note(ns, now)
-        elif not cost.direct or part > cost.expected(now):
+            return
+        # The least lies between the part of its steps, as not all of a call is steps, and the whole call.
+        part, expected = ns * least / steps, cost.expected(now)
+        if not cost.direct or expected < part:
             cost.note(part, now)
+        elif expected > ns:
+            cost.note(ns, now)
         else:
             cost.confirm(now)
 

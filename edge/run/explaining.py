@@ -74,9 +74,9 @@ class Explaining:
         self._first = 0  # whose turn it is to be explained with first
 
     def learn(self, x: NDArray[np.float32], class_index: int) -> None:
-        """Explain an input as briefly as possible by every method, twice: the first call also prepares the graph."""
+        """Explain an input as briefly as possible by every method, as often as a ``Cost`` needs to settle."""
         for method in self._allowed:
-            for _ in range(2):
+            for _ in range(3):
                 brief = self._explainer.explain(x, method, class_index, 0.0, tolerance=self._tolerance[method])
                 self.costs.note(method, brief.latency["explain"], brief.steps, self._fewest[method])
 
