@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+RTSCTS = "rtscts"
 _PROCESSORS = 4096  # more than Linux has numbers for
 
 
@@ -34,3 +35,13 @@ def processors(text: str) -> frozenset[int]:
             raise argparse.ArgumentTypeError(f"{part!r} is no processor or range of processors")
         numbers.update(range(low, high + 1))
     return frozenset(numbers)
+
+
+def add_flow(group: argparse._ActionsContainer) -> None:
+    """Add how the UARTs of a serial line stop each other; both ends must be told the same."""
+    group.add_argument(
+        "--flow",
+        choices=("none", RTSCTS),
+        default="none",
+        help="flow control of a serial line whose RTS and CTS wires are there; the same at both ends (default: none)",
+    )

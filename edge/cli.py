@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
 
-from edge.arguments import natural, positive, processors
+from edge.arguments import RTSCTS, add_flow, natural, positive, processors
 from edge.asked import class_of
 from edge.bundle import Manifest
 from edge.capture import Capture, open_source
@@ -69,7 +69,9 @@ def _run(arguments: argparse.Namespace) -> int:
     with (
         closing(open_source(arguments.source, manifest, repeat=arguments.loop)) as capture,
         _interruptible(capture) as bell,
-        Stream(arguments.port, arguments.baud, session, arguments.map_encoding) as stream,
+        Stream(
+            arguments.port, arguments.baud, session, arguments.map_encoding, rtscts=arguments.flow == RTSCTS
+        ) as stream,
         _logged(stream),
     ):
         print(f"{manifest.name}: {', '.join(methods)} on {about}, to {arguments.port}", flush=True)
@@ -270,6 +272,7 @@ def _add_explaining(group: argparse._ArgumentGroup) -> None:
 def _add_link(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--port", required=True, help="serial port, pty, socket://HOST:PORT, loop://")
     group.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
+    add_flow(group)
     group.add_argument("--wait-host", type=positive, metavar="SECONDS", help="start when a monitor is there")
     group.add_argument(
         "--map-encoding",

@@ -15,7 +15,7 @@ _DRAINED = 1.1  # of what they seem to hold leaves the buffers after a probe: wh
 _TRUST = 0.98  # of the measured rate is used, so that an error in it does not fill the buffers unseen
 _RESTS = 256
 _PROBE = 3 * NANOSECONDS  # a link that is not full by then has too little to carry to tell
-_FIRST, _LAST = 5 * NANOSECONDS, 60 * NANOSECONDS  # between two probes: at first, and when nothing changes
+_FIRST, _LAST = 15 * NANOSECONDS, 120 * NANOSECONDS  # between two probes: at first, and when nothing changes
 
 
 class Pacer:

@@ -52,6 +52,7 @@ _REMEMBERED = 256  # results whose sending times wait for their LATENCY
 _REQUESTS = 16  # that may wait for the run to take them
 _MIN_CHUNK = 192  # bytes of map in one frame: with fewer, too much of the link would go to what frames say besides
 _USED = 0.95  # of the link's rate is given out to maps and the rest
+_PROBED = 2.0  # of what a map may take, while it is tried whether the link has become faster
 _CATCH_UP = 0.6  # of what a map may take, while several wait
 _SHORT = 0.1  # seconds of link time: a map that takes no longer needs no coarse one before it
 _ELASTIC = 2 * NANOSECONDS  # for so long whoever waited for room is trusted to do so again
@@ -80,8 +81,16 @@ class Sender:
     ``session`` makes the record that introduces the device, ``time`` gives the ticks of the session's clock.
     """
 
-    def __init__(self, url: str, baud: int, session: Callable[[], Session], time: Callable[[], int]) -> None:
-        self._url, self._baud, self._session, self._time = url, baud, session, time
+    def __init__(
+        self,
+        url: str,
+        baud: int,
+        session: Callable[[], Session],
+        time: Callable[[], int],
+        *,
+        rtscts: bool = False,
+    ) -> None:
+        self._url, self._baud, self._rtscts, self._session, self._time = url, baud, rtscts, session, time
         self.outbox = Outbox()
         self.status = Status()
         self.requests: deque[tuple[int, Request]] = deque()  # with the number of the frame each came in
@@ -102,7 +111,7 @@ class Sender:
         self._demand = Demand()
         self._elastic_until = 0
         self._others, self._others_rate, self._others_since = 0, 0.0, clock()  # bytes on the wire that are not maps
-        self._port = Port(url, baud)
+        self._port = Port(url, baud, rtscts=rtscts)
         self._thread = threading.Thread(target=self._work, name="link", daemon=True)
         self._thread.start()
 
@@ -168,7 +177,7 @@ class Sender:
             if self._closing.is_set():
                 return False
             try:
-                self._port = Port(self._url, self._baud)
+                self._port = Port(self._url, self._baud, rtscts=self._rtscts)
             except LinkError:
                 continue  # still away
             self._pacer = Pacer(clock())
@@ -249,11 +258,13 @@ class Sender:
     def _fit(self, parcel: Parcel, uncoded: Uncoded) -> Version:
         """Return the version of a map that the link has time for, or a coarse one that a finer one is to follow."""
         now, rate = clock(), self._pacer.rate
-        if rate is None or self._pacer.probing or now < self._elastic_until:
+        if rate is None or now < self._elastic_until:
             return fit(uncoded.values, math.inf)
         with self._changed:
             room = self._demand.budget(_USED * rate - self._others_rate, now)
-            if self.outbox.piled_up(uncoded.kind):
+            if self._pacer.probing:
+                room *= _PROBED
+            elif self.outbox.piled_up(uncoded.kind):
                 room *= _CATCH_UP
         budget = max(LEAST, room - HEAD * math.ceil(room / (_chunk(rate) + HEAD))) if room < math.inf else room
         if parcel.lane is Lane.FINER:

@@ -62,15 +62,15 @@ class Stream:
     """Sends what the device finds out over the port ``url``; LinkError if it cannot be opened.
 
     ``session`` introduces the device (see ``introduction``). ``encoding`` is a name in ``edge.wire.codecs.CODECS``, or
-    ``auto`` for the best that a slow link has time for.
+    ``auto`` for the best that a slow link has time for; ``rtscts`` as in ``edge.wire.port.Port``.
     A port that is lost later is reopened; meanwhile records wait, and are dropped and counted when they are too many.
     """
 
-    def __init__(self, url: str, baud: int, session: Session, encoding: str = AUTO) -> None:
+    def __init__(self, url: str, baud: int, session: Session, encoding: str = AUTO, *, rtscts: bool = False) -> None:
         self._methods = session.methods
         self._encoding = encoding
         self._began = clock()
-        self._sender = Sender(url, baud, lambda: replace(session, time=self._time()), self._time)
+        self._sender = Sender(url, baud, lambda: replace(session, time=self._time()), self._time, rtscts=rtscts)
         self.wait_for_host = self._sender.wait_for_host
         self.wait_for_room = self._sender.wait_for_room
         self.status: Status = self._sender.status

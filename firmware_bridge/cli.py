@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 
-from edge.arguments import natural, positive
+from edge.arguments import RTSCTS, add_flow, natural, positive
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
 from firmware_bridge import lines
@@ -31,7 +31,10 @@ def main(argv: Sequence[str]) -> int:
     """Run ``whylite monitor``; 0 success, 1 nothing came, 2 wrong usage or bad input."""
     arguments = _parser().parse_args(argv[1:])
     try:
-        with closing(Monitor(arguments.port, arguments.baud)) as monitor, closing(Tape(arguments.record)) as tape:
+        with (
+            closing(Monitor(arguments.port, arguments.baud, rtscts=arguments.flow == RTSCTS)) as monitor,
+            closing(Tape(arguments.record)) as tape,
+        ):
             summary = show(
                 monitor,
                 arguments,
@@ -187,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("port", metavar="PORT", help="serial port, pty, socket://HOST:PORT")
     parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
+    add_flow(parser)
     add_views(parser)
     parser.add_argument(
         "--record", metavar="FILE", help="record every event: .jsonl (JSON lines, for eyes) or .mcap (for archives)"

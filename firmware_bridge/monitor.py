@@ -31,8 +31,8 @@ _LAST_WORDS = 1.0  # seconds that the explanation of the last wanted window may 
 class Monitor:
     """A host's ear on one port; LinkError if it cannot be opened at first, and never again."""
 
-    def __init__(self, url: str, baud: int = DEFAULT_BAUD) -> None:
-        self.url, self._baud = url, baud
+    def __init__(self, url: str, baud: int = DEFAULT_BAUD, *, rtscts: bool = False) -> None:
+        self.url, self._baud, self._rtscts = url, baud, rtscts
         self.tracker = Tracker()
         self.started = self.last_heard = time.monotonic()
         self.moments: list[float] = []
@@ -47,7 +47,7 @@ class Monitor:
         self._quick = _FIRST_PINGS
         self.end_to_end = EndToEnd()
         self._delays = backoff()
-        self._port: Port | None = Port(url, baud)
+        self._port: Port | None = Port(url, baud, rtscts=rtscts)
 
     @property
     def over(self) -> bool:
@@ -134,7 +134,7 @@ class Monitor:
             return []
         self._retry_at = time.monotonic() + next(self._delays)
         try:
-            self._port = Port(self.url, self._baud)
+            self._port = Port(self.url, self._baud, rtscts=self._rtscts)
         except LinkError:
             return []  # still away
         self._reconnects += 1

@@ -25,14 +25,17 @@ class Port:
     """An open port.
 
     ``url`` is whatever ``serial.serial_for_url`` takes. The port is opened exclusively where the system can do that.
+    ``rtscts`` has the UARTs stop each other by their RTS and CTS lines. XON/XOFF is not offered: frames hold
+    both bytes.
     Every method raises LinkError when the port is gone.
     """
 
-    def __init__(self, url: str, baud: int = DEFAULT_BAUD) -> None:
+    def __init__(self, url: str, baud: int = DEFAULT_BAUD, *, rtscts: bool = False) -> None:
         self.url = url
+        exclusive = True if os.name == "posix" else None
         try:
             self._serial = serial.serial_for_url(
-                url, baudrate=baud, timeout=0, write_timeout=1, exclusive=True if os.name == "posix" else None
+                url, baudrate=baud, rtscts=rtscts, timeout=0, write_timeout=1, exclusive=exclusive
             )
         except (serial.SerialException, OSError, ValueError) as error:
             raise _refusal(url, error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import socket
+import termios
 import threading
 import time
 import tty
@@ -142,3 +143,9 @@ def test_waiting_before_reopening_grows_to_five_seconds():
     assert waits[0] == 0.1
     assert waits == sorted(waits)
     assert waits[-1] == 5.0
+
+
+def test_hardware_flow_control_is_asked_of_the_system(modem):
+    for rtscts in (False, True):
+        with Port(modem.device, rtscts=rtscts) as port:
+            assert bool(termios.tcgetattr(port._descriptor)[2] & termios.CRTSCTS) == rtscts
