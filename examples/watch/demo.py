@@ -46,7 +46,7 @@ from firmware_bridge.session import Event, Summary
 
 METHODS = ("gradcam", "integrated_gradients", "saliency")
 ENOUGH = 200  # windows of unseen subjects that must come over the link
-_PATIENCE = 60.0  # seconds of silence after which the device is given up; an emulated one starts slowly
+_PATIENCE = 180.0  # seconds of silence after which the device is given up; an emulated one starts slowly
 
 
 class DemoError(WhyLiteError):
