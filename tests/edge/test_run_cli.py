@@ -20,9 +20,6 @@ from edge.explainer import Explainer
 from edge.wire import codecs
 from edge.wire.codes import Degraded, SourceFault, When
 from edge.wire.records import Ack, Error, Health, Input, Latency, Log, Map, Ping, Request, Result, Session, Settings
-from export.tflite import Graph, Model, Op, Signature, write
-from export.tflite.ops import FLOAT, Builder
-from export.tflite.options import SoftmaxOptions
 from tests.link import FarEnd
 from tests.references import small_models
 
@@ -146,14 +143,7 @@ def test_told_to_stop_it_finishes_its_frame_says_goodbye_and_exits_with_0(start,
 @pytest.fixture(scope="module")
 def sensor_bundle(tmp_path_factory):
     """Of a model that takes eight samples of one channel."""
-    graph = Graph("main")
-    builder = Builder(graph)
-    x = builder.tensor("samples", (1, 8))
-    logits = builder.fully_connected(x, builder.constant(np.random.default_rng(0).normal(size=(3, 8)), FLOAT))
-    scores = builder.tensor("scores", (1, 3))
-    graph.ops.append(Op("SOFTMAX", [logits], [scores], SoftmaxOptions(1.0)))
-    graph.inputs, graph.outputs = [x], [scores]
-    model = write(Model([graph], [Signature("serving_default", graph, {"samples": x}, {"scores": scores})]))
+    model = small_models.linear_classifier()
     path = tmp_path_factory.mktemp("sensor") / "sensor.why"
     calibration = np.random.default_rng(1).normal(size=(16, 8)).astype(np.float32)
     export.explain(model, calibration=calibration, methods=["saliency"], allow_unfaithful=True).save(path)

@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from edge.capture import open_source
 from examples.watch import augment, data
+from tests.edge.windows import Model, taken
 
 
 def test_reads_every_recording_as_numpy_does(recordings):
@@ -20,6 +22,18 @@ def test_reads_every_recording_as_numpy_does(recordings):
     ):
         assert np.array_equal(recording.signal, signal.astype(np.float32))
         assert (recording.label, recording.subject) == (label, subject)
+
+
+def test_raw_recordings_become_windows_on_the_device_as_for_training(recordings, tmp_path):
+    recording = recordings[40]
+    header = "time," + ",".join(data.CHANNELS[::-1]) + ",exercise\n"
+    rows = [",".join(["0", *map(repr, row[::-1].tolist()), data.LABELS[recording.label]]) for row in recording.signal]
+    (tmp_path / "raw.csv").write_text(header + "\n".join(rows))
+    model = Model((data.WINDOW, 6), data.LABELS, data.PREPROCESSING)
+    found = taken(open_source(f"csv:{tmp_path / 'raw.csv'}?label=exercise", model))
+    expected = data.cut([recording])
+    np.testing.assert_array_equal([window.x for window in found], expected.x)
+    assert [window.truth for window in found] == expected.y.tolist()
 
 
 def test_does_not_import_the_package_that_carries_them():

@@ -46,6 +46,18 @@ def float_classifier(size: int = 12, seed: int = 0, *, signature: bool = True) -
     return write(Model([graph], signatures))
 
 
+def linear_classifier(samples: int = 8, classes: int = 3) -> bytes:
+    """Return a float32 classifier of some samples of one channel: dense, softmax; input [samples]."""
+    graph = Graph("main")
+    builder = Builder(graph)
+    x = builder.tensor("samples", (1, samples))
+    weights = builder.constant(np.random.default_rng(0).normal(size=(classes, samples)), FLOAT)
+    scores = builder.tensor("scores", (1, classes))
+    graph.ops.append(Op("SOFTMAX", [builder.fully_connected(x, weights)], [scores], SoftmaxOptions(1.0)))
+    graph.inputs, graph.outputs = [x], [scores]
+    return write(Model([graph], [Signature("serving_default", graph, {"samples": x}, {"scores": scores})]))
+
+
 def inputs(count: int, size: int = 12, seed: int = 1) -> np.ndarray:
     """Return inputs for the classifier, float32 [count, size, size, 3]."""
     return np.random.default_rng(seed).normal(size=(count, size, size, 3)).astype(np.float32)
