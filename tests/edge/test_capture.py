@@ -13,6 +13,7 @@ import pytest
 from edge import capture
 from edge.capture import DEPTH, Live, Stored, open_source
 from edge.errors import InputError
+from edge.samples import Cutter, Samples, Signal
 from edge.sources import Fault, Feed, Ready, Window
 from edge.wire.codes import SourceFault
 from tests.edge.windows import LONG, Model, taken
@@ -142,6 +143,8 @@ def test_waking_ends_the_take_of_another_thread_or_the_next_one(world):
     source = world.live()
     source.wake()
     assert source.take(LONG) is None
+    threading.Timer(0.05, world.items.append, [ready(4)]).start()
+    assert isinstance(source.take(LONG), Window)  # one call ends one take
     threading.Timer(0.05, source.wake).start()
     begun = time.monotonic()
     assert source.take(LONG) is None
@@ -188,6 +191,20 @@ def test_a_source_that_is_lost_is_opened_again(world):
     assert source.faults == {SourceFault.STALLED: 1, SourceFault.REOPENED: 1}
     source.close()
     assert world.closed == 2
+
+
+def test_no_window_reaches_across_the_time_it_was_lost(world):
+    feed = Feed(world.connect, live=True, retry=True, signal=Signal(1))
+    source = Live("world:", feed, Cutter(feed.signal, (4,), None))
+    world.items.append(Samples(np.full((3, 1), 1.0)))
+    until(lambda: not world.items)
+    world.gone = True
+    assert source.take(LONG).kind is SourceFault.STALLED
+    world.gone = False
+    world.items.append(Samples(np.full((5, 1), 2.0)))
+    assert source.take(LONG).kind is SourceFault.REOPENED
+    assert source.take(LONG).x.tolist() == [2, 2, 2, 2]
+    source.close()
 
 
 def test_a_source_that_is_not_to_be_opened_again_has_ended(world):

@@ -81,8 +81,9 @@ def test_classes_go_by_name_or_index_and_a_window_has_that_of_most_samples(write
     found = windows(write(text) + "?label=class", Model((3,)))
     assert [window.truth for window in found] == [1, 2, None]
     assert values(found) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    found = windows(write("1,b\n2,b\n3,a\n") + "?label=1", Model((3,)))
-    assert [window.truth for window in found] == [1]
+    for text, truth in (("1,b\n2,b\n3,a\n", 1), ("1,a\n2,0\n3,b\n", 0)):
+        found = windows(write(text) + "?label=1", Model((3,)))
+        assert [window.truth for window in found] == [truth]
 
 
 def test_rates_hops_and_scaling_are_as_said(write):

@@ -108,6 +108,12 @@ def test_samples_that_are_marked_as_missing_are_left_out(record, digits):
     np.testing.assert_allclose(x, (np.delete(digits, range(700, 710), 0) - [50, 51]) / 100, rtol=1e-6)
 
 
+def test_beats_stay_where_they_are_behind_samples_that_are_missing(record, digits):
+    digits[700:710] = -2048
+    found = taken(open_source(record(digits=digits) + "?channels=0&symbols=N", Model((100,))))
+    np.testing.assert_allclose(found[-1].x, (digits[2950:3050, 0] - 50) / 100, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("header", "said"),
     [
