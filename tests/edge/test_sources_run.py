@@ -53,16 +53,19 @@ def run(modem):
         end.close()
 
 
-def test_a_sensor_on_a_port_is_explained_its_garbage_told_and_its_cable_pulled(sensor_bundle, run):
+def test_a_sensor_on_a_port_is_explained_its_garbage_told_and_its_cable_pulled(sensor_bundle, run, tmp_path):
     explainer = Explainer.load(sensor_bundle["stated"])
     raw = np.arange(16.0)
+    port = tmp_path / "sensor"  # as udev does: the name is gone with the device, and nobody else's next pty has it
     with NullModem() as wire:
-        process, host = run(sensor_bundle["stated"], f"serial:{wire.device}?stall=120")
+        port.symlink_to(wire.device)
+        process, host = run(sensor_bundle["stated"], f"serial:{port}?stall=120")
         with Port(wire.host) as sensor:
             lines = "".join(f"{value}\n" for value in raw)
             sensor.write(b"half of a li\n" + lines.encode() + b"garbage\n", 10.0)
             host.listen_for(Result, 2, seconds=60)
             host.listen(lambda: any("garbage" in error.cause for error in host.of(Error)), 60)
+        port.unlink()
     host.listen(lambda: any("lost port" in error.cause for error in host.of(Error)), 60)
     process.send_signal(signal.SIGTERM)
     host.listen(lambda: host.of(Health) and host.of(Health)[-1].final, 60)
