@@ -37,7 +37,8 @@ class Decoder:
         """Return what a payload holds; WireError as ``records.decode`` raises it."""
         for place, template in enumerate(self._templates):
             head = payload[: template.size]
-            if int.from_bytes(head, "little") & template.mask == template.pattern and len(head) == template.size:
+            bits = int.from_bytes(head, "little")
+            if bits & template.mask == template.pattern and not bits & bits << 1 & template.short:
                 received = template.read(payload)
                 if received is None:
                     break
@@ -55,8 +56,9 @@ class Decoder:
 class Template:
     """What payloads of one form have in common, and how the rest of them is read.
 
-    ``pattern`` is the first ``size`` bytes as one number, and zero where ``mask`` is: there they may differ. ``values``
-    reads what may: the fields ``names``, of which the frame's number is the first; ``constants`` are the other fields.
+    ``pattern`` is the first ``size`` bytes as one number, and zero where ``mask`` is: there they may differ. ``short``
+    is 0x10 in every byte that is a whole integer and may not end in 11000 or more, as other bytes would follow.
+    ``values`` reads what differs, the frame's number first; ``names`` are the fields, ``constants`` the other ones.
     ``checks`` are for those values that can be out of range or are negative. Where ``tail`` names a field, its value is
     a length: that of the byte string which fills the rest of the payload.
     """
@@ -65,6 +67,7 @@ class Template:
     size: int
     mask: int
     pattern: int
+    short: int
     values: struct.Struct
     names: tuple[str, ...]
     constants: dict[str, Any]
@@ -74,6 +77,8 @@ class Template:
 
     def read(self, payload: bytes) -> Received | None:
         """Return what a payload of this form holds; None where a value or the payload's length is wrong."""
+        if len(payload) < self.size:
+            return None
         record = object.__new__(self.record)
         fields = record.__dict__  # past the constructor, which sets frozen fields one by one
         fields.update(zip(self.names, self.values.unpack_from(payload)))  # noqa: B905 (a tenth of the time)
@@ -96,7 +101,7 @@ def _template(payload: bytes, received: Received) -> Template | None:
     if received.record is None:
         return None
     slots = {slot.key: slot for slot in layout(type(received.record))}
-    mask, reading, tail = bytearray(), ">", ""
+    mask, short, reading, tail = bytearray(), 0, ">", ""
     names: list[str] = []
     checks: list[tuple[str, Check]] = []
     for item in cbor.items(payload):
@@ -107,6 +112,7 @@ def _template(payload: bytes, received: Received) -> Template | None:
             continue
         free, code, check = varying
         reading += f"{item.head - len(mask)}x{code}"
+        short |= (free[0] != 0xFF and len(free) == 1) << 8 * item.head + 4
         mask += b"\xff" * (item.head - len(mask)) + free
         names.append(slot.name if slot else _NUMBER)
         if check is not None:
@@ -123,6 +129,7 @@ def _template(payload: bytes, received: Received) -> Template | None:
         size=len(mask),
         mask=whole,
         pattern=int.from_bytes(payload[: len(mask)], "little") & whole,
+        short=short,
         values=struct.Struct(reading),
         names=tuple(names),
         constants=constants,
@@ -152,19 +159,18 @@ def _varying(payload: bytes, item: Item, kind: Kind) -> Varying | None:
             return None
 
 
-def _integer(first: int, width: int, kind: Kind) -> Varying:
+def _integer(first: int, width: int, kind: Kind) -> Varying | None:
     """Return how an integer varies: in ``width`` bytes behind the first one, or in the first one itself."""
-    if width:
-        low, high, free, code = 0, 256**width - 1, b"\xff" + bytes(width), f"x{_WIDTHS[width]}"
-    elif first & 31 < 16:  # the first byte of a type's short integers ends in 00000 to 10111: four bits
-        low, high, free, code = 0, 15, b"\xf0", "B"
-    else:  # or three are free
-        low, high, free, code = 16, 23, b"\xf8", "B"
-    if first >> 5 == cbor.NEGATIVE:
-        most = -1 if width else (cbor.NEGATIVE << 5) - 1  # -1 - n, where the first byte is its type and n
-        return free, code, lambda read: kind.unpack(most - read)
-    # an integer's type is an interval: where it takes both ends, it takes all between them
-    return free, code, None if _takes(kind, low) and _takes(kind, high) else kind.unpack
+    if _takes(kind, -1):  # its sign, the lowest bit of its major type, is free too
+        if width == 0:
+            return b"\xc0", "B", lambda read: kind.unpack(read if read < 0x20 else 0x1F - read)
+        if width == 1:
+            return b"\xdf\x00", "H", lambda read: kind.unpack(read - 0x1800 if read < 0x2000 else 0x37FF - read)
+        return None
+    # An integer's type is an interval: where it takes both ends, it takes all between them.
+    most = 256**width - 1 if width else 23
+    check = None if _takes(kind, 0) and _takes(kind, most) else kind.unpack
+    return (b"\xff" + bytes(width), f"x{_WIDTHS[width]}", check) if width else (b"\xe0", "B", check)
 
 
 def _takes(kind: Kind, value: int) -> bool:
