@@ -214,7 +214,7 @@ class Tracker:
             before = turns.release_before(number)
             self._given_up += sum(isinstance(record, _Attributable) for _, record in turns.held)
             self._begin(before[0][0] if before else number)
-        elif session.time <= known.time and turns.is_over(number):
+        elif turns.is_over(number):
             self.account.stale_frames += 1
             return
         else:
@@ -237,7 +237,7 @@ class Tracker:
     def _accept(self, number: int, record: Record | None) -> None:
         """Count a frame as one of the session that is on, and those missing before it as lost."""
         self.account.frames += 1
-        self.account.lost_frames = max(0, self.account.lost_frames + self._turns.accept(number, record))
+        self.account.lost_frames += self._turns.accept(number, record)
 
     def _begin(self, number: int) -> None:
         """Begin an account with the frame of this number; those before it are lost, unless we were not there yet."""

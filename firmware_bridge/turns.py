@@ -31,8 +31,6 @@ class Turns:
     def accept(self, number: int, record: Record | None) -> int:
         """Take a frame as the latest of the session; return how many are missing before it."""
         missing = _ahead(number, self._expected)
-        if missing < 0:
-            self._recent.clear()
         self._recent.append((number, record))
         self._expected = (number + 1) % _WRAP
         return missing

@@ -209,14 +209,27 @@ def test_a_session_that_is_over_does_not_come_back(link):
     assert link.tracker.sure
 
 
-def test_a_misread_number_is_put_right_by_the_next_session(link):
-    """A frame of another board's, say, that fits by chance."""
+def test_a_session_record_that_comes_too_late_takes_nothing_back(link):
+    account = link.bring(SESSION, *(result(i) for i in range(100)))
+    link.bring(result(101), number=102)
+    link.bring(later(SESSION, 2_000), number=101)  # which had been missing
+    link.bring(result(101), number=102)
+    link.bring(result(102), number=103)
+    assert link.tracker.sure
+    assert (account.results, account.lost_frames, account.stale_frames) == (102, 1, 2)
+
+
+def test_a_frame_that_fits_by_chance_raises_doubt_that_a_session_ends(link):
+    """One left over from an earlier session, say."""
     account = link.bring(SESSION, result(0))
     link.bring(Log(time=0, level=20, text="misplaced"), number=60)
     link.bring(result(1), number=2)
-    link.bring(later(SESSION, 2_000), result(2), number=3)
+    assert not link.tracker.sure
+    link.bring(later(SESSION, 2_000), number=50)
+    assert not link.tracker.sure
+    link.bring(later(SESSION, 3_000), result(2), number=70)
     assert link.tracker.sure
-    assert (account.results, account.lost_frames, account.stale_frames) == (2, 0, 1)
+    assert (account.frames + account.lost_frames, account.results, account.stale_frames) == (72, 2, 2)
 
 
 def test_a_board_that_begins_anew_with_numbers_that_fit_is_known_by_its_windows(link):

@@ -93,6 +93,7 @@ class Channel:
         """Yield what comes out for a frame put in, and whether that is one frame as it was sent."""
         if self._gone:
             self._gone -= 1
+            yield b"", False
         elif self._joined:  # to the one before, without anything between them
             self._joined = False
             yield frame[1:], False
@@ -117,11 +118,12 @@ class Channel:
         rng, history = self._rng, self._history
         match fault:
             case "dropped frames":
-                return
+                yield b"", False
             case "duplicated frames":
                 yield frame * 2, False
             case "reordered frames":
                 self._late.append((rng.randrange(_DELAY), frame))
+                yield b"", False
             case "joined frames":
                 self._joined = True
                 yield frame[:-1], False
@@ -130,6 +132,7 @@ class Channel:
                 yield b"".join(list(history)[rng.randrange(len(history)) :] if history else ()), False
             case "outages":
                 self._gone = rng.randrange(_OUTAGE)
+                yield b"", False
             case _:
                 yield DAMAGES[fault](rng, frame, rng.choice(history) if history else frame), False
 
