@@ -221,10 +221,14 @@ class Tracker:
             before = turns.release_next()
             self.account.stale_frames += len(turns.held)
         turns.held.clear()
-        for frame in (*before, (number, session)):
+        for frame in before:
             self._accept(*frame)
         self.sure = True
-        yield session
+        if turns.is_over(number):  # it came after frames that it preceded
+            self.account.stale_frames += 1
+        else:
+            self._accept(number, session)
+            yield session
         for _, record in before:
             if not isinstance(record, Log):  # which has been told
                 yield from _attributed(record, session, self.assembler)

@@ -153,7 +153,8 @@ def _refusal(url: str, error: Exception) -> LinkError:
 
 def _reason(error: BaseException) -> str:
     """Return what the system says is wrong, without the number and port that pyserial wraps around it."""
-    match (error.__context__ or error).args:
+    origin = error.__context__ if isinstance(error, serial.SerialException) else None
+    match (origin or error).args:
         case (int(), str(words)):
             return words
         case _:

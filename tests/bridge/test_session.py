@@ -219,6 +219,18 @@ def test_a_session_record_that_comes_too_late_takes_nothing_back(link):
     assert (account.results, account.lost_frames, account.stale_frames) == (102, 1, 2)
 
 
+def test_a_session_record_that_comes_after_its_successors_settles_a_doubt_and_no_more(link):
+    account = link.bring(SESSION, result(0))
+    link.bring(result(100), number=101)
+    link.bring(result(102), number=103)
+    link.bring(later(SESSION, 2_000), number=102)
+    link.bring(result(102), number=103)
+    link.bring(result(103), number=104)
+    assert link.tracker.sure
+    assert [event.sequence for event in link.events if isinstance(event, Result)] == [0, 100, 102, 103]
+    assert (account.frames + account.lost_frames, account.stale_frames) == (105, 2)
+
+
 def test_a_frame_that_fits_by_chance_raises_doubt_that_a_session_ends(link):
     """One left over from an earlier session, say."""
     account = link.bring(SESSION, result(0))

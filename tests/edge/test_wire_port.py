@@ -80,6 +80,21 @@ def test_a_port_that_is_gone_is_a_link_error():
     port.wake()  # too late, and harmless
 
 
+def test_a_port_that_goes_while_somebody_waits_to_write_says_why():
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    with Port(os.ttyname(slave)) as port:
+        os.close(slave)
+        while port.write(b"x" * 4096, 0.2):
+            pass
+        gone = threading.Timer(0.1, os.close, [master])
+        gone.start()
+        with pytest.raises(LinkError) as caught:
+            port.write(b"x", 20.0)
+        gone.join()
+    assert caught.value.cause == f"lost port {port.url}: Input/output error"
+
+
 def test_a_port_is_opened_by_one_program_only(wire):
     _, port = wire
     with pytest.raises(LinkError) as caught:
