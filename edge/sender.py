@@ -347,7 +347,10 @@ class Sender:
 
     def _listen(self, port: Port) -> None:
         """Take in what the host says."""
-        for received in self._receiver.feed(port.read()):
+        data = port.read()
+        if not data:
+            return
+        for received in self._receiver.feed(data):
             match received.record:
                 case Ping(token=token):
                     self._urgent.append(Pong(token=token, received=self._time(), sent=0))
