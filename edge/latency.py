@@ -124,6 +124,10 @@ class Histogram:
                 return min(_upper(bucket), self._max)
         return self._max
 
+    def counts(self) -> dict[int, int]:
+        """Return how many durations there are in each bucket, by its upper bound in nanoseconds, in ascending order."""
+        return {_upper(bucket): self._buckets[bucket] for bucket in sorted(self._buckets)}
+
     def quantiles(self) -> Quantiles:
         """Return what people ask for."""
         mean = self._sum / self.count if self.count else 0.0

@@ -10,21 +10,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 from edge.arguments import RTSCTS, add_flow, natural, positive
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
 from firmware_bridge import lines
-from firmware_bridge.errors import RecordingError
 from firmware_bridge.feed import Feed
-from firmware_bridge.monitor import Monitor, follow
-from firmware_bridge.recording import open_recorder
+from firmware_bridge.monitor import HINT_AFTER, Monitor, follow
 from firmware_bridge.recording.documents import line
+from firmware_bridge.screen.terminal import Terminal, terminal
 from firmware_bridge.session import Event, Summary
-
-_HINT_AFTER = 5.0  # seconds without a single record after which something is likely wrong
+from firmware_bridge.tape import Tape
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,57 +48,20 @@ def main(argv: Sequence[str]) -> int:
     if tape.failure is not None:
         print(f"error: {tape.failure}", file=sys.stderr)
     elif not summary.frames:
-        print(f"error: no record came\n  hint: {_advice(summary)}", file=sys.stderr)
+        print(f"error: no record came\n  hint: {lines.advice(summary)}", file=sys.stderr)
     return 1 if tape.failure is not None or not summary.frames else 0
-
-
-class Tape:
-    """The recording of what is shown, if there is one; it ends where the disk is full, and watching goes on."""
-
-    def __init__(self, path: str | None) -> None:
-        self._recorder = open_recorder(path) if path else None
-        self.failure: RecordingError | None = None
-
-    def write(self, event: Event, when: float) -> None:
-        """Record one event; once that has failed, none."""
-        if self._recorder is None or self.failure is not None:
-            return
-        try:
-            self._recorder.write(event, when)
-        except RecordingError as error:
-            self.failure = error
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._recorder is None:
-            return
-        try:
-            self._recorder.close()
-        except RecordingError as error:
-            self.failure = error
 
 
 def show(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]) -> Summary:
     """Show and record what comes, in the way that the arguments ask for, until it ends or somebody ends it."""
-    with ExitStack() as stack:
-        view, say = _view(arguments, feed, stack)
-        advised = complained = False
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            for events in polls:
-                for event, when in zip(events, feed.moments, strict=True):
-                    tape.write(event, when)
-                    view(event, when)
-                if tape.failure is not None and not complained:
-                    complained = True
-                    say(f"error: {tape.failure}")
-                if not advised and time.monotonic() - feed.started > _HINT_AFTER:
-                    advised = True
-                    if not feed.summary().frames:
-                        say(f"no record yet: {_advice(feed.summary())}")
-        except KeyboardInterrupt:
-            pass  # Ctrl-C and SIGTERM are how a monitor ends
-        summary = feed.summary()
+    screen = _terminal(arguments)
+    if screen is None:
+        _print(feed, arguments, tape, polls)
+    else:
+        from firmware_bridge.screen.app import watch
+
+        watch(feed, tape, polls, screen)
+    summary = feed.summary()
     if arguments.json:
         print(json.dumps(_document(summary)), flush=True)
     else:
@@ -108,31 +69,40 @@ def show(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[
     return summary
 
 
-def _view(
-    arguments: argparse.Namespace, feed: Feed, stack: ExitStack
-) -> tuple[Callable[[Event, float], None], Callable[[str], None]]:
-    """Return what shows one event of a Unix time (JSON lines, a live table, plain lines), and what else is said."""
-    if arguments.json:
-        return lambda event, when: print(line(event, when), end="", flush=True), _say
-    if sys.stdout.isatty() and not arguments.plain and importlib.util.find_spec("rich"):
-        from rich.live import Live
+def _terminal(arguments: argparse.Namespace) -> Terminal | None:
+    """Return the terminal for a screen; None where lines are wanted, or there is no terminal or no textual."""
+    if arguments.json or arguments.plain or not importlib.util.find_spec("textual"):
+        return None
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        return None
+    return terminal(os.environ, colour=not arguments.no_color)
 
-        from firmware_bridge.table import LiveTable
 
-        table = LiveTable(feed)
-        stack.enter_context(Live(table, screen=True, refresh_per_second=5))
-        return lambda event, _: table.update(event), table.say
-    return lambda event, _: print(lines.line(event, feed.tracker), flush=True), _say
+def _print(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]) -> None:
+    """Print a line, or a JSON document, for every event."""
+    advised = complained = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for events in polls:
+            for event, when in zip(events, feed.moments, strict=True):
+                tape.write(event, when)
+                if arguments.json:
+                    print(line(event, when), end="", flush=True)
+                else:
+                    print(lines.line(event, feed.tracker), flush=True)
+            if tape.failure is not None and not complained:
+                complained = True
+                _say(f"error: {tape.failure}")
+            if not advised and time.monotonic() - feed.started > HINT_AFTER:
+                advised = True
+                if not feed.summary().frames:
+                    _say(f"no record yet: {lines.advice(feed.summary())}")
+    except KeyboardInterrupt:
+        pass  # Ctrl-C and SIGTERM are how a monitor ends
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _advice(summary: Summary) -> str:
-    if summary.wire_bytes:
-        return "bytes come and are no frames: is --baud the board's, and does nothing else write to that port?"
-    return "is `whylite run` running on the other end, and is this the right port?"
 
 
 def _document(summary: Summary) -> dict[str, object]:
@@ -205,4 +175,5 @@ def add_views(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose between the ways to show a feed."""
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--json", action="store_true", help="one JSON document per line on stdout")
-    view.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")
+    view.add_argument("--plain", action="store_true", help="plain lines instead of a screen on a terminal")
+    parser.add_argument("--no-color", action="store_true", help="no colours on a terminal; NO_COLOR does the same")

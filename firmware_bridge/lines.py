@@ -182,6 +182,13 @@ def score(summary: Summary) -> str:
     return f"{summary.windows} windows, {summary.maps} maps{right}{failed}"
 
 
+def advice(summary: Summary) -> str:
+    """Return what to look at where no record has come."""
+    if summary.wire_bytes:
+        return "bytes come and are no frames: is --baud the board's, and does nothing else write to that port?"
+    return "is `whylite run` running on the other end, and is this the right port?"
+
+
 def ending(summary: Summary) -> str:
     """Return the summary as a few lines and a table."""
     sessions = f", {len(summary.accounts)} sessions" if len(summary.accounts) > 1 else ""

@@ -23,6 +23,7 @@ _PING = 1.0  # also when a device that has nothing to say shows that it lives
 _FIRST_PINGS = 8  # of a session come quickly: the more round trips, the better its clock is known
 _QUICKLY = 0.1
 _PINGS = 16  # that may wait for their PONG
+HINT_AFTER = 5.0  # seconds without a single record after which something is likely wrong
 SILENCE = 2.0  # seconds after which a device that does not even answer PINGs counts as silent
 _PATIENCE = 0.05  # seconds that asking may wait for a device that does not read
 _LAST_WORDS = 1.0  # seconds that the explanation of the last wanted window may take

@@ -11,9 +11,10 @@ from contextlib import closing
 
 from edge.arguments import positive
 from edge.errors import WhyLiteError
-from firmware_bridge.cli import Tape, add_views, show
+from firmware_bridge.cli import add_views, show
 from firmware_bridge.monitor import follow
 from firmware_bridge.replay import Replay
+from firmware_bridge.tape import Tape
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,26 +1,21 @@
-"""What people read: one line per event, a table on a terminal, a summary at the end."""
+"""What people read: one line per event, a summary at the end."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from edge.explanation import Flag
 from edge.latency import Histogram, duration
-from edge.wire.records import Ack, Error, Log, Received, Settings, Spread
+from edge.wire.records import Ack, Error, Log, Settings, Spread
 from firmware_bridge import lines
 from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import InputWindow
-from firmware_bridge.monitor import Monitor
-from firmware_bridge.nullmodem import NullModem
 from firmware_bridge.session import LinkChange, Mark, Summary, Timing, Tracker
-from firmware_bridge.table import LiveTable, Rates
 from tests.bridge.test_recording import MAP
-from tests.bridge.test_session import HEALTH, SESSION, attribution, latency, result
+from tests.bridge.test_session import HEALTH, SESSION, result
 
 
 @pytest.fixture
@@ -169,114 +164,3 @@ def test_losses_are_told_one_by_one():
         "5 reconnects",
     ):
         assert part in said
-
-
-@pytest.fixture
-def table():
-    with NullModem() as modem:
-        monitor = Monitor(modem.host)
-        yield LiveTable(monitor)
-        monitor.close()
-
-
-def drawn(table, width, height):
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(table, height=height)
-    shown = [row.rstrip() for row in console.file.getvalue().split("\n")]
-    while shown and not shown[-1]:
-        shown.pop()
-    return shown
-
-
-def fill(table, windows=40):
-    tracker = table._feed.tracker
-    number = 0
-    for i in range(windows):
-        for record in (SESSION, result(i, i % 3, truth=0), attribution(i, 0), attribution(i, 1), latency(i)):
-            for event in tracker.feed(Received(number, record.code, record)):
-                table.update(event)
-            number += 1
-
-
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 60), (60, 20)])
-def test_the_table_fits_its_terminal(table, width, height):
-    fill(table)
-    shown = drawn(table, width, height)
-    assert len(shown) <= height
-    assert max(map(len, shown)) <= width
-    text = "\n".join(shown)
-    for part in ("session 1: 0001020304050607", "running", "gradcam", "predict", "p99", "40 windows", "link lost 0"):
-        assert part in text
-    assert f"{39:>7}" in text
-    assert "▃▆█" in text
-    assert ("p95" in text) == (height >= 32)
-
-
-def test_a_wide_terminal_shows_a_second_method(table):
-    fill(table)
-    assert drawn(table, 80, 24)[3].split() == ["window", "answer", "score", "truth", "gradcam", "+1"]
-    assert drawn(table, 120, 40)[3].split() == ["window", "answer", "score", "truth", "gradcam", "ig"]
-
-
-@pytest.mark.parametrize(("width", "last"), [(80, "a_very_long_name_of_one"), (120, "gradcam")])
-def test_methods_that_have_no_room_are_counted_whatever_the_names_are(table, width, last):
-    methods = ("a_very_long_name_of_one_method", "gradcam", "ig", "saliency")
-    table._feed.tracker.account.session = replace(SESSION, methods=methods)
-    *_, name, more = drawn(table, width, 24)[3].split()
-    assert (name, more) == (last, "+2" if width > 100 else "+3")
-
-
-def test_rates_are_those_of_the_last_seconds():
-    rates = Rates()
-    assert rates.of(100.0, 5000, 10) == [0.0, 0.0]
-    for second in range(1, 61):
-        assert rates.of(100.0 + second, 5000 + 1000 * second, 10 + 2 * second) == [1000.0, 2.0]
-    assert rates.of(162.5, 65_000, 130) == pytest.approx([2500 / 5.0, 5 / 5.0], rel=0.2)  # half of it silence
-    assert rates.of(170.0, 65_000, 130) == [0.0, 0.0]
-
-
-def test_a_hostile_board_commands_neither_the_terminal_nor_the_layout(table):
-    tracker = table._feed.tracker
-    evil = replace(
-        SESSION, model="[/bold]\x1b]0;owned\x07", methods=("[link=x]", "ig"), labels=("[red]\x1b[2J", "\x9b2J", "c")
-    )
-    texts = []
-    for number, record in enumerate(
-        (evil, result(0, 0, truth=1), attribution(0, 0), latency(0), Log(time=0, level=20, text="\x1b[H[/]"))
-    ):
-        for event in tracker.feed(Received(number, record.code, record)):
-            table.update(event)
-            texts.append(lines.line(event, tracker))
-    texts += drawn(table, 80, 24)
-    assert not [c for text in texts for c in text if c != "\n" and not c.isprintable()]
-    assert any("[red]" in text for text in texts)
-
-
-def test_before_anything_came_the_table_says_so(table):
-    text = "\n".join(drawn(table, 80, 24))
-    assert "no session yet" in text
-    assert "waiting for the device" in text
-
-
-def test_advice_is_read_to_its_end_on_a_narrow_terminal(table):
-    hint = "bytes come and are no frames: is --baud the board's, and does nothing else write to that port?"
-    table.say(f"no record yet: {hint}")
-    shown = drawn(table, 80, 24)
-    assert hint in " ".join(shown)
-    assert len(shown) <= 24
-    fill(table, 1)
-    assert "no record yet" not in "\n".join(drawn(table, 80, 24))
-
-
-def test_what_happens_besides_is_noted_at_the_foot(table):
-    fill(table, 3)
-    for event, said in (
-        (LinkChange(up=False, why="lost port /dev/ttyACM0"), "lost port /dev/ttyACM0"),
-        (
-            Error(time=0, kind="InputError", cause="too short", hint="h", sequence=3),
-            "InputError at window 3: too short",
-        ),
-        (replace(HEALTH, final=False), "health: produced 70000"),
-    ):
-        table.update(event)
-        assert said in drawn(table, 80, 24)[-1]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 
 import numpy as np
-import pyte
 import pytest
 
 from edge.wire.port import Port
@@ -240,12 +235,13 @@ def test_wrong_usage_is_refused(modem):
     assert "exit codes: 0 records came, 1 none did or the disk was full, 2 wrong usage or bad input" in said
 
 
-def test_without_rich_a_terminal_gets_plain_lines(device, modem):
+def test_without_textual_a_terminal_gets_plain_lines(device, modem):
     device()
-    code = "import sys; sys.modules['rich'] = None; from whylite import main; sys.exit(main())"
+    code = "import sys; sys.modules['textual'] = None; from whylite import main; sys.exit(main())"
     master, slave = pty.openpty()
     command = [sys.executable, "-c", code, "monitor", modem.host, "--until-end"]
-    process = subprocess.Popen(command, stdout=slave, stderr=slave)
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
     shown = b""
     while True:
@@ -258,76 +254,6 @@ def test_without_rich_a_terminal_gets_plain_lines(device, modem):
     assert b"session " in shown
     assert f"{WINDOWS} windows".encode() in shown
     assert b"\x1b[?1049h" not in shown  # no alternate screen
-
-
-class Terminal:
-    """A terminal of its own around a command: a pty, and an emulator that knows what a person would see."""
-
-    def __init__(self, command, columns=80, lines=24):
-        self.screen = pyte.Screen(columns, lines)
-        self.stream = pyte.ByteStream(self.screen)
-        self.master, slave = pty.openpty()
-        self.resize(columns, lines)
-        # pytest imports readline, which fixes the terminal's size in the environment
-        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {
-            "TERM": "xterm-256color"
-        }
-        self.process = subprocess.Popen(
-            # setsid's --ctty makes the pty the command's terminal, so that Ctrl-C reaches it
-            ["setsid", "--ctty", "--wait", *command],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=environment,
-        )
-        os.close(slave)
-
-    def resize(self, columns, lines):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self.screen.resize(lines, columns)
-
-    def text(self):
-        """Return what stands on the screen now."""
-        while select.select([self.master], [], [], 0.05)[0]:
-            try:
-                self.stream.feed(os.read(self.master, 65536))
-            except OSError:
-                break  # the command has ended
-        return "\n".join(self.screen.display)
-
-    def type(self, keys):
-        os.write(self.master, keys)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-
-
-@pytest.mark.slow
-def test_a_terminal_shows_a_live_table(device, modem):
-    """In a terminal of 80x24, made larger while it runs, missing a device that is killed, and a summary at the end."""
-    terminal = Terminal([*WHYLITE, "monitor", modem.host])
-    try:
-        wait_for(lambda: "no record yet: is `whylite run` running" in terminal.text())
-        killed = device("--loop", "--rate", "20")
-        wait_for(lambda: "predict" in terminal.text() and " 12 " in terminal.text())
-        shown = terminal.text()
-        for part in ("running", "shapes (", "window", "gradcam", "predict", "link lost 0 frames", "kB/s"):
-            assert part in shown
-        assert "integrated_gradients" in shown
-        assert "█" in shown
-        terminal.resize(120, 40)
-        wait_for(lambda: max(len(line.rstrip()) for line in terminal.text().splitlines()) > 80)
-        assert "p95" in terminal.text()
-        killed.kill()
-        wait_for(lambda: "silent for 8 s" in terminal.text())
-        assert "running" not in terminal.text()
-        assert "0.0 kB/s, 0 frames/s" in terminal.text()
-        terminal.type(b"\x03")
-        wait_for(lambda: "losses: link lost 0 frames" in terminal.text())
-    finally:
-        terminal.close()
 
 
 def wait_for(condition, seconds=20.0):

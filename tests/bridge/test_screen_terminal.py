@@ -1,0 +1,86 @@
+"""`whylite monitor` in a real terminal: tmux around the command, a board at the other end of a pty."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+
+from firmware_bridge.recording import load
+from firmware_bridge.session import Mark
+from tests.board import WATCH, Board
+from tests.terminal import Terminal
+
+TMUX = shutil.which("tmux")
+MONITOR = [sys.executable, "-m", "whylite", "monitor"]
+
+# A system package: .ci/run installs it where it can and says CI, so that there it is missed aloud.
+pytestmark = [
+    pytest.mark.skipif(TMUX is None and not os.environ.get("CI"), reason="there is no tmux: apt-get install tmux"),
+    pytest.mark.slow,
+]
+
+
+def test_a_person_watches_asks_marks_records_and_quits(modem, tmp_path):
+    path = tmp_path / "seen.jsonl"
+    with Terminal([*MONITOR, modem.host], tmp_path) as terminal:
+        terminal.wait(lambda shown: "waiting for the device" in shown)
+        with Board(modem.device, rate=2.0) as board:
+            shown = terminal.wait(
+                lambda shown: "● running" in shown and re.search("0 [⠁-⣿]{10}", shown) and "⣿" in shown
+            )
+            rows = shown.splitlines()
+            assert len(rows) <= 24
+            for part in ("gradcam for ", "p50, p99", "predict", "link lost 0 frames", "q quit"):
+                assert part in shown
+            assert "\x1b[38" in terminal.escapes() or "\x1b[3" in terminal.escapes()
+            terminal.type("e")
+            terminal.wait(lambda shown: ": done" in shown)
+            terminal.type("s")
+            terminal.wait(lambda shown: "record to" in shown and ".jsonl" in shown)
+            terminal.type("C-u")
+            terminal.wait(lambda shown: ".jsonl" not in shown)
+            terminal.type(str(path), "Enter")
+            terminal.wait(lambda shown: "recording " in shown.splitlines()[0])
+            terminal.type("k")
+            terminal.wait(lambda shown: "mark this moment" in shown)
+            terminal.type("here", "Enter")
+            terminal.wait(lambda shown: "mark this moment" not in shown)
+            terminal.type("End")
+            terminal.wait(lambda shown: "mark: here" in shown)
+            terminal.resize(120, 40)
+            shown = terminal.wait(lambda shown: "p95" in shown)
+            assert max(map(len, shown.splitlines())) > 100
+            assert board.asked
+        terminal.wait(lambda shown: "silent for " in shown)
+        terminal.type("q")
+        shown = terminal.wait(lambda shown: "exit code 0" in shown)
+        assert "losses: link lost 0 frames" in shown  # the summary, in the terminal as it was before
+        assert "● running" not in shown
+    assert [mark.text for mark in load(path).of(Mark)] == ["here"]
+
+
+def test_without_colours_and_glyphs_and_ended_by_a_key_of_old(modem, tmp_path):
+    image = replace(WATCH, input_shape=(32, 32, 3))
+    plain = {"LANG": "C", "NO_COLOR": "1"}
+    with Terminal([*MONITOR, modem.host], tmp_path, **plain) as terminal, Board(modem.device, image, rate=10.0):
+        shown = terminal.wait(lambda shown: "against" in shown and "gradcam for" in shown)
+        assert shown.isascii()
+        assert "* running" in shown
+        assert not set(terminal.escapes().split("\x1b[")[1:]) & {"31m", "32m", "36m"}
+        terminal.resize(40, 12)
+        terminal.wait(lambda shown: len(shown.splitlines()[0]) <= 40 and "running" in shown)
+        terminal.type("C-c")
+        terminal.wait(lambda shown: "exit code 0" in shown)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(modem, tmp_path):
+    with Terminal([*MONITOR, modem.host], tmp_path, TERM="dumb") as terminal, Board(modem.device, rate=10.0):
+        shown = terminal.wait(lambda shown: "gradcam |" in shown)
+        assert "running" not in shown
+        terminal.type("C-c")
+        terminal.wait(lambda shown: "exit code 0" in shown)
