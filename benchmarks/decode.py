@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from edge.explanation import Explanation
-from edge.stream import chunks
 from edge.wire import cbor, records
 from edge.wire.framing import Deframer, frame
 from edge.wire.receiver import Receiver
 from edge.wire.records import Latency, Map, Result, encode
+from tests.link import chunks
 
 from .__main__ import describe_machine
 from .figures import Figure, Goal, table

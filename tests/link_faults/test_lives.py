@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from edge import sender
+from edge.explanation import Explanation, Prediction
+from edge.outbox import MAP_ROOM, ROOM
+from edge.stream import Stream, introduction
+from edge.wire.records import Health, Map, Result
+from firmware_bridge.maps import Attribution
+from tests.edge.test_stream import Manifest
+from tests.link_faults import doomed
 from tests.link_faults.doomed import PHASES
 from tests.link_faults.lives import (
     PtyCable,
     SocketCable,
+    Watcher,
     disconnects,
     faults_of_disconnects,
     faults_of_lives,
@@ -25,3 +36,32 @@ def test_a_cable_pulled_again_and_again_ends_no_session_and_forges_no_record(cab
     times = 10
     line = PtyCable(tmp_path) if cable == "pty" else SocketCable()
     assert faults_of_disconnects(times, *disconnects(line, times, seed=1)) == []
+
+
+def test_a_host_that_stops_reading_for_a_while_misses_maps_and_no_result(modem, monkeypatch):
+    """A minute of it, shortened: what counts is that the port is full and the board has noticed."""
+    monkeypatch.setattr(sender, "_STALL", 0.2)
+    with closing(Watcher(modem.host)) as watcher:
+        session = introduction(Manifest(name="0"), ("saliency",), "litert")
+        with Stream(modem.device, 921600, session) as stream:
+            watcher.until(lambda: watcher.monitor.tracker.sure)
+            for sequence in range(300):
+                prediction = Prediction(doomed.scores(0, sequence), 1)
+                values = doomed.values(0, sequence)
+                stream.result(sequence, prediction)
+                stream.explanation(sequence, Explanation(prediction.scores, 1, {}, method="saliency", map=values))
+            assert not stream.wait_for_room(0.0)
+            assert stream.wait_for_room(20.0)  # nobody waits for a host that has stalled
+            assert stream._sender.outbox.bytes <= ROOM + MAP_ROOM
+            results = watcher.monitor.tracker.account
+            watcher.until(lambda: results.results == 300 and results.maps > 10)
+            assert results.health is not None
+            watcher.until(lambda: stream._sender.outbox.bytes == 0)
+        watcher.until(lambda: results.ended)
+    answers = [event for _, event in watcher.seen if isinstance(event, Result)]
+    assert [answer.sequence for answer in answers] == list(range(300))
+    final = [event for _, event in watcher.seen if isinstance(event, Health)][-1]
+    assert final.stalls >= 1
+    explained = {event.sequence for _, event in watcher.seen if isinstance(event, Attribution)}
+    assert final.dropped[Map.code] + len(explained) == 300
+    assert (results.lost_frames, results.stale_frames) == (0, 0)
