@@ -1,5 +1,6 @@
 """What the link carries and costs: ``python -m benchmarks.link [PART ...] [--json FILE]``.
 
+decode: how fast the host reads frames (see benchmarks/decode.py).
 goodput: attributions of a kilobyte, as int8, on throttled cables and on one that is not: bytes of payload that arrive
 over what the rate allows. cost: processor time of the link's thread and of posting, at 100 explanations of 32x32 a
 second. slow: thinning and the delay of results at 115200 baud. pause: a host that is stopped for a minute. day: a day
@@ -33,6 +34,7 @@ from edge.latency import Lap, Phase
 from edge.stream import Stream
 from edge.wire.records import PROTOCOL, Session
 
+from .decode import decoding
 from .far_end import Came, listen
 from .figures import Figure, Goal, table
 from .models import OUT
@@ -268,6 +270,7 @@ def day(windows: int = WINDOWS_A_DAY) -> list[Figure]:
 
 
 PARTS = {
+    "decode": decoding,
     "goodput": lambda: [figure for name, rate in [*RATES.items(), ("pty", None)] for figure in goodput(name, rate)],
     "cost": cost,
     "slow": slow,
