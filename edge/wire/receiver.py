@@ -26,15 +26,17 @@ class Receiver:
 
     def feed(self, data: bytes) -> Iterator[Received]:
         """Yield what the frames completed by ``data`` hold."""
+        decode = self._decoder.decode
         for payload in self._deframer.feed(data):
             try:
-                received = self._decoder.decode(payload)
+                received = decode(payload)
             except WireError as error:
                 self._deframer.reject(payload, error.fault)
                 continue
             if received.record is None:
                 self.unknown_records += 1
-            self.unknown_keys += received.unknown_keys
+            elif received.unknown_keys:
+                self.unknown_keys += received.unknown_keys
             yield received
 
     def restart(self) -> None:

@@ -52,7 +52,7 @@ class Decoder:
         return received
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Template:
     """What payloads of one form have in common, and how the rest of them is read.
 
