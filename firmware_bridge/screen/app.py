@@ -9,20 +9,15 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.events import Resize
-from textual.geometry import Region
-from textual.strip import Strip
-from textual.widget import Widget
 
 from edge.wire.codes import When
 from edge.wire.records import Map, Request, Session
@@ -36,6 +31,7 @@ from firmware_bridge.screen.dialogs import Choice, Page, Prompt
 from firmware_bridge.screen.explanation import Room
 from firmware_bridge.screen.history import Entry, History, Note, Selection, Window
 from firmware_bridge.screen.listener import Listener, Outcome, State
+from firmware_bridge.screen.panel import Panel
 from firmware_bridge.screen.terminal import Terminal
 from firmware_bridge.session import Event
 from firmware_bridge.tape import Tape
@@ -94,37 +90,6 @@ def watch(feed: Feed, tape: Tape, polls: Iterable[list[Event]], terminal: Termin
         listener.close()
     if app.return_code:
         sys.exit(app.return_code)  # textual has said why
-
-
-class Panel(Widget):
-    """Rows of text. Only rows that changed are drawn again: little goes over a slow connection."""
-
-    def __init__(self, terminal: Terminal, id: str) -> None:
-        super().__init__(id=id)
-        self._terminal = terminal
-        self.strips: list[Strip] = []  # what is shown
-
-    def show(self, rows: Sequence[Text]) -> None:
-        """Show rows, cut or filled to the panel's size."""
-        width, height = self.size
-        blank = Strip.blank(width, Style.null())
-        strips = [self._strip(row.copy()).adjust_cell_length(width, Style.null()) for row in rows[:height]]
-        strips += [blank] * (height - len(strips))
-        known = [*self.strips, *[None] * height]
-        changed = [y for y, strip in enumerate(strips) if strip != known[y]]
-        self.strips = strips
-        if changed:
-            self.refresh(*(Region(0, y, width, 1) for y in changed))
-
-    def render_line(self, y: int) -> Strip:
-        """Return one row."""
-        return self.strips[y] if y < len(self.strips) else Strip.blank(self.size.width, Style.null())
-
-    def _strip(self, row: Text) -> Strip:
-        row.end = ""
-        row.stylize_before(row.style)  # which a text without spans is drawn without
-        parts = row.render(self.app.console)
-        return Strip([Segment(self._terminal.text(part.text), part.style or Style.null()) for part in parts])
 
 
 class MonitorScreen(App[None]):
