@@ -82,11 +82,9 @@ def pulled(times: int) -> list[str]:
             cable = PtyCable(Path(folder)) if seed % 2 else SocketCable()
             summary, seen, sent = disconnects(cable, _ROUND, seed)
         wrong += faults_of_disconnects(_ROUND, summary, seen, sent)
-        windows, lost, reconnects = (
-            windows + summary.windows,
-            lost + summary.lost_frames,
-            reconnects + summary.reconnects,
-        )
+        windows += summary.windows
+        lost += summary.lost_frames
+        reconnects += summary.reconnects
     print(f"{times} disconnects: {windows} results delivered, {lost} frames lost and counted, {reconnects} reconnects")
     return wrong
 
@@ -99,7 +97,8 @@ def killed(times: int) -> list[str]:
         lot = [*phases[at : at + _ROUND], "after goodbye"]
         summary, seen = lives(lot)
         wrong += faults_of_lives(lot, summary, seen)
-        windows, torn = windows + summary.windows, torn + sum(summary.bad.values())
+        windows += summary.windows
+        torn += sum(summary.bad.values())
     print(
         f"{times} devices killed at {len(PHASES)} phases: {windows} results delivered, {torn} frames torn and counted"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import faults
 from edge.wire.framing import frame
 from edge.wire.receiver import Receiver
 from edge.wire.records import Result, Session, encode
 from firmware_bridge.session import Tracker
+from firmware_bridge.turns import Turns
 from tests.link_faults.campaign import to_board, to_host
 from tests.link_faults.channel import FAULTS, Channel, pieces
 from tests.link_faults.traffic import session
@@ -52,6 +55,17 @@ def test_what_the_host_says_reaches_the_board_unchanged_or_not_at_all():
     assert outcome.violations == []
     assert outcome.faults > 50
     assert outcome.lost > 100
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_benchmark_fails_when_an_invariant_breaks(broken, monkeypatch, tmp_path, capsys):
+    if broken:
+        monkeypatch.setattr(Turns, "is_next", lambda turns, number: True)
+    options = ["--only", "reordered frames", "--frames", "8000", "--disconnects", "0", "--lives", "0"]
+    assert faults.main([*options, "--json", str(tmp_path / "faults.json")]) == broken
+    (row,) = json.loads((tmp_path / "faults.json").read_text())
+    assert bool(row["wrong"]) == broken
+    assert ("again or out of order" in capsys.readouterr().out) == broken
 
 
 def test_the_same_seed_does_the_same():
