@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from edge import vitals
 from edge.explanation import Explanation, Prediction
 from edge.latency import Lap, Phase
-from edge.stream import Stream
+from edge.link.stream import Stream
 from edge.wire.records import PROTOCOL, Session
 
 from .decode import decoding

@@ -19,15 +19,15 @@ from edge.errors import InputError, WhyLiteError
 from edge.explainer import Explainer
 from edge.interpreter import RUNTIMES
 from edge.latency import NANOSECONDS, clock
+from edge.link.sender import Status
+from edge.link.stream import LogHandler, Sent, Stream, introduction
+from edge.link.thinning import AUTO
 from edge.processors import pin
 from edge.run.bell import Bell
 from edge.run.desk import check_when
 from edge.run.loop import Run
 from edge.run.recent import capacity
-from edge.sender import Status
 from edge.sources import schemes
-from edge.stream import LogHandler, Sent, Stream, introduction
-from edge.thinning import AUTO
 from edge.timekeeper import account
 from edge.wire.codecs import CODECS
 from edge.wire.codes import Degraded, SourceFault, When

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edge.stream import uncoded_input, uncoded_map
-from edge.thinning import Version, records
+from edge.link.stream import uncoded_input, uncoded_map
+from edge.link.thinning import Version, records
 from edge.wire import codecs
 from edge.wire.framing import frame
 from edge.wire.port import Port

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from edge.asked import explained_class
 from edge.bundle import Manifest
 from edge.errors import EdgeError, InputError
+from edge.link.stream import Stream
 from edge.run.budget import Clock
 from edge.run.explaining import Explaining
 from edge.run.recent import Answered, Recent
-from edge.stream import Stream
 from edge.wire.codes import When
 from edge.wire.records import Input, Map, Request, Settings
 

@@ -13,6 +13,7 @@ from edge.capture import Capture
 from edge.errors import EdgeError
 from edge.explanation import Prediction
 from edge.latency import Lap, Phase, clock
+from edge.link.stream import Stream
 from edge.run.bell import Bell
 from edge.run.budget import Budget, Clock
 from edge.run.desk import Desk
@@ -20,7 +21,6 @@ from edge.run.explaining import Explaining, Explains
 from edge.run.recent import Recent
 from edge.run.turns import Turns
 from edge.sources import Window
-from edge.stream import Stream
 from edge.wire.codes import When
 from edge.wire.records import Settings
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from edge.capture import Capture
 from edge.errors import InputError
 from edge.latency import NANOSECONDS
+from edge.link.stream import Stream
 from edge.run.bell import Bell
 from edge.run.budget import Budget, Clock
 from edge.run.desk import Desk
 from edge.sources import Fault, Window
-from edge.stream import Stream
 from edge.wire.codes import SourceFault
 
 _SLICE = 0.2  # seconds at the most between two looks at what else there is to do

@@ -16,7 +16,7 @@ import pytest
 from edge.errors import LinkError
 from edge.explanation import Explanation
 from edge.latency import Lap, Phase, clock
-from edge.stream import Stream, introduction
+from edge.link.stream import Stream, introduction
 from edge.wire.framing import frame
 from edge.wire.port import Port
 from edge.wire.records import Health, Log, Result, Session, encode
@@ -358,7 +358,7 @@ def test_a_device_killed_again_and_again(lives):
 LONG_WINDED = """
 import sys
 from dataclasses import replace
-from edge.stream import Stream, introduction
+from edge.link.stream import Stream, introduction
 from tests.edge.test_stream import Manifest
 labels = tuple(f"class {i} with quite a long description" for i in range(700))
 stream = Stream(sys.argv[1], 921600, introduction(Manifest(labels=labels), (), "litert"))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge import outbox as module
 from edge.latency import NANOSECONDS
-from edge.outbox import Outbox
-from edge.thinning import HEAD, Uncoded, fit, records
+from edge.link import outbox as module
+from edge.link.outbox import Outbox
+from edge.link.thinning import HEAD, Uncoded, fit, records
 from edge.wire.codes import Thinned
 from edge.wire.records import Latency, Log, Map, Result
 

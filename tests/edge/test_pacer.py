@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.latency import NANOSECONDS
-from edge.pacer import AHEAD, Pacer
+from edge.link.pacer import AHEAD, Pacer
 
 
 class Line:

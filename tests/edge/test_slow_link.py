@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from edge import pacer
 from edge.explanation import Explanation
 from edge.latency import Lap, Phase
-from edge.outbox import MAP_ROOM
-from edge.stream import Stream
+from edge.link import pacer
+from edge.link.outbox import MAP_ROOM
+from edge.link.stream import Stream
 from edge.wire.records import Health, Latency, Map, Request, Result
 from firmware_bridge.maps import Assembler
 from firmware_bridge.nullmodem import NullModem

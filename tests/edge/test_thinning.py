@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from edge.explanation import Flag
 from edge.latency import NANOSECONDS
-from edge.thinning import HEAD, Demand, Uncoded, fit, records
+from edge.link.thinning import HEAD, Demand, Uncoded, fit, records
 from edge.wire import codecs
 from edge.wire.cbor import WireError
 from edge.wire.codes import Thinned

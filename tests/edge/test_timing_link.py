@@ -9,7 +9,7 @@ import pytest
 from edge import clocks
 from edge.clocks import Watch
 from edge.latency import Lap, Phase, clock
-from edge.stream import LogHandler, Stream
+from edge.link.stream import LogHandler, Stream
 from edge.wire.records import Health, Latency, Log, Request, Session, Spread
 from tests.edge.test_stream import SESSION
 from tests.link import FarEnd

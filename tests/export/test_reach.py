@@ -18,7 +18,7 @@ import tensorflow as tf
 import edge
 import export
 from edge.explanation import Flag
-from edge.stream import introduction
+from edge.link.stream import introduction
 from export import heads, reach, tflite
 from export.errors import CalibrationError, UnsupportedModelError
 from export.tflite import Graph, Tensor

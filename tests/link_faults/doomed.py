@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge import sender
 from edge.explanation import Explanation, Prediction
 from edge.latency import Lap, Phase
-from edge.stream import Stream, introduction
+from edge.link import sender
+from edge.link.stream import Stream, introduction
 from edge.wire.framing import unframe
 from edge.wire.port import Port
 from edge.wire.records import MAX_CHUNK, Health, Latency, Map, Record, Result, Session, decode

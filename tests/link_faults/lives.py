@@ -20,7 +20,7 @@ import numpy as np
 
 from edge.explanation import Explanation, Prediction
 from edge.latency import Lap, Phase
-from edge.stream import Sent, Stream, introduction
+from edge.link.stream import Sent, Stream, introduction
 from edge.wire.records import Result, Session
 from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import Monitor

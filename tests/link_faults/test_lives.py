@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from edge import sender
 from edge.explanation import Explanation, Prediction
-from edge.outbox import MAP_ROOM, ROOM
-from edge.stream import Stream, introduction
+from edge.link import sender
+from edge.link.outbox import MAP_ROOM, ROOM
+from edge.link.stream import Stream, introduction
 from edge.wire.records import Health, Map, Result
 from firmware_bridge.maps import Attribution
 from tests.edge.test_stream import Manifest

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from edge.latency import NANOSECONDS, clock
-from edge.thinning import HEAD, Uncoded
+from edge.link.thinning import HEAD, Uncoded
 from edge.wire.codes import Thinned
 from edge.wire.records import Input, Map, Record, Result
 

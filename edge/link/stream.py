@@ -20,8 +20,8 @@ from edge.bundle import ExplanationHead
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation, Prediction
 from edge.latency import NANOSECONDS, Lap, Quantiles, clock
-from edge.sender import Sender, Status
-from edge.thinning import AUTO, Uncoded
+from edge.link.sender import Sender, Status
+from edge.link.thinning import AUTO, Uncoded
 from edge.wire.cbor import Fault, WireError
 from edge.wire.records import (
     MAX_LABEL,

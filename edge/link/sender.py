@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from edge import vitals
 from edge.errors import LinkError
 from edge.latency import NANOSECONDS, Phase, clock
-from edge.outbox import Lane, Outbox, Parcel
-from edge.pacer import AHEAD, Pacer
-from edge.thinning import AUTO, HEAD, LEAST, Demand, Uncoded, Version, fit, records
+from edge.link.outbox import Lane, Outbox, Parcel
+from edge.link.pacer import AHEAD, Pacer
+from edge.link.thinning import AUTO, HEAD, LEAST, Demand, Uncoded, Version, fit, records
 from edge.timekeeper import Timekeeper
 from edge.wire import codecs
 from edge.wire.cbor import WireError
