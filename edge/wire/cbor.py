@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from edge.errors import EdgeError
 MAX_DEPTH = 4  # containers open at one time
 MAX_ITEMS = 8192  # keys and values of one record, at all depths
 
-UNSIGNED, NEGATIVE, BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)  # major types
+UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, _TAG, _SIMPLE = range(8)  # major types
 _FALSE, _TRUE, FLOAT32 = 0xF4, 0xF5, 0xFA  # first bytes
 _FLOAT = struct.Struct(">Bf")
 _BYTE = [bytes([value]) for value in range(256)]
@@ -44,35 +44,28 @@ class WireError(EdgeError):
         self.fault = fault
 
 
-def dumps(fields: Mapping[int, Any]) -> bytes:
-    """Encode a map deterministically: shortest integers, ascending keys, floats of 32 bits."""
-    entries = [_start(UNSIGNED, key) + _value(fields[key]) for key in sorted(fields)]
-    return _start(_MAP, len(entries)) + b"".join(entries)
-
-
-def _value(value: Any) -> bytes:
-    kind = type(value)
-    if kind is int:
-        return _start(UNSIGNED, value) if value >= 0 else _start(NEGATIVE, -1 - value)
-    if kind is float:
-        return _FLOAT.pack(FLOAT32, value)
-    if kind is bytes:
-        return _start(BYTES, len(value)) + bytes(value)
-    if kind is bool:
-        return _BYTE[_TRUE if value else _FALSE]
-    if kind is str:
-        text: bytes = value.encode()
-        return _start(_TEXT, len(text)) + text
-    return _start(_ARRAY, len(value)) + b"".join(map(_value, value)) if kind is list else dumps(value)
-
-
-def _start(major: int, argument: int) -> bytes:
+def start(major: int, argument: int) -> bytes:
     """Return the head of an item, in as few bytes as it takes."""
     first = major << 5
     if argument < 24:
         return _BYTE[first | argument]
     width = (argument > 0xFF) + (argument > 0xFFFF) + (argument > 0xFFFFFFFF)
     return _BYTE[first | 24 + width] + argument.to_bytes(1 << width, "big")
+
+
+def integer(value: int) -> bytes:
+    """Return an integer as CBOR has it."""
+    return start(UNSIGNED, value) if value >= 0 else start(NEGATIVE, -1 - value)
+
+
+def float32(value: float) -> bytes:
+    """Return a float as CBOR has it, in 32 bits; OverflowError where it is too large for them."""
+    return _FLOAT.pack(FLOAT32, value)
+
+
+def boolean(value: bool) -> bytes:
+    """Return a truth value as CBOR has it."""
+    return _BYTE[_TRUE if value else _FALSE]
 
 
 def loads(payload: bytes) -> dict[int, Any]:
@@ -110,16 +103,16 @@ def _end(payload: bytes, at: int) -> int:
     while left:
         major, argument, _, at = _head(payload, at)
         left -= 1
-        if major in {BYTES, _TEXT}:
+        if major in {BYTES, TEXT}:
             at += argument
-        elif major in {_ARRAY, _MAP}:
-            left += argument * (2 if major == _MAP else 1)
+        elif major in {ARRAY, MAP}:
+            left += argument * (2 if major == MAP else 1)
     return at
 
 
 def _walk(payload: bytes) -> None:
     """Refuse a payload that is not exactly one map within the bounds."""
-    if not payload or payload[0] >> 5 != _MAP:
+    if not payload or payload[0] >> 5 != MAP:
         raise WireError(Fault.CBOR, "a record is a CBOR map")
     at, items = 0, 0
     left = [1]  # items still to come, per open container
@@ -137,16 +130,16 @@ def _walk(payload: bytes) -> None:
             if major != UNSIGNED or (before is not None and argument <= before):
                 raise WireError(Fault.CBOR, f"the keys of a map are unsigned integers in ascending order, at byte {at}")
             last_key[-1] = argument
-        if major in {BYTES, _TEXT}:
+        if major in {BYTES, TEXT}:
             at += argument
-        elif major in {_ARRAY, _MAP}:
-            count = argument * (2 if major == _MAP else 1)
+        elif major in {ARRAY, MAP}:
+            count = argument * (2 if major == MAP else 1)
             items += count
             if items > MAX_ITEMS or len(left) > MAX_DEPTH:
                 raise WireError(Fault.CBOR, f"more than {MAX_ITEMS} items or {MAX_DEPTH} levels, at byte {at}")
             left.append(count)
             last_key.append(None)
-            in_map.append(major == _MAP)
+            in_map.append(major == MAP)
         elif major == _TAG or (major == _SIMPLE and simple not in _PLAIN):
             raise WireError(Fault.CBOR, f"tags, null and wider floats have no place in a record, at byte {at}")
     if at != len(payload):

@@ -248,10 +248,11 @@ class Received(NamedTuple):
 
 @dataclass(frozen=True)
 class Slot:
-    """A declared field: its name, key and type, and whether it may be absent."""
+    """A declared field: its name, its key, also as CBOR has it, and its type, and whether it may be absent."""
 
     name: str
     key: int
+    start: bytes
     kind: Kind
     optional: bool
     default: Any
@@ -273,18 +274,17 @@ def _slots(record: Any) -> Iterator[Slot]:
     for declared in fields(record):
         _, key = get_args(hints[declared.name])
         default = declared.default if declared.default_factory is MISSING else declared.default_factory()
-        yield Slot(declared.name, key.key, key.kind, default is not MISSING, default)
+        yield Slot(declared.name, key.key, cbor.integer(key.key), key.kind, default is not MISSING, default)
 
 
 def encode(record: Record, number: int) -> bytes:
     """Return the payload of a record in frame ``number``; a field that holds its default is left out."""
-    payload: dict[int, Any] = {CODE: record.code, NUMBER: number & 0xFFFFFFFF}
+    parts = [*map(cbor.integer, (CODE, record.code, NUMBER, number & 0xFFFFFFFF))]
     for slot in layout(type(record)):
         value = getattr(record, slot.name)
-        if slot.optional and value == slot.default:
-            continue
-        payload[slot.key] = slot.kind.pack(value)
-    return cbor.dumps(payload)
+        if not slot.optional or value != slot.default:
+            parts += slot.start, slot.kind.pack(value)
+    return cbor.start(cbor.MAP, len(parts) // 2) + b"".join(parts)
 
 
 def decode(payload: bytes) -> Received:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.wire import cbor
 from edge.wire.cbor import Fault, WireError
 from edge.wire.codes import Degraded, When
 from edge.wire.records import Health, Log, Map, Ping, Record, Result, Session, Settings, clip, decode, encode, layout
+from tests.edge.reference_encoder import dumps
 from tests.edge.wire_samples import EXAMPLES, any_record, frame_numbers
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_encoding_is_deterministic_and_only_uses_the_cbor_that_the_contract_allo
     values = cbor2.loads(payload)
     assert list(values) == sorted(values)
     assert payload == encode(record, number)
-    assert payload == cbor.dumps(values)  # shortest integers, ascending keys, nothing else possible
+    assert payload == dumps(values)  # shortest integers, ascending keys, nothing else possible
 
 
 @pytest.mark.parametrize("record", Record.registry.values(), ids=lambda record: record.__name__)
@@ -90,7 +90,7 @@ def test_unknown_records_are_skipped():
 
 def test_unknown_keys_are_skipped_and_counted():
     values = cbor2.loads(encode(SESSION, 5)) | {22: [1, 2, 3], 300: {1: b"x"}}
-    received = decode(cbor.dumps(values))
+    received = decode(dumps(values))
     assert received.record == SESSION
     assert received.unknown_keys == 2
 
@@ -98,7 +98,7 @@ def test_unknown_keys_are_skipped_and_counted():
 def broken(changes=None, without=()):
     values = cbor2.loads(encode(Result(sequence=1, class_index=2, scores=(0.5,), time=3, truth=0), 9))
     values.update(changes or {})
-    return cbor.dumps({key: value for key, value in values.items() if key not in without})
+    return dumps({key: value for key, value in values.items() if key not in without})
 
 
 @pytest.mark.parametrize(
