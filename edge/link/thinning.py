@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,15 +106,15 @@ def _error(values: NDArray[np.float32], version: Version) -> float:
 def records(uncoded: Uncoded, version: Version, chunk: int) -> deque[Map | Input]:
     """Return the records of a version, with at most ``chunk`` bytes of it in each."""
     coded, head = version.coded, uncoded.head
-    how = {name: getattr(coded, name) for name in ("encoding", "deflated", "scale", "zero_point")}
-    whole = replace(head, shape=version.shape, **how)
+    how: dict[str, Any] = {name: getattr(coded, name) for name in ("encoding", "deflated", "scale", "zero_point")}
     if version.shape != uncoded.values.shape:
-        whole = replace(whole, full_shape=uncoded.values.shape)
-    if coded.saturated and isinstance(whole, Map):
-        whole = replace(whole, flags=whole.flags | Flag.SATURATED.value)
+        how["full_shape"] = uncoded.values.shape
+    if coded.saturated and isinstance(head, Map):
+        how["flags"] = head.flags | Flag.SATURATED.value
     size = max(chunk, -(-len(coded.data) // MAX_CHUNKS))
     pieces = [coded.data[at : at + size] for at in range(0, len(coded.data), size)] or [b""]
-    return deque(replace(whole, chunk=i, chunks=len(pieces), data=piece) for i, piece in enumerate(pieces))
+    how |= {"shape": version.shape, "chunks": len(pieces)}
+    return deque(replace(head, chunk=i, data=piece, **how) for i, piece in enumerate(pieces))
 
 
 @dataclass

@@ -25,14 +25,14 @@ _Float = TypeVar("_Float", bound=np.floating[Any])
 
 @dataclass(frozen=True)
 class Codec:
-    """One coding. ``encode`` takes finite values ``[n]`` and returns scale, zero point and data.
+    """One coding. ``encode`` takes finite values ``[n]`` and their range, and returns scale, zero point and data.
 
     ``decode`` takes the data, ``n`` and the zero point and returns ``q [n]``; WireError for data that is not a map's.
     """
 
     number: int
     name: str
-    encode: Callable[[NDArray[np.float64]], tuple[float, int, bytes]]
+    encode: Callable[[NDArray[np.float64], float, float], tuple[float, int, bytes]]
     decode: Callable[[bytes, int, int], NDArray[np.int64]]
 
 
@@ -50,22 +50,29 @@ class Coded:
 
 def finite(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return values as a link can carry them: what is not a number is 0, what is infinite the largest float32."""
-    wide = values.astype(np.float64)
-    return wide if np.isfinite(values).all() else np.clip(np.nan_to_num(wide), _FLOAT32.min, _FLOAT32.max)
+    return np.clip(np.nan_to_num(values.astype(np.float64)), _FLOAT32.min, _FLOAT32.max)
 
 
-def encode(values: NDArray[np.float32], name: str = "int8", *, kept: int | None = None) -> Coded:
-    """Code a map of any shape, in C order; deflated if that is smaller. topk keeps ``kept`` values, or a tenth."""
+def encode(values: NDArray[np.float32], name: str = "int8", *, kept: int | None = None, deflate: bool = True) -> Coded:
+    """Code a map of any shape, in C order; with ``deflate``, deflated if that is smaller.
+
+    topk keeps ``kept`` values, or a tenth.
+    """
     check_size(values.size)
-    flat = values.ravel()
-    sound = finite(flat)
+    sound = values.ravel().astype(np.float64)
+    low, high = float(sound.min()), float(sound.max())
+    saturated = not (math.isfinite(low) and math.isfinite(high))  # one NaN makes both of them NaN
+    if saturated:
+        sound = finite(values).ravel()
+        low, high = float(sound.min()), float(sound.max())
     codec = CODECS[name]
-    scale, zero_point, data = codec.encode(_largest(sound, kept) if name == "topk" else sound)
-    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    smaller = deflater.compress(data) + deflater.flush()
-    deflated = len(smaller) < len(data)
-    saturated = not np.isfinite(flat).all()
-    return Coded(codec.number, deflated, scale, zero_point, smaller if deflated else data, saturated)
+    scale, zero_point, data = codec.encode(_largest(sound, kept) if name == "topk" else sound, low, high)
+    if deflate:
+        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        smaller = deflater.compress(data) + deflater.flush()
+        if len(smaller) < len(data):
+            return Coded(codec.number, True, scale, zero_point, smaller, saturated)
+    return Coded(codec.number, False, scale, zero_point, data, saturated)
 
 
 def check_size(size: int) -> None:
@@ -99,20 +106,24 @@ def _inflate(data: bytes, limit: int) -> bytes:
     return plain
 
 
-def _affine(values: NDArray[np.float64], levels: int) -> tuple[NDArray[np.int64], float, int]:
-    """Quantise to ``levels`` steps between the smallest and the largest value, zero always among them."""
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+def _affine(values: NDArray[np.float64], low: float, high: float, levels: int) -> tuple[NDArray[np.int8], float, int]:
+    """Quantise to ``levels`` steps between the least and the greatest value, zero always among them."""
+    low, high = min(0.0, low), max(0.0, high)
     half = (levels + 1) // 2
     scale = float(np.float32((high - low) / levels))
     if scale < _FLOAT32.tiny:  # a map of zeros, or too close to it for a float32
-        return np.zeros(values.size, np.int64), 1.0, 0
-    zero_point = int(np.clip(np.rint(-half - low / scale), -half, half - 1))
-    return np.clip(np.rint(values / scale) + zero_point, -half, half - 1).astype(np.int64), scale, zero_point
+        return np.zeros(values.size, np.int8), 1.0, 0
+    zero_point = min(max(round(-half - low / scale), -half), half - 1)
+    q = values / scale
+    np.rint(q, out=q)
+    q += zero_point
+    q.clip(-half, half - 1, out=q)
+    return q.astype(np.int8), scale, zero_point
 
 
-def _encode_int8(values: NDArray[np.float64]) -> tuple[float, int, bytes]:
-    q, scale, zero_point = _affine(values, 255)
-    return scale, zero_point, q.astype(np.int8).tobytes()
+def _encode_int8(values: NDArray[np.float64], low: float, high: float) -> tuple[float, int, bytes]:
+    q, scale, zero_point = _affine(values, low, high, 255)
+    return scale, zero_point, q.tobytes()
 
 
 def _decode_int8(data: bytes, size: int, zero_point: int) -> NDArray[np.int64]:
@@ -121,9 +132,9 @@ def _decode_int8(data: bytes, size: int, zero_point: int) -> NDArray[np.int64]:
     return np.frombuffer(data, np.int8).astype(np.int64)
 
 
-def _encode_int4(values: NDArray[np.float64]) -> tuple[float, int, bytes]:
-    q, scale, zero_point = _affine(values, 15)
-    nibbles = np.append(q, [zero_point] * (q.size % 2)).astype(np.uint8) & 15
+def _encode_int4(values: NDArray[np.float64], low: float, high: float) -> tuple[float, int, bytes]:
+    q, scale, zero_point = _affine(values, low, high, 15)
+    nibbles = np.append(q, np.full(q.size % 2, zero_point, np.int8)).view(np.uint8) & 15
     return scale, zero_point, (nibbles[0::2] | nibbles[1::2] << 4).tobytes()
 
 
@@ -144,10 +155,10 @@ def _largest(values: NDArray[np.float64], kept: int | None) -> NDArray[np.float6
     return left
 
 
-def _encode_topk(values: NDArray[np.float64]) -> tuple[float, int, bytes]:
+def _encode_topk(values: NDArray[np.float64], low: float, high: float) -> tuple[float, int, bytes]:
     """Code what is not zero."""
     (positions,) = np.nonzero(values)
-    scale = float(np.float32(np.abs(values).max() / 127))
+    scale = float(np.float32(max(-low, high) / 127))
     if scale < _FLOAT32.tiny:
         return 1.0, 0, b""
     steps = np.diff(positions, prepend=-1) - 1
