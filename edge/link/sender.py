@@ -55,6 +55,7 @@ _USED = 0.95  # of the link's rate is given out to maps and the rest
 _PROBED = 2.0  # of what a map may take, while it is tried whether the link has become faster
 _CATCH_UP = 0.6  # of what a map may take, while several wait
 _SHORT = 0.1  # seconds of link time: a map that takes no longer needs no coarse one before it
+_HEARING = NANOSECONDS // 1000  # between two looks, while there is much to send, at what the host says
 _ELASTIC = 2 * NANOSECONDS  # for so long whoever waited for room is trusted to do so again
 
 _log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class Sender:
         self._took: dict[int, dict[Phase, int]] = {}  # nanoseconds by result sequence
         self._number = self._produced = self._stalls = self._reconnects = 0
         self._stalled = self._asleep = False
-        self._session_due = self._health_due = 0
+        self._session_due = self._health_due = self._listened = 0
         self._pacer = Pacer(clock())
         self._demand = Demand()
         self._elastic_until = 0
@@ -190,14 +191,17 @@ class Sender:
         """Send and listen until closed; LinkError when the port is lost or the host will not take the last frames."""
         self._receiver.restart()
         self._session_due = 0
+        self._listen(port)
         while True:
-            self._listen(port)
             record, waited = self._next()
             if record is not None:
                 self._asleep = False
                 self._send(port, record, waited)
+                if clock() - self._listened < _HEARING:
+                    continue
             elif not self._asleep:
                 self._asleep = True  # whoever hands something in wakes the port from now on; another look at what waits
+                continue
             elif len(self.outbox):
                 port.wait(self._pacer.opens_in(clock()))
             elif self._closing.is_set():
@@ -210,6 +214,7 @@ class Sender:
                 self._pacer.idle(clock())
                 due = min(self._session_due, self._health_due, self._deadline)
                 port.wait(max(0.0, (due - clock()) / NANOSECONDS))
+            self._listen(port)
 
     def _next(self) -> tuple[Record | None, int]:
         """Return what to send next, and how long it has waited."""
@@ -233,10 +238,12 @@ class Sender:
         with self._changed:
             if now >= self._deadline:
                 self.outbox.clear()
-            paced = self._pacer.opens_in(now) > 0
-            parcel = self.outbox.next(results_only=paced, patient=now < self._elastic_until)
-            self._changed.notify_all()
-            return parcel
+            awaited = now < self._elastic_until  # somebody waits for room, or may again
+            if awaited:
+                self._changed.notify_all()
+            if not len(self.outbox):
+                return None
+            return self.outbox.next(results_only=self._pacer.opens_in(now) > 0, patient=awaited)
 
     def _code(self, parcel: Parcel, uncoded: Uncoded) -> bool:
         """Code a map whose turn has come; False if there is nothing of it to send."""
@@ -258,7 +265,9 @@ class Sender:
     def _fit(self, parcel: Parcel, uncoded: Uncoded) -> Version:
         """Return the version of a map that the link has time for, or a coarse one that a finer one is to follow."""
         now, rate = clock(), self._pacer.rate
-        if rate is None or now < self._elastic_until:
+        if rate is None:  # a link that was never full gains nothing from fewer bytes
+            return Version(codecs.encode(uncoded.values, deflate=False), uncoded.values.shape)
+        if now < self._elastic_until:
             return fit(uncoded.values, math.inf)
         with self._changed:
             room = self._demand.budget(_USED * rate - self._others_rate, now)
@@ -347,6 +356,7 @@ class Sender:
 
     def _listen(self, port: Port) -> None:
         """Take in what the host says."""
+        self._listened = clock()
         data = port.read()
         if not data:
             return

@@ -77,12 +77,15 @@ class Port:
 
     def wait(self, seconds: float) -> None:
         """Wait until something arrives, ``wake`` is called, or the time is over."""
-        if self._descriptor is None:
-            if not self._serial.in_waiting:
-                select.select([self._wake_read], [], [], min(seconds, _POLL))
+        woken = self._wake_read.fileno()
+        if self._descriptor is not None:
+            ready, _, _ = select.select([self._descriptor, woken], [], [], seconds)
+        elif self._serial.in_waiting:
+            return
         else:
-            select.select([self._descriptor, self._wake_read.fileno()], [], [], seconds)
-        self._clear()
+            ready, _, _ = select.select([woken], [], [], min(seconds, _POLL))
+        if woken in ready:
+            self._wake_read.recv(_READ)
 
     def wake(self) -> None:
         """End a ``wait``; may be called from any thread."""
@@ -104,12 +107,6 @@ class Port:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _clear(self) -> None:
-        try:
-            self._wake_read.recv(4096)
-        except BlockingIOError:
-            return
 
     def _lost(self, why: str) -> LinkError:
         return LinkError(f"lost port {self.url}: {why}", "check the cable and the other end's power")

@@ -211,6 +211,18 @@ def test_a_window_can_be_sent_as_it_was_given(stream, host):
     np.testing.assert_allclose(codecs.decode(coded, first.shape), window, atol=first.scale)
 
 
+@pytest.mark.parametrize(("encoding", "deflated"), [("auto", False), ("int8", True)])
+def test_a_map_is_not_deflated_for_a_link_that_was_never_full_unless_asked_for(modem, host, encoding, deflated):
+    values = np.tile(np.float32([0, 1, 2, 4]), 100)
+    with Stream(modem.device, 921600, SESSION, encoding) as stream:
+        stream.explanation(0, Explanation(PREDICTION.scores, 1, method="saliency", map=values))
+        (sent,) = host.listen_for(Map, 1)
+    assert (sent.encoding, sent.deflated) == (codecs.CODECS["int8"].number, deflated)
+    assert (len(sent.data) < values.size) == deflated
+    coded = codecs.Coded(sent.encoding, sent.deflated, sent.scale, sent.zero_point, sent.data, False)
+    np.testing.assert_allclose(codecs.decode(coded, sent.shape), values, atol=sent.scale)
+
+
 def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):
     for sequence in range(3):
         stream.result(sequence, PREDICTION)
