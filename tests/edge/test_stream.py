@@ -223,6 +223,19 @@ def test_a_map_is_not_deflated_for_a_link_that_was_never_full_unless_asked_for(m
     np.testing.assert_allclose(codecs.decode(coded, sent.shape), values, atol=sent.scale)
 
 
+def test_a_board_that_never_runs_out_of_records_hears_its_host(stream, host, monkeypatch):
+    link = stream._sender
+    host.listen_for(Session, 1)
+    with monkeypatch.context() as busy:
+        busy.setattr(link._port, "write", lambda data, patience: len(data))
+        busy.setattr(link, "_next", lambda: (Log(time=0, level=20, text="busy"), 0))
+        stream.log(20, "wakes the link")
+        host.listen(lambda: link.sent[Log.code] > 100)
+        assert not stream.wait_for_host(0)
+        host.say(Ping(token=1))
+        assert stream.wait_for_host(10)
+
+
 def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):
     for sequence in range(3):
         stream.result(sequence, PREDICTION)
