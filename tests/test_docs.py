@@ -1,9 +1,13 @@
 """What the documentation quotes of the code is what the code says."""
 
 import re
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from edge.sources import schemes
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding-a-method.md").read_text()
@@ -26,3 +30,12 @@ def test_what_the_page_says_an_emitter_has_is_there():
     named = set(re.findall(r"`emit\.(\w+)`", PAGE))
     assert {"positive", "rescale", "expand"} <= named
     assert all(hasattr(Emitter, name) for name in named)
+
+
+@pytest.mark.parametrize("scheme", schemes())
+def test_the_page_on_sources_has_each_of_them_with_all_its_options(scheme):
+    page = (ROOT / "docs" / "sources.md").read_text()
+    specs = re.findall(rf"^\| `{scheme}:[^?`]*\??([^`]*)` \|", page, re.MULTILINE)
+    assert specs, f"docs/sources.md does not have {scheme}:"
+    options = import_module(f"edge.sources.{scheme}").Options
+    assert {name for spec in specs for name in re.findall(r"(\w+)=", spec)} == {field.name for field in fields(options)}
