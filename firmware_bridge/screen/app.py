@@ -137,6 +137,7 @@ class MonitorScreen(App[None]):
         self._rates = panels.Rates()
         self._method: str | None = None  # None: the first that there is a map of
         self._class: int | None = None  # None: the answer
+        self._latency_room = 0  # rows
         self.shown: Entry | None = None
         self._page: tuple[object, list[Text]] = None, []  # what the drawn window was made of, and its rows
         self._message: tuple[Text, float] = Text(), 0.0
@@ -160,11 +161,8 @@ class MonitorScreen(App[None]):
     def on_resize(self, event: Resize) -> None:
         """Share out the room: what says the most stays the longest."""
         width, height = event.size  # the app's own is still the one before
-        rows = {
-            "header": 4 if height >= 20 else 1,
-            "latency": 0 if height < 20 else 5 if height < 32 else min(13, height // 4),
-            "foot": 2 if height >= 14 else 1,
-        }
+        self._latency_room = 0 if height < 20 else 5 if height < 32 else min(13, height // 4)
+        rows = {"header": 4 if height >= 20 else 1, "latency": self._latency_room, "foot": 2 if height >= 14 else 1}
         for name, count in rows.items():
             self.panels[name].styles.height = count
         results = self.panels["results"]
@@ -211,10 +209,11 @@ class MonitorScreen(App[None]):
             "header": panels.header(self._feed, state, room["header"], paused=self.selection.frozen is not None),
             "results": self._results(*room["results"]),
             "window": self._window(*room["window"], state),
-            "latency": panels.latencies(state, *room["latency"]),
+            "latency": panels.latencies(state, room["latency"].width, self._latency_room),
             "foot": foot[:-1],
             "keys": foot[-1:],
         }
+        self.panels["latency"].styles.height = min(self._latency_room, len(rows["latency"]))  # the rest is the window's
         for name, panel in self.panels.items():
             panel.show(rows[name])
 

@@ -138,12 +138,12 @@ def latencies(state: State, width: int, height: int) -> list[Text]:
     bounds = [bound for *_, shape in rows for bound in shape if bound]
     axis = (min(bounds), max(bounds)) if bounds else (1, 1)
     span = f"{duration(axis[0])} to {duration(axis[1])}, logarithmic" if bounds else ""
-    compact = len(rows) + 1 > height - 2 or width < _WIDE
+    compact = len(rows) + 3 > height or width < _WIDE
     column = (width - 2) // 2 if compact else width
     drawn = [_latency(row, column, axis, compact=compact) for row in rows]
-    if (whole := summary.end_to_end) is not None:
-        drawn.append(_latency(("end to end", figures(whole.middle), {}), column, axis, compact=compact))
-        drawn[-1].append(f" ±{duration(whole.uncertainty.p50)}", "cyan")
+    if (whole := summary.end_to_end) is not None:  # first: where there is little room, the last ones are left out
+        end_to_end = _latency(("end to end", figures(whole.middle), {}), column, axis, compact=compact)
+        drawn.insert(0, end_to_end.append(f" ±{duration(whole.uncertainty.p50)}", "cyan"))
     if not compact:
         head = Text(f"  {'':<22}" + "".join(f"{what:>10}" for what in ("p50", "p95", "p99", "max")), style="dim")
         return [rule("latency", width, right=span), head, *drawn]
