@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import interpreter
-from edge.bundle import ExplanationHead, Schedule
+from edge.manifest import ExplanationHead, Schedule
 from edge.refine import Goal, Refiner, weights
 from export import heads, tflite
 from export.compiling import enter

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Bundle, Schedule
+from edge.bundle import Bundle
 from edge.explainer import Explainer
+from edge.manifest import Schedule
 
 from .worker import Job, serve
 

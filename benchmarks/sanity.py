@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check, Measure
+from edge.manifest import Check, Measure
 from export import tables
 from export.compiling import compile_methods
 from export.errors import UnsupportedModelError

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import nuig
-from edge.bundle import Schedule
+from edge.manifest import Schedule
 from edge.refine import Goal
 from export.schedule import PLACES, RULES, fit, static_rules
 from export.schedule import Path as SeenPath

@@ -8,8 +8,8 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bundle import ExplanationHead, Manifest
 from .errors import InputError
+from .manifest import ExplanationHead, Manifest
 from .refine import Goal
 
 _STEPS_LIMIT = 1024  # gradients that are kept at once

@@ -12,7 +12,6 @@ from types import FrameType
 
 from edge.arguments import RTSCTS, add_flow, natural, positive, processors
 from edge.asked import class_of
-from edge.bundle import Manifest
 from edge.capture import Capture, open_source
 from edge.clocks import SelfTest
 from edge.errors import InputError, WhyLiteError
@@ -22,6 +21,7 @@ from edge.latency import NANOSECONDS, clock
 from edge.link.sender import Status
 from edge.link.stream import LogHandler, Sent, Stream, introduction
 from edge.link.thinning import AUTO
+from edge.manifest import Manifest
 from edge.processors import pin
 from edge.run.bell import Bell
 from edge.run.desk import check_when

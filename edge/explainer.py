@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import asked
 from . import interpreter as interpreters
-from .bundle import GOLDEN, Bundle, ExplanationHead, Manifest
+from .bundle import GOLDEN, Bundle
 from .errors import BundleError, InputError, InterpreterError
 from .explanation import Explanation, Flag, Prediction
 from .integrate import RESIDUAL_BOUND, Integral, Integrator, completed
+from .manifest import ExplanationHead, Manifest
 from .refine import Refiner
 from .smooth import Smoother, check_samples
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import nuig
-from .bundle import ExplanationHead, Schedule
 from .errors import BundleError, InputError
+from .manifest import ExplanationHead, Schedule
 
 RESIDUAL_BOUND = 0.05
 """The part of f(x) - f(baseline) that may be left unexplained: more marks a map, and stops an export."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import ExplanationHead, Schedule
 from .integrate import Given, Integral, Pace, Runner, mismatch, spread
+from .manifest import ExplanationHead, Schedule
 
 Array = NDArray[np.float64]
 Ends = Callable[[Given, int], tuple[float, float]]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import ExplanationHead
 from .errors import BundleError, InputError
+from .manifest import ExplanationHead
 
 Runner = Callable[..., dict[str, NDArray[Any]]]
 

@@ -11,7 +11,7 @@ import numpy as np
 from .samples import preprocessing
 
 if TYPE_CHECKING:
-    from .bundle import ExplanationHead, Manifest, Port, Schedule
+    from .manifest import ExplanationHead, Manifest, Port, Schedule
 
 _MOST = 1 << 26  # numbers in an input or a map
 _STEPS = 1 << 16

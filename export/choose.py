@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Candidate, Check
 from edge.integrate import RESIDUAL_BOUND
+from edge.manifest import Candidate, Check
 
 from .alike import sign_agreement, top_overlap
 from .clock import within

@@ -11,21 +11,9 @@ from importlib import metadata
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import (
-    BASELINE,
-    GOLDEN,
-    MODEL,
-    Bundle,
-    Check,
-    ExplanationHead,
-    Manifest,
-    Measure,
-    Port,
-    Schedule,
-    npz_bytes,
-    seal,
-)
+from edge.bundle import BASELINE, GOLDEN, MODEL, Bundle, npz_bytes, seal
 from edge.integrate import RESIDUAL_BOUND, default_schedule
+from edge.manifest import Check, ExplanationHead, Manifest, Measure, Port, Schedule
 from edge.samples.preprocessing import Preprocessing
 
 from . import measure, reach

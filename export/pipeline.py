@@ -11,9 +11,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge.bundle import Bundle, Check
+from edge.bundle import Bundle
 from edge.errors import InterpreterError
 from edge.files import read_bytes
+from edge.manifest import Check
 from edge.samples.preprocessing import Preprocessing
 
 from . import asked, choose, heads, stepping, support, targets, tflite, trust

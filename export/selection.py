@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Candidate
 from edge.errors import InterpreterError
+from edge.manifest import Candidate
 
 from . import choose, fitting
 from .errors import UnsupportedModelError

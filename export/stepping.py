@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import ExplanationHead, Schedule
 from edge.integrate import RESIDUAL_BOUND, Integrator, default_schedule
+from edge.manifest import ExplanationHead, Schedule
 
 from . import calibration, measure, schedule, trust
 from .clock import within

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.bundle import Check, Measure
+from edge.manifest import Check, Measure
 
 from .trust.sanity import CLASS, EDGES, RANDOMIZATION
 

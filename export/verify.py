@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge.bundle import Bundle, Check, Measure
+from edge.bundle import Bundle
 from edge.explainer import Explainer
 from edge.integrate import default_schedule
+from edge.manifest import Check, Measure
 
 from . import asked, tflite, trust
 from . import calibration as calibrations

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Bundle, Check
+from edge.bundle import Bundle
 from edge.errors import BundleError
+from edge.manifest import Check
 
 from .clock import within
 from .methods import WALKS, Role

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.dense import GRID, Dense, spread, trapezoidal
 from benchmarks.schedules import Course
-from edge.bundle import Schedule
+from edge.manifest import Schedule
 from edge.refine import Goal
 from export.schedule import RULES
 

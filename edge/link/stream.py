@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import clocks, vitals
-from edge.bundle import ExplanationHead
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation, Prediction
 from edge.latency import NANOSECONDS, Lap, Quantiles, clock
 from edge.link.sender import Sender, Status
 from edge.link.thinning import AUTO, Uncoded
+from edge.manifest import ExplanationHead
 from edge.wire.cbor import Fault, WireError
 from edge.wire.records import (
     MAX_LABEL,

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge.asked import explained_class
-from edge.bundle import Manifest
 from edge.errors import EdgeError, InputError
 from edge.link.stream import Stream
+from edge.manifest import Manifest
 from edge.run.budget import Clock
 from edge.run.explaining import Explaining
 from edge.run.recent import Answered, Recent

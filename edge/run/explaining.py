@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Manifest
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap
+from edge.manifest import Manifest
 from edge.run.budget import Budget, Clock, Costs
 from edge.wire.codes import Degraded
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Manifest
 from edge.errors import InputError
 from edge.explanation import Prediction
+from edge.manifest import Manifest
 from edge.sources import Window
 
 DEFAULT = 64  # windows

@@ -84,7 +84,7 @@ _LEFT_OUT = "such input is left out, and counted"
 
 
 class Model(Protocol):
-    """What a source has to know of the model: the part of ``edge.bundle.Manifest`` that it looks at."""
+    """What a source has to know of the model: the part of ``edge.manifest.Manifest`` that it looks at."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ..arguments import natural, positive
-from ..bundle import LOGITS, Manifest, ensure_writable, write_whole
+from ..bundle import ensure_writable, write_whole
 from ..errors import EdgeError, InputError, WhyLiteError
 from ..explainer import Explainer
 from ..explanation import Explanation, Flag
 from ..interpreter import RUNTIMES
+from ..manifest import LOGITS, Manifest
 from ..sources import npz
 from .words import figures_of, flags_of, subject_of
 

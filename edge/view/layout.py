@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import Port
+from ..manifest import Port
 
 Array = NDArray[np.floating]
 

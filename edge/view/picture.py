@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from numpy.typing import NDArray
 
-from ..bundle import Manifest
 from ..explanation import Explanation
+from ..manifest import Manifest
 from .colours import AGAINST, FOR, PALETTE, SHADES, limit
 from .layout import Kind, Layout, binned, layout_of, standalone
 from .words import figures_of, flags_of, short, signed, subject_of

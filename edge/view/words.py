@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle import LOGITS, ExplanationHead, Manifest
 from ..explanation import Explanation, Flag
+from ..manifest import LOGITS, ExplanationHead, Manifest
 
 FLAGS = {
     Flag.VISUAL_AID: "visual aid: no evidence of what the model used",

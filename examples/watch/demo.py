@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 import export
-from edge.bundle import REPORT, Bundle, Check, write_whole
+from edge.bundle import REPORT, Bundle, write_whole
 from edge.errors import WhyLiteError
 from edge.explanation import Explanation
+from edge.manifest import Check
 from edge.wire.records import Error, Result
 from examples.watch import predict, report
 from examples.watch.data import (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import interpreter
-from edge.bundle import Port
+from edge.manifest import Port
 
 
 def scores(model: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check, Manifest
 from edge.latency import Quantiles
+from edge.manifest import Check, Manifest
 from examples.watch.data import EXERCISES, LABELS
 from examples.watch.picture import Case, picture
 from firmware_bridge.session import Summary

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import LOGITS, Noise
+from edge.manifest import LOGITS, Noise
 
 from ..heads import Head
 from ..numerics.twin import float_twin, instantiate

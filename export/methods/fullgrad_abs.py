@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge.bundle import NO_UNIT
+from edge.manifest import NO_UNIT
 
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge.bundle import LOGITS_PER_INPUT_UNIT
+from edge.manifest import LOGITS_PER_INPUT_UNIT
 
 from ..errors import UnsupportedModelError
 from ..numerics.emitter import Emitter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge.bundle import LOGITS_PER_INPUT_UNIT
+from edge.manifest import LOGITS_PER_INPUT_UNIT
 
 from .base import Compiled, Method, Source
 from .input_gradient import input_entry, input_gradient

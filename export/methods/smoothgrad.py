@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from edge.bundle import LOGITS_PER_INPUT_UNIT, Noise
+from edge.manifest import LOGITS_PER_INPUT_UNIT, Noise
 
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from edge.bundle import Check, ExplanationHead, Manifest, Schedule
 from edge.explainer import Explainer
 from edge.integrate import default_schedule
+from edge.manifest import Check, ExplanationHead, Manifest, Schedule
 from edge.view.words import signed
 
 from ..clock import within

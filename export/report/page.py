@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import REPORT, Bundle, ExplanationHead, Manifest, seal
+from edge.bundle import REPORT, Bundle, seal
 from edge.explainer import Explainer
+from edge.manifest import ExplanationHead, Manifest
 from edge.view.layout import Kind
 from edge.view.words import short
 

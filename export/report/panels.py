@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Manifest
 from edge.explanation import Explanation
+from edge.manifest import Manifest
 from edge.view.colours import PALETTE, limit, shades
 from edge.view.layout import Kind, Layout, binned, layout_of, standalone
 from edge.view.words import figures_of, flags_of, short, signed, subject_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Manifest
+from edge.manifest import Manifest
 
 from ..choose import FIDELITY_BOUND, TAIL_BOUND, rank_correlation, step_inputs
 from ..methods import WALKS, Role

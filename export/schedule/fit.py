@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import nuig
-from edge.bundle import Schedule
 from edge.integrate import shortfall
+from edge.manifest import Schedule
 
 from .paths import PLACES, Path
 from .rules import RULES, Quantile, Rule, along, riemann_right, squared

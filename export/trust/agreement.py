@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check
+from edge.manifest import Check
 
 from .differences import error_along, errors_in_random_directions
 from .findings import Findings

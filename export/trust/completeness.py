@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge.bundle import Check, Schedule
 from edge.integrate import RESIDUAL_BOUND
+from edge.manifest import Check, Schedule
 
 from ..completeness import FEWEST, Left
 from .findings import Findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge.bundle import Check
+from edge.manifest import Check
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check
+from edge.manifest import Check
 
 from ..choose import ranks
 

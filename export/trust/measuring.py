@@ -13,8 +13,8 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Measure
 from edge.errors import InterpreterError
+from edge.manifest import Measure
 
 from ..clock import within
 from ..shipped import Shipped

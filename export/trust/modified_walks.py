@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Check
+from edge.manifest import Check
 
 from ..clock import within
 from ..methods import METHODS, LayerwiseRelevance

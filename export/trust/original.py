@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edge import interpreter
-from edge.bundle import Check
+from edge.manifest import Check
 
 from ..clock import within
 

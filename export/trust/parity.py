@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import interpreter
-from edge.bundle import Check
+from edge.manifest import Check
 
 from ..clock import within
 from ..methods.base import Role

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.bundle import Port
+from edge.manifest import Port
 from edge.view.layout import Kind, layout_of
 
 Array = NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.bundle import Check
+from edge.manifest import Check
 
 from ..clock import within
 from ..methods import METHODS, FullGrad

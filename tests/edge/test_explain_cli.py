@@ -13,9 +13,10 @@ import pytest
 
 import export
 import whylite
-from edge.bundle import Port, seal
+from edge.bundle import seal
 from edge.explainer import Explainer
 from edge.explanation import Explanation, Flag
+from edge.manifest import Port
 from edge.view import picture
 from export import tflite
 from tests.references import small_models

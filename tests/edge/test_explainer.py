@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import edge
-from edge.bundle import Bundle, Schedule, npz_bytes
+from edge.bundle import Bundle, npz_bytes
 from edge.errors import InputError, InterpreterError
 from edge.explanation import Flag
 from edge.integrate import default_schedule
 from edge.interpreter import load
+from edge.manifest import Schedule
 from export import tflite
 from tests.link import chunks
 from tests.references import small_models

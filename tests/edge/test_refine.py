@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import edge.integrate
 import edge.refine
-from edge.bundle import ExplanationHead, Schedule
 from edge.integrate import Integral, Integrator, completed, spread
+from edge.manifest import ExplanationHead, Schedule
 from edge.refine import Goal, Refiner, first_nodes, weights
 
 LENGTH = 12

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge.bundle import Port
 from edge.errors import InputError
 from edge.explanation import Explanation, Flag, Prediction
+from edge.manifest import Port
 from edge.run.loop import Run
 from edge.run.recent import Recent, capacity
 from edge.sources import Window

@@ -12,12 +12,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edge.bundle import ExplanationHead
 from edge.errors import InputError, LinkError
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap, Phase
 from edge.link import sender
 from edge.link.stream import LogHandler, Stream, introduction, uncoded_map
+from edge.manifest import ExplanationHead
 from edge.wire import codecs
 from edge.wire.cbor import WireError
 from edge.wire.framing import frame

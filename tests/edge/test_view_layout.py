@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bundle import Port
 from edge.explanation import Explanation, Flag
+from edge.manifest import Port
 from edge.view.colours import PALETTE, SHADES, limit, shades
 from edge.view.layout import Kind, binned, layout_of, standalone
 from edge.view.words import flags_of, short, signed

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from edge.bundle import Check, ExplanationHead, Manifest, Port, Schedule
 from edge.explanation import Explanation
 from edge.latency import Quantiles
+from edge.manifest import Check, ExplanationHead, Manifest, Port, Schedule
 from examples.watch import data
 from examples.watch.picture import Case
 from examples.watch.report import DemoResult

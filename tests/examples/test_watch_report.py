@@ -6,7 +6,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 
-from edge.bundle import Check
+from edge.manifest import Check
 from examples.watch import picture, report
 from tests.examples.made_up import make_case, make_result
 from tests.page import Page

@@ -13,9 +13,9 @@ import pytest
 
 import edge
 import export
-from edge.bundle import Candidate, Schedule
 from edge.explanation import Flag
 from edge.integrate import default_schedule
+from edge.manifest import Candidate, Schedule
 from export import choose
 from export.completeness import Left
 from export.numerics import NUMERICS

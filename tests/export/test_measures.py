@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import export
-from edge.bundle import Bundle, Measure
+from edge.bundle import Bundle
 from edge.errors import InterpreterError
+from edge.manifest import Measure
 from export import tables, trust
 from export.compiling import compile_methods
 from export.methods import GradCAM, Saliency

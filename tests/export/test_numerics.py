@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import edge
 import export
-from edge.bundle import Candidate
+from edge.manifest import Candidate
 from export import choose, tflite
 from export.alike import sign_agreement, top_overlap
 from export.numerics import NUMERICS

@@ -14,8 +14,9 @@ import pytest
 
 import edge
 import export
-from edge.bundle import Bundle, Candidate, Check, Measure, Port
+from edge.bundle import Bundle
 from edge.explanation import Explanation, Flag
+from edge.manifest import Candidate, Check, Measure, Port
 from export.choose import rank_correlation
 from export.report import make, panels, png
 from export.report.charts import Axis, Line, chart, gauge

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import edge
 import export
-from edge.bundle import ExplanationHead, Schedule
+from edge.manifest import ExplanationHead, Schedule
 from edge.nuig import nodes_and_weights as nuig
 from export import tflite
 from export.completeness import Left
