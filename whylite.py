@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
-from importlib.metadata import version
 
 # subcommand: (module that has a `main(argv) -> exit code`, what it does)
 COMMANDS = {
@@ -18,6 +18,8 @@ COMMANDS = {
     "convert": ("firmware_bridge.convert_cli", "turn a recording into another format, or into tables"),
     "replay": ("firmware_bridge.replay_cli", "play a recording as the monitor showed it"),
 }
+# these go on until they are told to end, and end well when that is before they have begun
+ENDLESS = ("run", "monitor", "replay")
 
 
 def usage() -> str:
@@ -36,11 +38,16 @@ def main(argv: list[str] | None = None) -> int:
         print(usage())
         return 0
     if argv == ["--version"]:
+        from importlib.metadata import version
+
         print(f"whylite {version('whylite')}")
         return 0
     if not argv or argv[0] not in COMMANDS:
         print(usage() if not argv else f"error: unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
+    if argv[0] in ENDLESS:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: sys.exit(0))  # until the command has a handler of its own
     try:
         module = import_module(COMMANDS[argv[0]][0])
     except ModuleNotFoundError as error:

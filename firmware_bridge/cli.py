@@ -81,7 +81,8 @@ def _terminal(arguments: argparse.Namespace) -> Terminal | None:
 def _print(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]) -> None:
     """Print a line, or a JSON document, for every event."""
     advised = complained = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         for events in polls:
             for event, when in zip(events, feed.moments, strict=True):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from importlib.metadata import version
+
+import pytest
 
 import whylite
 
@@ -32,3 +37,13 @@ def test_what_is_no_command_is_refused_with_the_usage(capsys):
     for arguments in ([], ["explode"], ["--version", "please"]):
         assert whylite.main(arguments) == 2
         assert whylite.usage() in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_runs_until_it_is_told_to_end_may_be_told_so_while_it_is_imported(tmp_path, number):
+    (tmp_path / "told.py").write_text(f"import os\nos.kill(os.getpid(), {number:d})\nwhile True: pass\n")
+    code = "import sys, whylite; whylite.COMMANDS['monitor'] = ('told', ''); sys.exit(whylite.main(['monitor']))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
