@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge.doctor.serial_ports import (
     SerialPort,
     access,
     aliases,
+    owner_of,
     process,
     serial_ports,
     terminal_user,
@@ -29,6 +31,8 @@ _SECTION = "serial ports"
 _RULES = "/etc/udev/rules.d/60-whylite.rules"
 _BOOT = "/boot/firmware/cmdline.txt"  # of a Raspberry Pi
 _TCGETS2, _TERMIOS2 = 0x802C542A, struct.Struct("=4I B19s 2I")  # Linux on x86 and Arm
+_PTY = "a pseudo-terminal"
+_PTYS = range(136, 144)  # major numbers, on every Linux
 _OFF = 0.02  # of the baud rate: beyond some two hundredths, bits at the end of a byte are read wrongly
 
 
@@ -56,12 +60,27 @@ def look_closer(url: str, baud: int, root: Path, person: Person) -> Iterator[Fin
         there = ", ".join(port.device for port in serial_ports(root)) or "none"
         yield Finding(_SECTION, Level.PROBLEM, f"{url} is not there", f"the serial ports here: {there}")
         return
-    known = {port.device: port for port in serial_ports(root)}
-    port = known.get(device, SerialPort(device, "a device that is no serial port of the kernel's"))
+    port = next((port for port in serial_ports(root) if port.device == device), None) or _unlisted(device, path, root)
+    if port is None:
+        advice = "name the device file of a serial port, such as /dev/ttyACM0"
+        yield Finding(_SECTION, Level.PROBLEM, f"{url} is no serial port and no terminal", advice)
+        return
     found = list(_wrong(port, root, person, worst=Level.PROBLEM))
     yield from found or [Finding(_SECTION, Level.OK, f"{_title(port)}: free, and you may use it")]
     if not any(finding.level is Level.PROBLEM for finding in found):
         yield from _opens(str(path), baud, device=True)
+
+
+def _unlisted(device: str, path: Path, root: Path) -> SerialPort | None:
+    """Return what a terminal is that has no hardware behind it; None for what is no terminal."""
+    status = path.stat()
+    if not stat.S_ISCHR(status.st_mode):
+        return None
+    if os.major(status.st_rdev) in _PTYS:
+        return SerialPort(device, _PTY)
+    terminals = root / "sys/class/tty"
+    known = (terminals / path.resolve().name).exists() or not terminals.exists()
+    return SerialPort(device, "no serial port that the kernel knows of") if known else None
 
 
 def _device(url: str, root: Path) -> str | None:
@@ -81,7 +100,7 @@ def _wrong(port: SerialPort, root: Path, person: Person, worst: Level) -> Iterat
     path = root / port.device[1:]
     allowed = access(path, person, root)
     if not allowed.allowed:
-        yield _forbidden(port, allowed, person, worst)
+        yield _forbidden(port, allowed, person, worst, owner_of(path))
     terminal_of = terminal_user(port.device, root)
     for holder in holders(str(path), root / "proc"):
         if terminal_of is not None and holder.pid == terminal_of[0]:
@@ -94,8 +113,11 @@ def _wrong(port: SerialPort, root: Path, person: Person, worst: Level) -> Iterat
     yield from _modem_manager(port, root)
 
 
-def _forbidden(port: SerialPort, found: Access, person: Person, level: Level) -> Finding:
+def _forbidden(port: SerialPort, found: Access, person: Person, level: Level, owner: str) -> Finding:
     what = f"{_title(port)}: you, {person.name}, may not use it"
+    if port.kind == _PTY:  # made anew with every program that opens one: groups and rules do not last
+        advice = f"it belongs to {owner}: run both ends as one user, {owner} or yourself"
+        return Finding(_SECTION, level, what, advice)
     if found.joined:
         advice = f"you have joined the group {found.group} since you logged in: log in again, or for one shell:"
         return Finding(_SECTION, level, what, advice, f"newgrp {found.group}")

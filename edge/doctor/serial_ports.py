@@ -29,11 +29,7 @@ class Person:
     def here(cls) -> Person:
         """Return who runs this process."""
         uid = os.geteuid()
-        try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:  # a user of a container
-            name = str(uid)
-        return cls(uid, name, frozenset({os.getegid(), *os.getgroups()}))
+        return cls(uid, _user(uid), frozenset({os.getegid(), *os.getgroups()}))
 
 
 @dataclass(frozen=True)
@@ -88,6 +84,11 @@ def access(device: Path, person: Person, root: Path) -> Access:
     return Access(allowed=False, group=group, joined=person.name in members)
 
 
+def owner_of(device: Path) -> str:
+    """Return the name of the user that a device file belongs to."""
+    return _user(device.stat().st_uid)
+
+
 def process(name: str, root: Path) -> int | None:
     """Return the number of a process of this name; None where there is none."""
     for folder in (root / "proc").glob("[0-9]*"):
@@ -140,6 +141,14 @@ def _usb_device(entry: Path) -> Path | None:
     """Return the folder of the USB device that a port belongs to."""
     device = (entry / "device").resolve()
     return next((folder for folder in (device, *device.parents) if (folder / "idVendor").exists()), None)
+
+
+def _user(number: int) -> str:
+    """Return a user's name."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # a user of a container
+        return str(number)
 
 
 def _group(number: int, root: Path) -> tuple[str, list[str]]:

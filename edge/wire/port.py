@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import serial
 
@@ -143,9 +144,22 @@ def _refusal(url: str, error: Exception) -> LinkError:
             hint += f" (`sudo fuser -v {url}` tells which it is)"
     elif number == errno.EACCES:
         hint = "add the user to the group that owns it, often `dialout`, and log in again"
+    elif not _has_address(url):
+        why = "it does not name a host and a port number from 0 to 65535"
+        hint = f"write it as in {url.partition(':')[0]}://127.0.0.1:5000"
     elif "://" in url:
         hint = "socket://HOST:PORT needs a listener there, and most of them take one client at a time"
     return LinkError(f"cannot open port {url}: {why}", hint)
+
+
+def _has_address(url: str) -> bool:
+    """Whether a port in the network says where it is; others need not."""
+    try:
+        parts = urlsplit(url)
+        address = parts.hostname, parts.port
+    except ValueError:  # a port that is no number, or none of those there are
+        return False
+    return None not in address or parts.scheme not in {"socket", "rfc2217"}
 
 
 def _reason(error: BaseException) -> str:

@@ -468,6 +468,30 @@ def test_a_real_port_is_opened_at_the_rate_asked_for_and_a_taken_one_is_not():
         os.close(master)
 
 
+def test_a_pty_of_another_user_wants_one_user_and_no_rule():
+    master, slave = pty.openpty()
+    try:
+        name = os.ttyname(slave)
+        os.close(slave)
+        (problem,) = ports.look_closer(name, 115200, Path("/"), STRANGER)
+    finally:
+        os.close(master)
+    assert problem.level is Level.PROBLEM
+    assert problem.what == f"{name} (a pseudo-terminal): you, bob, may not use it"
+    assert f"it belongs to {Person.here().name}" in problem.advice
+    assert not problem.command
+
+
+def test_what_is_no_terminal_is_neither_called_free_nor_opened(tmp_path):
+    file = tmp_path / "notes"
+    file.write_text("")
+    for path in (file, tmp_path, Path("/dev/null")):  # which many programs have open: none is to be killed for it
+        (problem,) = ports.look_closer(str(path), 115200, Path("/"), Person.here())
+        assert problem.level is Level.PROBLEM
+        assert problem.what == f"{path} is no serial port and no terminal"
+        assert "/dev/ttyACM0" in problem.advice
+
+
 def test_a_rate_that_a_driver_does_not_have_is_a_problem(monkeypatch):
     master, slave = pty.openpty()
     try:

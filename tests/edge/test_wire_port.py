@@ -125,6 +125,15 @@ def test_why_a_port_cannot_be_opened_is_said_once(url, why):
     assert caught.value.cause == f"cannot open port {url}: {why}"
 
 
+@pytest.mark.parametrize("address", ["", "127.0.0.1", ":5000", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536"])
+@pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
+def test_a_socket_that_names_no_host_and_port_is_told_what_to_write(scheme, address):
+    with pytest.raises(LinkError) as caught:
+        Port(f"{scheme}://{address}")
+    assert "does not name a host and a port number" in caught.value.cause
+    assert f"{scheme}://127.0.0.1:5000" in caught.value.hint
+
+
 def test_sockets_are_ports_too():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
