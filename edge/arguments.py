@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Callable
 
 RTSCTS = "rtscts"
 _PROCESSORS = 4096  # more than Linux has numbers for
@@ -18,11 +20,23 @@ def positive(text: str) -> float:
 
 
 def natural(text: str) -> int:
-    """Return a whole number above zero."""
+    """Return a whole number above zero, as large as this machine counts at the most."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    if not 1 <= value <= sys.maxsize:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {sys.maxsize}")
     return value
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """Return a type of numbers from ``low`` to ``high``."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:,.10g} to {high:,.10g}")
+        return value
+
+    return number
 
 
 def processors(text: str) -> frozenset[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
 
-from edge.arguments import RTSCTS, add_flow, natural, positive, processors
+from edge.arguments import RTSCTS, add_flow, between, natural, positive, processors
 from edge.asked import class_of
 from edge.capture import Capture, open_source
 from edge.clocks import SelfTest
@@ -24,19 +24,20 @@ from edge.link.thinning import AUTO
 from edge.manifest import Manifest
 from edge.processors import pin
 from edge.run.bell import Bell
-from edge.run.desk import check_when
+from edge.run.desk import FASTEST, SLOWEST, check_when
 from edge.run.loop import Run
 from edge.run.recent import capacity
 from edge.sources import schemes
 from edge.timekeeper import account
 from edge.wire.codecs import CODECS
-from edge.wire.codes import Degraded, SourceFault, When
+from edge.wire.codes import Degraded, SourceFault, Thinned, When
 from edge.wire.port import DEFAULT_BAUD
 from edge.wire.records import Record, Settings
 
 _PATIENCE = 30.0  # seconds to deliver what waits when the windows have come to their end
 _HURRY = 2.0  # the same when told to stop
 _SLICE = 0.1  # seconds at the most between two looks at whether to stop
+_HOUR = 3_600_000.0  # milliseconds
 _TURN = 0.001  # seconds after which Python lets a result leave while it explains; 0.005 by default
 
 _REFINE = "leave --tolerance out, or export the model with --refine"
@@ -75,12 +76,13 @@ def _run(arguments: argparse.Namespace) -> int:
         _logged(stream),
     ):
         print(f"{manifest.name}: {', '.join(methods)} on {about}, to {arguments.port}", flush=True)
-        if arguments.wait_host and not _host_comes(stream, bell, arguments.wait_host):
+        if arguments.wait_host and not _host_comes(stream, bell, arguments.wait_host) and not bell.stopped:
             print(f"no host in {arguments.wait_host:g} s; starting without one", file=sys.stderr, flush=True)
         _report_clock(stream.status.timekeeper.watch.self_test())
-        _report_golden(explainer.check_golden(), about, manifest.runtime)
+        if not bell.stopped:
+            _report_golden(explainer.check_golden(), about, manifest.runtime)
         run = Run(capture, explainer, stream, methods, settings, bell)
-        if arguments.deadline_ms:
+        if arguments.deadline_ms and not bell.stopped:
             run.learn(explainer.bundle.arrays()["x"][0])
         run.work(arguments.count)
         sent = stream.close(_HURRY if bell.stopped else _PATIENCE)
@@ -193,10 +195,13 @@ def _ending(run: Run, status: Status, sent: Sent) -> Iterator[str]:
         ("given up for the deadline", _named(Degraded.label_of, status.degraded)),
         ("source", _named(SourceFault.label_of, status.source)),
         ("sent", _named(_record, sent.frames)),
+        ("thinned for the link", _named(Thinned.label_of, sent.thinned)),
         ("dropped", _named(_record, sent.dropped)),
     ):
         if counts:
             yield f"{title}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}"
+    if sent.link_rate is not None:
+        yield f"link: {sent.link_rate:,} bytes/s at the most"
 
 
 def _named(name: Callable[[int], str], counts: Mapping[int, int]) -> dict[str, int]:
@@ -226,10 +231,10 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--source", required=True, metavar="SPEC", help=f"where windows come from: {sources}")
     group.add_argument(
         "--rate",
-        type=positive,
+        type=between(SLOWEST, FASTEST),
         metavar="HZ",
-        help="windows per second; what the link cannot take is dropped and counted (default: as they come, or as fast "
-        "as the link)",
+        help=f"windows per second, {SLOWEST:g} to {FASTEST:,g}; what the link cannot take is dropped and counted "
+        "(default: as they come, or as fast as the link)",
     )
     group.add_argument("--count", type=natural, metavar="N", help="stop after N windows")
     group.add_argument("--loop", action="store_true", help="begin again when the source ends")
@@ -249,16 +254,17 @@ def _add_explaining(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--alarm", action="append", metavar="CLASS", help="label or index; repeat for more")
     group.add_argument(
         "--deadline-ms",
-        type=positive,
+        type=between(0.001, _HOUR),
         metavar="MS",
-        help="time for one window from when it is complete, its explanations included; they give up steps, or go to a "
-        "cheaper method, or are left out",
+        help="time for one window from when it is complete, its explanations included, at most an hour; they give up "
+        "steps, or go to a cheaper method, or are left out",
     )
     group.add_argument(
         "--tolerance",
-        type=positive,
+        type=between(1e-6, 1.0),
         metavar="PART",
-        help="take steps of Integrated Gradients until no more than this part of the logit's change is unexplained",
+        help="take steps of Integrated Gradients until no more than this part of the logit's change, 1e-6 to 1, is "
+        "unexplained",
     )
     group.add_argument(
         "--keep",
@@ -283,7 +289,9 @@ def _add_link(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--threads", type=natural, default=1, help="of the interpreter (default: 1)")
+    group.add_argument(
+        "--threads", type=natural, default=1, help="of the interpreter, at most four for each processor (default: 1)"
+    )
     group.add_argument(
         "--cpu-affinity", type=processors, metavar="LIST", help="processors to keep to, such as 0,2-3 (default: all)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InterpreterError
+from .errors import InputError, InterpreterError
+
+_THREADS = 4  # for each processor; of very many, TFLite does not come back
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,13 @@ def load(model: bytes, *, threads: int = 1, interpreter: str = "auto") -> tuple[
     """Return an interpreter of ``model`` and what it is.
 
     ``interpreter`` is "auto" or a key of :data:`RUNTIMES`. Raises :class:`InterpreterError` where none is installed
-    or the one there refuses the model.
+    or the one there refuses the model, :class:`InputError` for more ``threads`` than four for each processor.
     """
+    most = _THREADS * (os.cpu_count() or 1)
+    if not 1 <= threads <= most:
+        raise InputError(
+            f"an interpreter cannot have {threads} threads", f"choose 1 to {most}, four for each processor"
+        )
     name, make = find(interpreter)
     try:
         instance = make(model_content=model, num_threads=threads)

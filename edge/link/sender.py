@@ -90,10 +90,11 @@ class Sender:
         time: Callable[[], int],
         *,
         rtscts: bool = False,
+        status: Status | None = None,
     ) -> None:
         self._url, self._baud, self._rtscts, self._session, self._time = url, baud, rtscts, session, time
         self.outbox = Outbox()
-        self.status = Status()
+        self.status = status or Status()
         self.requests: deque[tuple[int, Request]] = deque()  # with the number of the frame each came in
         self.on_request: Callable[[], None] = lambda: None  # called by the link's thread when one has come
         self.sent: Counter[int] = Counter()  # frames written, by record code
@@ -125,6 +126,11 @@ class Sender:
             self.outbox.put(content)
         if self._asleep:
             self._port.wake()
+
+    @property
+    def link_rate(self) -> int | None:
+        """Bytes per second that the link was measured to take; None where it was never full."""
+        return None if self._pacer.rate is None else round(self._pacer.rate)
 
     def count_dropped(self, code: int) -> None:
         """Count a record as dropped that was never made."""
@@ -411,7 +417,7 @@ class Sender:
                 clock_faults=self.status.timekeeper.watch.faults.total(),
                 governor=clip(vitals.governor(), MAX_LABEL),
                 thinned={int(code): count for code, count in self.outbox.thinned.items()},
-                link_rate=None if self._pacer.rate is None else round(self._pacer.rate),
+                link_rate=self.link_rate,
             )
 
     def _set_stalled(self, stalled: bool) -> None:

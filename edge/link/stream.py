@@ -51,11 +51,16 @@ LABEL_BYTES = 32768  # of label table that a SESSION carries
 
 @dataclass(frozen=True)
 class Sent:
-    """What a stream did, by record code; ``complete`` unless the host stopped reading before the end."""
+    """What a stream did, by record code; ``complete`` unless the host stopped reading before the end.
+
+    ``thinned`` counts maps by ``edge.wire.codes.Thinned``; ``link_rate`` is in bytes per second, where it was measured.
+    """
 
     frames: Counter[int]
     dropped: Counter[int]
     complete: bool
+    thinned: Counter[int]
+    link_rate: int | None
 
 
 class Stream:
@@ -70,11 +75,12 @@ class Stream:
         self._methods = session.methods
         self._encoding = encoding
         self._began = clock()
-        self._sender = Sender(url, baud, lambda: replace(session, time=self._time()), self._time, rtscts=rtscts)
+        self.status = Status(spread=self._spread)  # whole before the sender's thread begins to tell of it
+        self._sender = Sender(
+            url, baud, lambda: replace(session, time=self._time()), self._time, rtscts=rtscts, status=self.status
+        )
         self.wait_for_host = self._sender.wait_for_host
         self.wait_for_room = self._sender.wait_for_room
-        self.status: Status = self._sender.status
-        self.status.spread = self._spread
 
     def result(
         self, sequence: int, prediction: Prediction, truth: int | None = None, captured: int | None = None
@@ -146,7 +152,8 @@ class Stream:
     def close(self, patience: float = 5.0) -> Sent:
         """Send what waits for at most ``patience`` seconds, drop and count the rest, and say goodbye to the host."""
         self._sender.close(patience)
-        return Sent(self._sender.sent, self._sender.outbox.dropped, self._sender.said_goodbye)
+        sender, outbox = self._sender, self._sender.outbox
+        return Sent(sender.sent, outbox.dropped, sender.said_goodbye, outbox.thinned, sender.link_rate)
 
     def __enter__(self) -> Self:
         return self

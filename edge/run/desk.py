@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from edge.wire.codes import When
 from edge.wire.records import Input, Map, Request, Settings
 
 PATIENCE = 2e9  # nanoseconds that a request waits for room in the deadline; then it is made all the same
+SLOWEST, FASTEST = 0.001, 10_000.0  # windows per second that may be asked for
 _WAITING = 16  # requests
 
 _log = logging.getLogger(__name__)
@@ -143,8 +143,11 @@ class Desk:
         """Return the settings as a request wants them."""
         settings = self.settings
         if request.rate is not None:
-            if not 0 <= request.rate < math.inf:
-                raise InputError(f"{request.rate} windows per second are no rate", "ask for a number, 0 for none")
+            if request.rate and not SLOWEST <= request.rate <= FASTEST:
+                raise InputError(
+                    f"{request.rate} windows per second are no rate",
+                    f"ask for {SLOWEST:g} to {FASTEST:,g}, or 0 for none",
+                )
             settings = replace(settings, rate=request.rate or None)
         if request.methods is not None:
             self._named(request.methods)

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +20,11 @@ import whylite
 from edge import cli
 from edge.bundle import npz_bytes, seal
 from edge.explainer import Explainer
+from edge.link.sender import Status
+from edge.link.stream import Sent
+from edge.run.loop import Tally
 from edge.wire import codecs
-from edge.wire.codes import Degraded, SourceFault, When
+from edge.wire.codes import Degraded, SourceFault, Thinned, When
 from edge.wire.records import Ack, Error, Health, Input, Latency, Log, Map, Ping, Request, Result, Session, Settings
 from tests.link import FarEnd
 from tests.references import small_models
@@ -182,6 +188,8 @@ def test_told_to_stop_while_it_waits_for_a_host_it_waits_no_longer(start, host):
     final = goodbye(host)
     assert process.wait(10) == 0
     assert final.produced == 0
+    assert "no host" not in process.stderr.read()
+    assert not host.of(Log)  # nor has it tried the golden inputs
 
 
 def test_told_to_stop_in_the_midst_of_its_work_it_accounts_for_all_of_it(start, host):
@@ -308,7 +316,7 @@ def test_what_it_cannot_use_is_refused_with_a_hint(bundle_path, data, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--count", "0"], ["--rate", "0"], ["--rate", "nan"], ["--threads", "x"], ["--map-encoding", "jpeg"], ["--bogus"]],
+    [["--count", "0"], ["--rate", "0"], ["--threads", "x"], ["--map-encoding", "jpeg"], ["--bogus"]],
 )
 def test_wrong_usage_is_refused(bundle_path, data, wrong):
     assert "usage: whylite run" in refused(bundle_path, "--source", f"npz:{data}", "--port", "loop://", *wrong)
@@ -318,7 +326,14 @@ def test_wrong_usage_is_refused(bundle_path, data, wrong):
     "wrong",
     [
         ["--explain", "never"],
+        ["--rate", "nan"],
+        ["--rate", "1e-300"],
+        ["--rate", "1e300"],
         ["--deadline-ms", "-1"],
+        ["--deadline-ms", "1e300"],
+        ["--tolerance", "5"],
+        ["--tolerance", "1e300"],
+        ["--count", "99999999999999999999999"],
         ["--keep", "0"],
         ["--cpu-affinity", "3-1"],
         ["--cpu-affinity", "99999999999"],
@@ -338,6 +353,7 @@ def test_wrong_figures_are_refused(bundle_path, data, wrong, capsys):
         (["--alarm", "4"], "no class 4"),
         (["--alarm", "triangle"], "'triangle'"),
         (["--keep", "100000000"], "at the most"),
+        (["--threads", "100000"], "four for each processor"),
         (["--cpu-affinity", "4095"], "processor 4095"),
     ],
 )
@@ -357,6 +373,18 @@ def test_help_says_what_there_is():
     for option in (*groups, explain, *others, "--alarm", "--inputs", "--cpu-affinity"):
         assert option in result.stdout
     assert "exit codes: 0 success, 1 the host did not take everything" in " ".join(result.stdout.split())
+
+
+def test_the_last_lines_say_what_the_link_took_and_what_it_cost():
+    run = SimpleNamespace(tally=Tally(7, 0), explaining=SimpleNamespace(made=Counter(saliency=7)))
+    sent = Sent(
+        Counter({Result.code: 7}), Counter(), True, Counter({Thinned.COARSER: 1200, Thinned.FEWER_BITS: 3}), 11_520
+    )
+    lines = list(cli._ending(run, Status(), sent))
+    assert lines[-2:] == ["thinned for the link: 3 fewer-bits, 1,200 coarser", "link: 11,520 bytes/s at the most"]
+    assert not any(
+        "link" in line for line in cli._ending(run, Status(), replace(sent, thinned=Counter(), link_rate=None))
+    )
 
 
 def test_a_loop_back_port_carries_its_own_stream(bundle_path, data):

@@ -78,7 +78,8 @@ def test_what_is_not_there_is_refused():
     assert "no class 3" in refusal(Request(what=Map.code, class_index=3))
     assert "no method is in use" in refusal(Request(what=Map.code), methods=())
     assert "no rate" in refusal(Request(rate=-1.0))
-    assert "no rate" in refusal(Request(rate=float("inf")))
+    for rate in (float("inf"), float("nan"), 1e-45, 1e38):
+        assert "no rate" in refusal(Request(rate=rate))
     assert "no rule 9" in refusal(Request(explain=9))
     assert "on-alarm" in refusal(Request(explain=When.ON_ALARM))
 
