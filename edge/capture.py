@@ -80,7 +80,9 @@ def open_source(text: str, model: Model, *, repeat: bool = False) -> Capture:
     if stated and not feed.raw:
         stated = Preprocessing(rate=stated.rate)
     cutter = Cutter(feed.signal, model.input_shape, stated) if feed.signal else None
-    return Live(text, feed, cutter, note) if feed.live else Stored(feed, cutter, note, repeat=repeat)
+    if feed.live and not feed.waits:
+        return Live(text, feed, cutter, note)
+    return Stored(text, feed, cutter, note, repeat=repeat)
 
 
 class _Teller:
@@ -107,15 +109,18 @@ class _Teller:
 
 
 class Stored(_Teller):
-    """A source that waits until it is asked, such as a file. Its end is no fault."""
+    """A source that waits until it is asked, such as a file, whose end is no fault, or a pipe."""
 
     live = False
 
-    def __init__(self, feed: Feed, cutter: Cutter | None = None, note: str = "", *, repeat: bool = False) -> None:
+    def __init__(
+        self, name: str, feed: Feed, cutter: Cutter | None = None, note: str = "", *, repeat: bool = False
+    ) -> None:
         super().__init__(note)
         self.ended = False
-        self._windows = _windows(_again_and_again(feed) if repeat else feed.connect(), cutter, live=False)
-        next(self._windows)  # what cannot be opened is said here
+        items = _again_and_again(feed) if repeat else feed.connect()
+        next(items)  # what cannot be opened is said here
+        self._windows = _windows(_persistent(name, feed, items) if feed.live else items, cutter, live=feed.live)
 
     def take(self, seconds: float) -> Window | Fault | None:
         """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
@@ -291,31 +296,39 @@ def _again_and_again(feed: Feed) -> Generator[Item]:
 
 
 def _persistent(name: str, feed: Feed, items: Generator[Item]) -> Generator[Item]:
-    """Yield what a live feed gives, opened again when it is lost or stalls, as far as it is to be."""
+    """Yield what a live feed gives, opened again when it is lost or stalls, as far as it is to be.
+
+    It is back when it gives something again: a silent sensor's port can be opened as often as one likes.
+    """
+    lost = False
     while True:
         fault = Fault(SourceFault.ENDED, f"{name} has come to its end")
         try:
             with closing(items):
-                yield from _lively(name, feed, items)
+                for item in _lively(name, feed, items):
+                    if lost and isinstance(item, Samples | Ready):
+                        lost = False
+                        yield Fault(SourceFault.REOPENED, f"{name} is at work again")
+                    yield item
         except EdgeError as error:
             fault = Fault(SourceFault.STALLED if feed.retry else SourceFault.ENDED, error.cause, error.hint)
         yield fault
         if fault.kind is SourceFault.ENDED:
             return
         items = yield from _reopened(feed)
+        lost = True
         yield Gap()
-        yield Fault(SourceFault.REOPENED, f"{name} is open again")
 
 
 def _lively(name: str, feed: Feed, items: Generator[Item]) -> Generator[Item]:
     """Yield what an open feed gives; InputError where it gives no sign of the world for too long."""
-    heard = time.monotonic()
+    silent, asked = 0.0, time.monotonic()
     for item in items:
-        if item is not None:
-            heard = time.monotonic()
-        elif feed.stall is not None and time.monotonic() - heard > feed.stall:
+        silent = silent + time.monotonic() - asked if item is None else 0.0
+        if feed.stall is not None and silent > feed.stall:
             raise InputError(f"{name} has given nothing for {feed.stall:g} s", "look at the sensor and its cable")
         yield item
+        asked = time.monotonic()  # until it is asked again it is not silent
 
 
 def _reopened(feed: Feed) -> Generator[Item, None, Generator[Item]]:

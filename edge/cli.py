@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``whylite run``; 0 success, 1 the host did not take everything, 2 wrong usage or bad input."""
+    """Run ``whylite run``; 0 success, 1 no window, or the host did not take everything, 2 wrong usage or bad input."""
     arguments = _parser().parse_args(argv[1:])
     try:
         return _run(arguments)
@@ -87,10 +87,13 @@ def _run(arguments: argparse.Namespace) -> int:
         run.work(arguments.count)
         sent = stream.close(_HURRY if bell.stopped else _PATIENCE)
     print(*_ending(run, stream.status, sent), *account(stream.status.timekeeper.times()), sep="\n", flush=True)
-    if sent.complete or bell.stopped:
+    if bell.stopped:
         return 0
-    print("the host stopped reading before the end", file=sys.stderr)
-    return 1
+    if not run.tally.windows:
+        print("the source gave no window", file=sys.stderr)
+    if not sent.complete:
+        print("the host stopped reading before the end", file=sys.stderr)
+    return 0 if run.tally.windows and sent.complete else 1
 
 
 def _settings(arguments: argparse.Namespace, manifest: Manifest, methods: Sequence[str]) -> Settings:
@@ -176,7 +179,9 @@ def _logged(stream: Stream) -> Iterator[None]:
     logger = logging.getLogger("edge")
     local = logging.StreamHandler()
     local.setLevel(logging.WARNING)
-    handlers = (LogHandler(stream), local)
+    remote = LogHandler(stream)
+    remote.addFilter(lambda record: not hasattr(record, "local"))  # the host has it as an ERROR
+    handlers = (remote, local)
     logger.setLevel(logging.INFO)
     for handler in handlers:
         logger.addHandler(handler)
@@ -216,7 +221,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whylite run",
         description="On the device: predict, explain, and stream over a serial port.",
-        epilog="exit codes: 0 success, 1 the host did not take everything, 2 wrong usage or bad input",
+        epilog="exit codes: 0 success, 1 the host did not take everything, or the source gave no window, 2 wrong usage "
+        "or bad input",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="what `whylite export` wrote (.why)")
     _add_source(parser.add_argument_group("source"))

@@ -74,8 +74,10 @@ class Turns:
         return unasked or self._stream.wait_for_room(_SLICE)
 
     def _report(self, fault: Fault) -> None:
-        """Tell the host, and whoever reads the log here, what befell the source."""
+        """Tell the host what befell the source, trouble as an ERROR, and whoever reads the log here."""
+        line = f"{fault.cause}; {fault.hint}" if fault.hint else fault.cause
         if fault.kind in {SourceFault.REOPENED, SourceFault.ENDED}:
-            _log.warning("%s", fault.cause)
+            _log.warning("%s", line)
         else:
             self._stream.failure(InputError(fault.cause, fault.hint))
+            _log.warning("%s", line, extra={"local": True})

@@ -67,12 +67,14 @@ class Feed:
     ``connect`` begins, and begins again: it opens what the source reads, with ``EdgeError`` where that cannot be done
     or is lost on the way, yields None once it is open and then what there is, and closes it in the end. A ``live`` one
     waits for the world, for at most :data:`POLL` seconds before it yields None; one that is lost, or gives no sign of
-    the world for ``stall`` seconds, is opened again if it is to ``retry``. ``signal`` says what its samples are, where
+    the world for ``stall`` seconds, is opened again if it is to ``retry``. Where the world ``waits``, as one who writes
+    to a pipe does, it is read when a window is wanted, and nothing is lost. ``signal`` says what its samples are, where
     it gives such. What is ``raw`` is not yet as the model was trained on it.
     """
 
     connect: Callable[[], Generator[Item]]
     live: bool = False
+    waits: bool = False
     retry: bool = False
     stall: float | None = None
     signal: Signal | None = None

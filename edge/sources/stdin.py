@@ -25,7 +25,8 @@ _STDIN = 0
 class Options:
     """``format`` is lines of text, or float32 or int16, little-endian, channel by channel without anything between.
 
-    ``columns`` and ``label`` are for text, as in ``csv:``. Silence of more than ``stall`` seconds is the end.
+    ``columns`` and ``label`` are for text, as in ``csv:``. Silence of more than ``stall`` seconds is the end. Whoever
+    writes waits until windows are wanted, unless it is ``live``: then those that nobody takes in time are lost.
     """
 
     format: Literal["text", "float32", "int16"] = "text"
@@ -34,6 +35,7 @@ class Options:
     label: str | None = None
     hop: str | None = None
     stall: float | None = None
+    live: bool = False
 
 
 def open(location: str, options: Options, model: Model) -> Feed:
@@ -48,7 +50,8 @@ def open(location: str, options: Options, model: Model) -> Feed:
         feed = partial(_text, table)
     else:
         feed = partial(_binary, np.dtype(options.format).newbyteorder("<"), channels)
-    return Feed(feed, live=True, stall=options.stall, signal=Signal(channels, options.rate, options.hop))
+    signal = Signal(channels, options.rate, options.hop)
+    return Feed(feed, live=True, waits=not options.live, stall=options.stall, signal=signal)
 
 
 def _text(table: Table) -> Generator[Item]:

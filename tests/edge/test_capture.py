@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_stored_windows_come_when_asked_and_end_without_a_fault():
         yield None
         yield from map(ready, range(3))
 
-    source = Stored(Feed(feed))
+    source = Stored("stored:", Feed(feed))
     assert not source.live
     found = taken(source)
     assert [(w.sequence, float(w.x[0])) for w in found] == [(0, 0), (1, 1), (2, 2)]
@@ -88,7 +89,7 @@ def test_a_source_that_gives_nothing_does_not_repeat_for_ever():
         yield None
         yield Fault(SourceFault.BAD_INPUT, "all of it is bad")
 
-    source = Stored(Feed(feed), repeat=True)
+    source = Stored("stored:", Feed(feed), repeat=True)
     assert [item.kind for item in taken(source)] == [SourceFault.BAD_INPUT]
 
 
@@ -98,7 +99,7 @@ def test_a_stored_source_of_nothing_but_garbage_gives_up_the_turn_in_time():
         while True:
             yield Fault(SourceFault.BAD_INPUT, "bad")
 
-    source = Stored(Feed(feed))
+    source = Stored("stored:", Feed(feed))
     assert isinstance(source.take(0.01), Fault)
     assert source.take(0.01) is None
     assert source.faults[SourceFault.BAD_INPUT] > 2  # and told once
@@ -110,7 +111,7 @@ def test_what_cannot_be_opened_is_said_at_once(world):
     with pytest.raises(InputError, match="unplugged"):
         world.live(retry=True)
     with pytest.raises(InputError, match="unplugged"):
-        Stored(Feed(world.connect))
+        Stored("stored:", Feed(world.connect))
 
 
 def test_live_windows_wait_for_a_while_and_the_oldest_are_lost_and_counted(world):
@@ -183,9 +184,10 @@ def test_a_source_that_is_lost_is_opened_again(world):
     fault = source.take(LONG)
     assert (fault.kind, fault.cause, fault.hint) == (SourceFault.STALLED, "it is unplugged", "plug it in")
     world.gone = False
-    fault = source.take(LONG)
-    assert fault.kind is SourceFault.REOPENED
+    until(lambda: world.opened == 2)
+    assert source.take(0.02) is None  # not before it gives something
     world.items.append(ready(7))
+    assert source.take(LONG).kind is SourceFault.REOPENED
     assert float(source.take(LONG).x[0]) == 7
     assert (world.opened, world.closed) == (2, 1)
     assert source.faults == {SourceFault.STALLED: 1, SourceFault.REOPENED: 1}
@@ -218,13 +220,39 @@ def test_a_source_that_is_not_to_be_opened_again_has_ended(world):
 
 def test_silence_that_lasts_too_long_is_a_stall_and_ends_or_is_retried(world):
     source = world.live(stall=0.05, retry=True)
-    kinds = [source.take(LONG).kind for _ in range(2)]
-    assert kinds == [SourceFault.STALLED, SourceFault.REOPENED]
+    assert source.take(LONG).kind is SourceFault.STALLED
+    until(lambda: world.opened == 3)
+    assert source.faults.keys() == {SourceFault.STALLED}  # it can be opened, and is as silent as before
     source.close()
     (fault,) = taken(closed := world.live(stall=0.05))
     assert fault.kind is SourceFault.ENDED
     assert "nothing for 0.05 s" in fault.cause
     closed.close()
+
+
+def test_what_waits_is_not_silent_while_nobody_asks_it(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(capture, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def feed():
+        yield None
+        for value in range(3):
+            now[0] += 4
+            yield None
+            now[0] += 0.5
+            yield ready(value)
+        while True:
+            now[0] += 1
+            yield None
+
+    source = Stored("pipe:", Feed(feed, live=True, waits=True, stall=5.0))
+    found = []
+    while not source.ended:
+        found.append(source.take(0.0))
+        now[0] += 100
+    kinds = [type(item) for item in found if item is not None]
+    assert kinds == [Window, Window, Window, Fault]
+    assert source.faults == {SourceFault.ENDED: 1}
 
 
 def test_of_each_kind_one_fault_is_told_in_a_while_and_all_are_counted(world, monkeypatch):

@@ -110,7 +110,8 @@ def test_what_befalls_the_source_is_told_and_counted(caplog):
     ]
     _, stream, tally = start([1], (), told=told)
     assert stream.said[0] == ("failure", None, "the sensor is silent")
-    assert [record.message for record in caplog.records] == ["the sensor is back"]
+    said = [(record.message, hasattr(record, "local")) for record in caplog.records]
+    assert said == [("the sensor is silent; check the cable", True), ("the sensor is back", False)]
     assert tally.windows == 1
     clock = Clock()
     capture = Live(clock, 10, 5)

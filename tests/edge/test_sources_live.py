@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -33,6 +34,12 @@ def pipe(monkeypatch):
     os.close(read)
 
 
+def write_all(pipe, data):
+    while data:
+        data = data[pipe.write(data) :]
+    pipe.close()
+
+
 def next_of(source, kind):
     while not isinstance(item := source.take(LONG), kind):
         assert not source.ended
@@ -44,7 +51,7 @@ def next_of(source, kind):
 
 def test_lines_of_a_pipe_are_windows_as_soon_as_they_are_whole(pipe):
     source = open_source("stdin:?label=c", Model((2, 2)))
-    assert source.live
+    assert not source.live
     pipe.write(b"x,y,c\n1,2,b\n3,")
     pipe.write(b"4,b\n5,6,b\n")
     window = next_of(source, Window)
@@ -55,6 +62,25 @@ def test_lines_of_a_pipe_are_windows_as_soon_as_they_are_whole(pipe):
     pipe.close()
     (end,) = taken(source)
     assert end.kind is SourceFault.ENDED
+
+
+@pytest.mark.parametrize("live", ["no", "yes"])
+def test_who_writes_to_a_pipe_waits_unless_it_is_live(pipe, live):
+    source = open_source(f"stdin:?format=int16&live={live}", Model((8,)))
+    count = 1 << 17  # samples: four times what a pipe holds
+    writer = threading.Thread(target=write_all, args=(pipe, np.arange(count).astype("<i2").tobytes()))
+    writer.start()
+    if live == "yes":
+        writer.join(LONG)  # with nobody taking
+    found = taken(source)
+    windows = of_kind(found, Window)
+    if live == "yes":
+        assert len(windows) + source.faults[SourceFault.LOST_WINDOW] == count // 8
+        assert source.faults[SourceFault.LOST_WINDOW] > len(windows)
+    else:
+        np.testing.assert_array_equal(np.concatenate([w.x for w in windows]), np.arange(count).astype(np.int16))
+        assert source.faults == {SourceFault.ENDED: 1}
+    writer.join(LONG)
 
 
 @pytest.mark.parametrize("name", ["float32", "int16"])
@@ -150,10 +176,11 @@ def test_a_silent_port_stalls_and_is_opened_again(modem):
     source = open_source(f"serial:{modem.device}?stall=0.1", Model((1,)))
     fault = next_of(source, Fault)
     assert (fault.kind, fault.hint) == (SourceFault.STALLED, "look at the sensor and its cable")
-    assert next_of(source, Fault).kind is SourceFault.REOPENED
     with Port(modem.host) as sensor:
-        while not isinstance(source.take(0.02), Window):
+        while (item := source.take(0.02)) is None:
             sensor.write(b"1\n2\n", 0.0)
+    assert item.kind is SourceFault.REOPENED
+    assert isinstance(next_of(source, Window), Window)
     source.close()
 
 
