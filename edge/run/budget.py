@@ -34,6 +34,11 @@ class Budget:
         """What is left, 0 where more than all of it is spent."""
         return None if self._end is None else max(0.0, (self._end - self._clock()) / 1e6)
 
+    @property
+    def over(self) -> bool:
+        """Whether more than all of it is spent."""
+        return self._end is not None and self._clock() > self._end
+
 
 class Cost:
     """What one call takes here, as far as can be told: exponential mean and deviation, as TCP's timer (RFC 6298).

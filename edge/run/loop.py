@@ -21,7 +21,7 @@ from edge.run.explaining import Explaining, Explains
 from edge.run.recent import Recent
 from edge.run.turns import Turns
 from edge.sources import Window
-from edge.wire.codes import When
+from edge.wire.codes import Degraded, When
 from edge.wire.records import Settings
 
 
@@ -103,7 +103,11 @@ class Run:
         """Explain an answer by the methods in use; told to stop, only by the one that is at work."""
         if self._desk.settings.inputs:
             self._stream.input(window.sequence, window.x)
+        late = False
         for explanation in self.explaining.explanations(window.x, answer, self._desk.methods, budget, lap):
+            if budget.over and not late:
+                late = True
+                self._stream.status.degraded[Degraded.LATE] += 1
             self._stream.explanation(window.sequence, explanation)
             if self._bell.stopped:
                 return

@@ -29,11 +29,12 @@ class When(Code):
 
 
 class Degraded(Code):
-    """What the deadline took from an explanation: ``Health.degraded``. In this order, until it fits."""
+    """What the deadline took from an explanation: ``Health.degraded``. In this order, until it fits; or it was late."""
 
     FEWER_STEPS = 0
     CHEAPER_METHOD = 1
     NO_EXPLANATION = 2
+    LATE = 3  # counts windows: an explanation was made, and then the time was over
 
 
 class Thinned(Code):

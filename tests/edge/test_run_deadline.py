@@ -97,6 +97,15 @@ def test_what_is_known_not_to_fit_is_not_started():
     assert stream.status.degraded == {Degraded.NO_EXPLANATION: 40}
 
 
+def test_a_window_explained_too_late_is_counted_once():
+    methods = ("saliency", "cam")
+    odd = iter([1.0] * (6 + 2 * 20) + [2.0] * 2)  # both passes of the last window take twice as long
+    _, _, stream, _ = work(methods, 20, allowed=methods, count=21, slower=odd.__next__, predict=5, saliency=10)
+    assert made(stream) == {"cam": 21, "saliency": 21}
+    assert [sequence for sequence, end in stream.ended.items() if end - sequence * 100e6 > 20e6] == [20]
+    assert stream.status.degraded == {Degraded.LATE: 1}
+
+
 def test_methods_that_fit_in_turn_have_their_turns():
     _, _, stream, _ = work(("saliency", "other"), 45, allowed=EVERY[1:], predict=5, saliency=25, other=30)
     assert made(stream) == {"saliency": 20, "other": 20}
@@ -156,6 +165,12 @@ def test_whatever_calls_take_no_window_is_late_by_more_than_a_pass_and_none_wait
     assert len(answered) + capture.faults[SourceFault.LOST_WINDOW] == 60
     assert len(stream.maps) + stream.status.degraded[Degraded.NO_EXPLANATION] == 3 * len(answered)
     passes = iter(explainer.passes)
+    late = {
+        sequence
+        for sequence, _ in stream.maps
+        if stream.ended[sequence] - sequence * round(period * 1e6) > deadline * 1e6
+    }
+    assert stream.status.degraded[Degraded.LATE] == len(late)
     for sequence, taken in zip(answered, capture.taken, strict=True):
         end = stream.ended[sequence]
         mine = [(begin, until) for begin, until in passes_of(passes, end)]
@@ -234,10 +249,14 @@ def test_a_budget_that_is_overspent_leaves_nothing_rather_than_less():
     assert budget.remaining == 5
     clock.spend(3)
     assert budget.remaining == 2
+    clock.spend(2)
+    assert not budget.over  # what ends with it is in time
     clock.spend(30)
     assert budget.remaining == 0.0
+    assert budget.over
     assert budget.limited
     assert Budget(None, 0, clock).remaining is None
+    assert not Budget(None, 0, clock).over
 
 
 def test_the_real_explainer_within_no_time_within_little_and_within_enough(bundle):
@@ -256,6 +275,6 @@ def test_the_real_explainer_within_no_time_within_little_and_within_enough(bundl
     assert not found[1e5].status.degraded
     # the answer of GradCAM comes with the prediction; for nothing else there is time
     assert made(found[1e-4]) == {"gradcam": 20}
-    assert found[1e-4].status.degraded == {Degraded.NO_EXPLANATION: 40}
+    assert found[1e-4].status.degraded == {Degraded.NO_EXPLANATION: 40, Degraded.LATE: 20}
     for stream in found.values():
         assert [said[1] for said in stream.said if said[0] == "result"] == list(range(20))
