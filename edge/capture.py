@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import select
-import socket
 import threading
 import time
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from edge.samples import Cutter, Samples
 from edge.samples.preprocessing import Preprocessing
 from edge.samples.windows import Piece
 from edge.sources import POLL, Fault, Feed, Gap, Item, Model, Ready, Window, schemes
+from edge.wakeup import WakeUp
 from edge.wire.codes import SourceFault
 from edge.wire.port import backoff
 
@@ -160,9 +160,7 @@ class Live(_Teller):
         self._ends: deque[Fault] = deque()
         self._failure: BaseException | None = None
         self._closing = self._woken = self._finished = False
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
+        self._wakeup = WakeUp()
         items = feed.connect()
         next(items)  # what cannot be opened is said here
         windows = _windows(_persistent(name, feed, items), cutter, live=True)
@@ -179,7 +177,7 @@ class Live(_Teller):
         self._tell_note()
         until = time.monotonic() + seconds
         while True:
-            self._clear()
+            self._wakeup.hush()
             if (item := self._next()) is not None:
                 return item
             left = until - time.monotonic()
@@ -188,7 +186,7 @@ class Live(_Teller):
             if self._woken or self._finished or left <= 0:
                 self._woken = False
                 return None
-            select.select([self._wake_read], [], [], left)
+            select.select([self._wakeup], [], [], left)
 
     def _next(self) -> Window | Fault | None:
         """Return what waits: faults first, so that they are told under any load; the end after the last window."""
@@ -202,7 +200,7 @@ class Live(_Teller):
     def wake(self) -> None:
         """End a ``take``, the next one if there is none; from any thread, and from a signal handler."""
         self._woken = True
-        self._ring()
+        self._wakeup.ring()
 
     def close(self) -> None:
         """Have the reader let go of what it reads, and wait for that."""
@@ -211,8 +209,7 @@ class Live(_Teller):
         self._waiting.clear()
         self._news.clear()
         self._ends.clear()
-        self._wake_read.close()
-        self._wake_write.close()
+        self._wakeup.close()
 
     def _read(self, windows: Generator[Window | Fault | None]) -> None:
         try:
@@ -228,7 +225,7 @@ class Live(_Teller):
             self._failure = error
         finally:
             self._finished = True
-            self._ring()
+            self._wakeup.ring()
 
     def _put(self, window: Window) -> None:
         self._waiting.append(window)
@@ -237,24 +234,12 @@ class Live(_Teller):
             self._tell(
                 Fault(SourceFault.LOST_WINDOW, "a window was lost: nobody took it in time", "explain less, or hop more")
             )
-        self._ring()
+        self._wakeup.ring()
 
     def _tell(self, fault: Fault) -> None:
         if self._is_news(fault):
             (self._ends if fault.kind is SourceFault.ENDED else self._news).append(fault)
-            self._ring()
-
-    def _ring(self) -> None:
-        try:
-            self._wake_write.send(b"\x00")
-        except OSError:
-            return  # full of wake-ups, or closed since: in both cases nobody sleeps
-
-    def _clear(self) -> None:
-        try:
-            self._wake_read.recv(4096)
-        except BlockingIOError:
-            return
+            self._wakeup.ring()
 
 
 def _windows(items: Generator[Item], cutter: Cutter | None, *, live: bool) -> Generator[Window | Fault | None]:

@@ -6,7 +6,6 @@ import errno
 import os
 import queue
 import select
-import socket
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,7 @@ import serial
 
 from edge.errors import LinkError
 from edge.holders import holders
+from edge.wakeup import WakeUp
 
 DEFAULT_BAUD = 921600
 _POLL = 0.02  # seconds between looks at a port that cannot be waited for
@@ -41,9 +41,7 @@ class Port:
         except (serial.SerialException, OSError, ValueError) as error:
             raise _refusal(url, error) from error
         self._descriptor = _descriptor(self._serial)
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
+        self._wakeup = WakeUp()
 
     def read(self) -> bytes:
         """Return what has arrived, at most 64 KiB and perhaps nothing, without waiting."""
@@ -78,7 +76,7 @@ class Port:
 
     def wait(self, seconds: float) -> None:
         """Wait until something arrives, ``wake`` is called, or the time is over."""
-        woken = self._wake_read.fileno()
+        woken = self._wakeup.fileno()
         if self._descriptor is not None:
             ready, _, _ = select.select([self._descriptor, woken], [], [], seconds)
         elif self._serial.in_waiting:
@@ -86,20 +84,16 @@ class Port:
         else:
             ready, _, _ = select.select([woken], [], [], min(seconds, _POLL))
         if woken in ready:
-            self._wake_read.recv(_READ)
+            self._wakeup.hush()
 
     def wake(self) -> None:
         """End a ``wait``; may be called from any thread."""
-        try:
-            self._wake_write.send(b"\x00")
-        except OSError:
-            return  # full of wake-ups, or closed since: in both cases nobody sleeps
+        self._wakeup.ring()
 
     def close(self) -> None:
         """Close the port; what the system has already taken still leaves it."""
         self._serial.close()
-        self._wake_read.close()
-        self._wake_write.close()
+        self._wakeup.close()
 
     def __enter__(self) -> Self:
         return self
