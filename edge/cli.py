@@ -195,6 +195,8 @@ def _logged(stream: Stream) -> Iterator[None]:
 def _ending(run: Run, status: Status, sent: Sent) -> Iterator[str]:
     """Yield lines about what became of everything."""
     yield f"{run.tally.windows} windows, {run.tally.failed} failed"
+    if run.tally.failed:
+        yield f"the last that failed: {run.tally.why}"
     for title, counts in (
         ("explained", run.explaining.made),
         ("given up for the deadline", _named(Degraded.label_of, status.degraded)),

@@ -25,6 +25,7 @@ from .smooth import Smoother, check_samples
 # The two best scores closer than this (in units of the scores' range, or of the sum of two): the answer could as well
 # be the other one.
 _SMALL_MARGIN = 0.1
+_LARGEST = 1e30  # of an input's values, in units or in steps: what is above is no measurement, and float32 overflows
 
 
 State = Mapping[str, NDArray[Any]]
@@ -44,6 +45,7 @@ class Explainer:
         self._smoothers: dict[str, Smoother] = {}
         self._refiners: dict[str, Refiner] = {}
         self._reset: Callable[[], None] | None = None
+        self._largest = _LARGEST * min(1.0, self.manifest.input.scale or 1.0)
         self._failed = {check.method for check in self.manifest.checks if check.gating and not check.passed}
 
     @classmethod
@@ -292,6 +294,11 @@ class Explainer:
         window = _Window(real, float(real.min()), float(real.max()))
         if not (math.isfinite(window.low) and math.isfinite(window.high)):
             raise InputError("the input holds values that are not finite", "look at the sensor or file it came from")
+        if not -self._largest <= window.low <= window.high <= self._largest:
+            raise InputError(
+                f"an input from {window.low:g} to {window.high:g} is beyond what {self.manifest.name!r} can be given",
+                "look at the sensor or file it came from",
+            )
         self._check_integers(x, window)
         return window
 

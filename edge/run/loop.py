@@ -27,10 +27,11 @@ from edge.wire.records import Settings
 
 @dataclass
 class Tally:
-    """How many windows a run answered, and how many of them it could not."""
+    """How many windows a run answered, how many of them it could not, and why not the last of these."""
 
     windows: int = 0
     failed: int = 0
+    why: str = ""
 
 
 class Run:
@@ -76,6 +77,7 @@ class Run:
                     self._explain(window, answer, budget, lap)
             except EdgeError as error:
                 self.tally.failed += 1
+                self.tally.why = error.cause
                 self._stream.failure(error, window.sequence)
             self._stream.latency(window.sequence, lap)
         self._finish()

@@ -195,6 +195,18 @@ def test_a_map_that_is_not_finite_is_flagged(bundle, method, value):
     assert Flag.NOT_FINITE in Flag(piece.flags)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_input_that_is_no_measurement_is_refused_before_anything_overflows(explainer, sign):
+    x = small_models.inputs(1)[0]
+    for value in (3e38, 2e30):
+        x.flat[0] = sign * value
+        with pytest.raises(InputError, match=r"beyond what .* can be given"):
+            explainer.predict(x)
+    x.flat[0] = sign * 1e30 * min(1.0, explainer.manifest.input.scale or 1.0) * 0.999
+    with np.errstate(all="raise"):
+        explainer.predict(x)
+
+
 @pytest.mark.parametrize("bad", [np.zeros((12, 12)), np.zeros((1, 12, 12, 3)), np.full((12, 12, 3), np.nan)])
 def test_bad_inputs_are_refused_with_the_shape_wanted(explainer, bad):
     with pytest.raises(InputError) as caught:

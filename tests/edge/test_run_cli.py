@@ -381,6 +381,7 @@ def test_the_last_lines_say_what_the_link_took_and_what_it_cost():
         Counter({Result.code: 7}), Counter(), True, Counter({Thinned.COARSER: 1200, Thinned.FEWER_BITS: 3}), 11_520
     )
     lines = list(cli._ending(run, Status(), sent))
+    assert lines[0] == "7 windows, 0 failed"
     assert lines[-2:] == ["thinned for the link: 3 fewer-bits, 1,200 coarser", "link: 11,520 bytes/s at the most"]
     assert not any(
         "link" in line for line in cli._ending(run, Status(), replace(sent, thinned=Counter(), link_rate=None))

@@ -55,7 +55,7 @@ def test_without_methods_it_only_predicts():
 
 def test_a_window_that_fails_is_reported_and_the_next_has_its_turn():
     _, stream, tally = start([1, NAN, 3], ("cam",))
-    assert (tally.windows, tally.failed) == (3, 1)
+    assert (tally.windows, tally.failed, tally.why) == (3, 1, "not finite")
     assert kinds(stream) == ["result", "cam", "latency", "failure", "latency", "result", "cam", "latency"]
     assert ("failure", 1, "not finite") in stream.said
 
