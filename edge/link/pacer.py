@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from statistics import linear_regression
 
 from edge.latency import NANOSECONDS
 
 AHEAD = 0.02  # seconds of link time that may wait in the system's buffers
-_WINDOW = 0.5  # seconds of which a rate is taken
-_SURE = 3.0  # seconds that the first measurement lasts: how full full is varies by some 600 bytes on a pty
+_SETTLED = 16 * 1024  # bytes after the first full moment, when what filled the buffers then has left: see Pacer
+_SPAN = 2.0  # seconds that a measurement lasts at least,
+_POINTS = 4  # moments of full buffers that it takes,
+_LONG = 3.0  # seconds after which it need not be so exact any more,
+_FIT, _LOOSE = 0.05, 0.1  # and how far they may lie off a straight line, of the bytes it spans: until then, from then
+_APART = NANOSECONDS // 20  # between two such moments that are kept
+_KEPT = 64
 _ALIKE = 0.2  # two rates that differ by no more than this part are the same
+_SLACK = 0.5  # seconds
 _DRAINED = 1.1  # of what they seem to hold leaves the buffers after a probe: what is left there delays all that follows
 _TRUST = 0.98  # of the measured rate is used, so that an error in it does not fill the buffers unseen
+_PADDING = 256 * 1024  # bytes after which nothing is sent any more for the sake of a measurement alone
 _RESTS = 256
 _PROBE = 3 * NANOSECONDS  # a link that is not full by then has too little to carry to tell
 _FIRST, _LAST = 15 * NANOSECONDS, 120 * NANOSECONDS  # between two probes: at first, and when nothing changes
+_RARE = 60  # times what the buffers hold, as what waits in them is late: at least so long between two probes
 
 
 class Pacer:
@@ -23,7 +32,10 @@ class Pacer:
 
     The system's buffers swallow the first kilobytes at once (a UART's driver 4, a pty 20), so bytes over time say
     nothing, until a write meets full buffers. Between two such moments, with the line never idle, the bytes taken are
-    the bytes that left. Two windows in a row that agree make a rate; a host that paused in one of them does not.
+    the bytes that left, but for how full full is: ptys free kilobytes at a time, and hold more in large pieces than in
+    small ones, so what filled them at first has to have left. A rate is the slope of a line through
+    such moments once they lie close enough to it; a host that paused meanwhile bends it. From the first of them on the
+    line must not rest, or all would have to begin anew: where nothing waits, ``wants_padding`` says so.
 
     Once the rate is known, only as much is written ahead as leaves in ``AHEAD`` seconds. Hence full buffers are met no
     more, unless the link has become slower, which is measured at once. Whether it has become faster is tried now and
@@ -41,10 +53,9 @@ class Pacer:
         self._rests: deque[tuple[int, float]] = deque([(now, 0.0)], maxlen=_RESTS)
         self._first: tuple[int, int] | None = None  # when the buffers were first full: time, bytes written
         self._full_at = -1  # bytes written when they were last so
+        self._moments: deque[tuple[int, int]] = deque(maxlen=_KEPT)  # at which they were full: time, bytes written
+        self._unpadded_until = now
         self._last: tuple[int, int] | None = None  # the same when a probe ended, and the line has not rested since
-        self._mark: tuple[int, int] | None = None  # the same at the beginning of this window
-        self._sample: float | None = None  # the window before
-        self._steady: tuple[int, int] = now, 0  # where the windows that agree begin: time, bytes written
         self._pause = _FIRST
         self._probe_at = self._probe_until = 0
 
@@ -53,7 +64,7 @@ class Pacer:
         self._drain(now)
         self._written += taken
         self._waiting += taken
-        if self.probing and self.rate is not None and self._waiting > 2 * self._capacity + self.rate * _WINDOW:
+        if self.probing and self.rate is not None and self._waiting > 2 * self._capacity + self.rate * _SLACK:
             self.rate = None  # no buffer is so large: all of that has left, faster than was known
 
     def full(self, now: int) -> None:
@@ -62,16 +73,19 @@ class Pacer:
             self._drain(now)
             if self._waiting > self._capacity / 2:
                 return  # they have not emptied since the last time
-            if not self._corrected(now):
-                self._pause = _FIRST
-                self._probe(now)
-        if self._mark is None:
-            self._first = self._mark = now, self._written
-        elif self._written == self._full_at:
+            if self._corrected(now):
+                return
+            self._pause = _FIRST
+            self._probe(now)
+        if self._written == self._full_at:
             return  # still full, or no longer quite: some systems empty a good part of a buffer before they take more
-        elif now - self._mark[0] >= _WINDOW * NANOSECONDS:
-            self._measure(now)
         self._full_at = self._written
+        self._first = self._first or (now, self._written)
+        if self._written - self._first[1] < _SETTLED:
+            return
+        if not self._moments or now - self._moments[-1][0] >= _APART:
+            self._moments.append((now, self._written))
+            self._measure(now)
 
     def _corrected(self, now: int) -> bool:
         """Correct a rate that was a little too high, so that the buffers filled unseen; False if it is another one."""
@@ -88,19 +102,28 @@ class Pacer:
     def idle(self, now: int) -> None:
         """Note that there is nothing to write: the line may rest from now on."""
         self._drain(now)
-        self._mark = self._first = self._sample = self._last = None
+        if self._first is not None:
+            self._unpadded_until = now + _FIRST  # as much as may be spent on a measurement was in vain
+        self._forget()
         self._rests.append((now, self._written - self._waiting))
 
     def stalled(self) -> None:
         """Note that the host has stopped reading: that is no rate."""
-        self._mark = self._sample = None
+        self._moments.clear()
+        self._first = None
+
+    def wants_padding(self, now: int) -> bool:
+        """Whether the line should not rest now, though nothing waits: its rate is being measured."""
+        if not self.probing or self._first is None or now < self._unpadded_until:
+            return False
+        return self._written - self._first[1] < _PADDING
 
     def opens_in(self, now: int) -> float:
         """Return in how many seconds the next piece that can wait may be written; 0 for now."""
         if self.rate is None:
             return 0.0
         if self.probing:
-            if self._mark is None and now >= self._probe_until:
+            if self._first is None and now >= self._probe_until:
                 self._rest(now, changed=False)
             return 0.0
         if now >= self._probe_at:
@@ -110,37 +133,46 @@ class Pacer:
         return max(0.0, self._waiting / self.rate - AHEAD)
 
     def _measure(self, now: int) -> None:
-        """End a window, and the probe where it confirms the one before."""
-        assert self._mark is not None
-        rate = (self._written - self._mark[1]) / (now - self._mark[0]) * NANOSECONDS
-        before, self._sample = self._sample, rate
-        before_mark, self._mark = self._mark, (now, self._written)
-        if not before or abs(rate - before) > _ALIKE * before:
-            self._steady = before_mark
+        """End the probe if the moments of full buffers lie on a line."""
+        since = self._moments[0][0]
+        span = (now - since) / NANOSECONDS
+        if len(self._moments) < _POINTS or span < _SPAN:
             return
-        since, written = self._steady
-        if self.rate is None and now - since < _SURE * NANOSECONDS:
+        times = [(time - since) / NANOSECONDS for time, _ in self._moments]
+        written = [written for _, written in self._moments]
+        rate, start = linear_regression(times, written)
+        off = max(abs(start + rate * time - there) for time, there in zip(times, written, strict=True))
+        if off > (_FIT if span < _LONG else _LOOSE) * (written[-1] - written[0]):
             return
-        known, rate = self.rate, (self._written - written) / (now - since) * NANOSECONDS
+        known = self.rate
         changed = known is None or abs(rate - known) > _ALIKE * known
         self.rate = rate if known is None or changed else known  # the first measurement was the longer one
         self._last = now, self._written
         if self._first is not None:
-            first, written = self._first
-            left = (before + self.rate * (first - time) / NANOSECONDS for time, before in self._rests)
-            self._capacity = max(self._capacity, written - min(left, default=written))
+            first, until_full = self._first
+            left = (before + _TRUST * self.rate * (first - time) / NANOSECONDS for time, before in self._rests)
+            self._capacity = max(self._capacity, until_full - min(left, default=until_full))
         self._waiting, self._waiting_at = _DRAINED * self._capacity, now
         self._rest(now, changed=changed)
 
     def _probe(self, now: int) -> None:
+        self._drain(now)
         self.probing, self._probe_until = True, now + _PROBE
+        self._forget()
+        self._unpadded_until = now
         self._rests.clear()
-        self.idle(now)
+        self._rests.append((now, self._written - self._waiting))
+
+    def _forget(self) -> None:
+        self._moments.clear()
+        self._first = self._last = None
 
     def _rest(self, now: int, *, changed: bool) -> None:
-        self.probing = False
+        assert self.rate is not None
+        self.probing, self._first = False, None
+        self._moments.clear()
         self._pause = _FIRST if changed else min(2 * self._pause, _LAST)
-        self._probe_at = now + self._pause
+        self._probe_at = now + max(self._pause, int(_RARE * self._capacity / self.rate * NANOSECONDS))
 
     def _drain(self, now: int) -> None:
         left = math.inf if self.rate is None else _TRUST * self.rate * (now - self._waiting_at) / NANOSECONDS

@@ -55,6 +55,7 @@ _USED = 0.95  # of the link's rate is given out to maps and the rest
 _PROBED = 2.0  # of what a map may take, while it is tried whether the link has become faster
 _CATCH_UP = 0.6  # of what a map may take, while several wait
 _SHORT = 0.1  # seconds of link time: a map that takes no longer needs no coarse one before it
+_PADDING = bytes(128)  # empty frames, which nobody counts: they keep a link busy while its rate is measured
 _HEARING = NANOSECONDS // 1000  # between two looks, while there is much to send, at what the host says
 _ELASTIC = 2 * NANOSECONDS  # for so long whoever waited for room is trusted to do so again
 
@@ -216,6 +217,10 @@ class Sender:
                 self._send(port, self._health(final=True), 0)
                 self.said_goodbye = True
                 return
+            elif self._pacer.wants_padding(clock()):
+                rest = _PADDING[self._write(port, _PADDING, 0.0) :]
+                if rest:
+                    self._write(port, rest, _SLICE)
             else:
                 self._pacer.idle(clock())
                 due = min(self._session_due, self._health_due, self._deadline)
@@ -304,11 +309,8 @@ class Sender:
         start = moved = clock()
         patience = 0.0  # a port that is full is to show it
         while rest:
-            taken = port.write(rest, patience)
+            taken = self._write(port, rest, patience)
             rest, patience, now = rest[taken:], _SLICE, clock()
-            self._pacer.wrote(taken, now)
-            if rest:
-                self._pacer.full(now)
             if taken:
                 moved = now
                 self._set_stalled(False)
@@ -321,6 +323,14 @@ class Sender:
                 self._listen(port)
         self.sent[record.code] += 1
         self._note(record, waited, clock() - start)
+
+    def _write(self, port: Port, data: bytes, patience: float) -> int:
+        """Write what the port takes, and return how many bytes that was."""
+        taken, now = port.write(data, patience), clock()
+        self._pacer.wrote(taken, now)
+        if taken < len(data):
+            self._pacer.full(now)
+        return taken
 
     def _count_others(self, record: Record, size: int) -> None:
         """Measure what the link carries besides maps, second by second."""

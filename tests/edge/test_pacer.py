@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.latency import NANOSECONDS
 from edge.link.pacer import AHEAD, Pacer
+
+PADDING = 128
 
 
 class Line:
@@ -14,6 +18,7 @@ class Line:
     def __init__(self, rate, capacity, grain=1):
         self.rate, self.capacity, self.grain = rate, capacity, grain
         self.now, self.fill, self.asleep, self.idle = 0, 0.0, False, 0.0
+        self.full_since = None
         self.pacer = Pacer(0)
 
     def run(self, seconds, piece=200, every=0.0):
@@ -21,24 +26,32 @@ class Line:
         end, due, fills = self.now + seconds * NANOSECONDS, self.now, []
         while self.now < end:
             wait = self.pacer.opens_in(self.now)
+            if self.now < due and not wait and self.pacer.wants_padding(self.now):
+                self.write(PADDING)
+                continue
             if wait or self.now < due:
                 if self.now < due:
                     self.pacer.idle(self.now)
                 self.pass_time(max(0.0005, min(wait, 0.02)))
                 continue
             due += int(every * NANOSECONDS)
-            rest = piece
-            while rest:
-                free = self.capacity - self.fill
-                taken = 0 if self.asleep and free < self.grain else min(rest, int(free))
-                self.asleep = taken < rest
-                self.fill, rest = self.fill + taken, rest - taken
-                self.pacer.wrote(taken, self.now)
-                if rest:
-                    self.pacer.full(self.now)
-                    self.pass_time(0.002)
+            self.write(piece)
             fills.append(self.fill)
         return max(fills), sum(fills) / len(fills)
+
+    def write(self, rest):
+        """Write bytes, however long that takes."""
+        while rest:
+            free = self.capacity - self.fill
+            taken = 0 if self.asleep and free < self.grain else min(rest, int(free))
+            self.asleep = taken < rest
+            self.fill, rest = self.fill + taken, rest - taken
+            self.pacer.wrote(taken, self.now)
+            if rest:
+                if self.full_since is None:
+                    self.full_since = self.now
+                self.pacer.full(self.now)
+                self.pass_time(0.002)
 
     def pass_time(self, seconds):
         self.now += int(seconds * NANOSECONDS)
@@ -52,6 +65,43 @@ def test_the_rate_is_that_of_the_line_and_not_of_the_buffer_before_it(rate, capa
     line = Line(rate, capacity, grain)
     line.run(10 + 4 * capacity / rate)
     assert line.pacer.rate == pytest.approx(rate, rel=0.05)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rate=st.sampled_from([5_760, 11_520, 46_080, 92_160]),
+    capacity=st.sampled_from([4096, 8192, 20_480]),
+    grain=st.sampled_from([1, 256, 1024, 3584]),
+    load=st.floats(0.8, 3.0),
+    piece=st.sampled_from([500, 2_000, 9_000, 28_000]),
+)
+def test_a_few_seconds_after_buffers_were_first_full_the_rate_is_known_whatever_comes(
+    rate, capacity, grain, load, piece
+):
+    line = Line(rate, capacity, grain)
+    end = 60 * NANOSECONDS
+    while line.full_since is None and line.now < end:
+        line.run(0.5, piece, every=piece / (load * rate))
+    if line.full_since is None:
+        assert line.pacer.rate is None
+        return
+    settled = 16_384 / rate
+    line.run(settled + 3.5 + 4 * grain / rate + piece / rate, piece, every=piece / (load * rate))
+    assert line.pacer.rate == pytest.approx(rate, rel=0.2)
+
+
+def test_what_is_sent_for_a_measurement_alone_is_bounded():
+    pacer = Pacer(0)
+    pacer.wrote(1000, 0)
+    pacer.full(0)
+    padded = 0
+    while pacer.wants_padding(padded):
+        padded += PADDING
+        pacer.wrote(PADDING, padded)  # a fast link, that was full for a moment only
+    assert padded <= 300_000
+    pacer.idle(padded)
+    pacer.full(padded + 1)
+    assert not pacer.wants_padding(padded + 1)
 
 
 def test_a_buffer_that_is_never_full_says_nothing():

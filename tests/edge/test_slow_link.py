@@ -27,8 +27,7 @@ def run():
     """Return what arrived of windows that came too fast, and what the board said of itself in the end."""
     values = np.random.default_rng(0).uniform(-1, 1, (32, 32, 3)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch, NullModem(bytes_per_second=RATE) as modem:
-        patch.setattr(pacer, "_SURE", 0.5)
-        patch.setattr(pacer, "_WINDOW", 0.25)
+        patch.setattr(pacer, "_SPAN", 1.0)
         host = FarEnd(modem.host)
         with Stream(modem.device, 460800, SESSION) as stream:
             known, sequence, end = 0, -1, 2000
@@ -87,3 +86,18 @@ def test_the_rate_is_measured_and_little_is_written_at_a_time(run):
 def test_nothing_grows(run):
     host, _, _ = run
     assert max(health.queued_bytes for health in host.of(Health)) < MAP_ROOM + 300_000
+
+
+@pytest.mark.slow
+def test_a_link_that_was_full_once_is_measured_though_nothing_more_comes():
+    values = np.random.default_rng(0).uniform(-1, 1, (128, 256)).astype(np.float32)
+    with NullModem(bytes_per_second=RATE) as modem:
+        host = FarEnd(modem.host)
+        with Stream(modem.device, 460800, SESSION) as stream:
+            stream.explanation(0, Explanation(PREDICTION.scores, 1, method="saliency", map=values))
+            host.listen(lambda: not stream._sender._pacer.probing, seconds=30)
+            host.say(Request(what=Health.code))
+            host.listen(lambda: host.of(Health) and host.of(Health)[-1].link_rate, seconds=30)
+        host.close()
+    assert host.of(Health)[-1].link_rate == pytest.approx(RATE, rel=0.25)
+    assert host.receiver.counts.bad_frames == 0
