@@ -90,7 +90,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if bell.stopped:
         return 0
     if not run.tally.windows:
-        print("the source gave no window", file=sys.stderr)
+        shape = list(manifest.input_shape)
+        print(f"the source gave no window: it ended before one of {shape} was complete", file=sys.stderr)
     if not sent.complete:
         print("the host stopped reading before the end", file=sys.stderr)
     return 0 if run.tally.windows and sent.complete else 1

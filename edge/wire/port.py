@@ -38,6 +38,8 @@ class Port:
             self._serial = serial.serial_for_url(
                 url, baudrate=baud, rtscts=rtscts, timeout=0, write_timeout=1, exclusive=exclusive
             )
+        except OverflowError as error:
+            raise LinkError(f"cannot open port {url}: {baud} baud are none", "9600 to 4000000 are common") from error
         except (serial.SerialException, OSError, ValueError) as error:
             raise _refusal(url, error) from error
         self._descriptor = _descriptor(self._serial)

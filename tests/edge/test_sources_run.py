@@ -85,7 +85,7 @@ def test_a_source_of_nothing_but_garbage_says_why_and_is_no_success(sensor_bundl
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.count("'1,5;2,5'") == 1
-    assert errors.strip().endswith("the source gave no window")
+    assert "the source gave no window: it ended before one of [8] was complete" in errors
     assert host.of(Health)[-1].source == {SourceFault.BAD_INPUT: 19}  # the first is a header
     assert [error.cause in errors for error in host.of(Error)] == [True]
     assert not any("'1,5;2,5'" in log.text for log in host.of(Log))

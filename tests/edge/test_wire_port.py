@@ -55,6 +55,12 @@ def test_a_host_that_does_not_read_costs_no_more_than_the_patience(wire):
     assert 0.15 < time.monotonic() - start < 0.6
 
 
+def test_a_rate_that_no_port_can_have_is_refused(modem):
+    with pytest.raises(LinkError, match="99999999999999999999 baud"):
+        Port(modem.device, 99999999999999999999)
+    Port(modem.device).close()  # which nobody holds
+
+
 def test_waiting_ends_with_a_wake_up_from_another_thread(wire):
     _, port = wire
     threading.Timer(0.1, port.wake).start()
