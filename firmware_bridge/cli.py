@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         "--record", metavar="FILE", help="record every event: .jsonl (JSON lines, for eyes) or .mcap (for archives)"
     )
     parser.add_argument("--count", type=natural, metavar="N", help="end after N windows")
-    parser.add_argument("--until-end", action="store_true", help="end when the board says goodbye")
+    parser.add_argument("--until-end", action="store_true", help="end when the board says goodbye, or is silent for 30 s")
     parser.add_argument("--until-idle", type=positive, metavar="SECONDS", help="end after so long a silence")
     return parser
 

@@ -43,6 +43,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def parted(self) -> bool:
+        """Whether the device has said goodbye, or can be taken to have done so."""
+        ...
+
+    @property
     def over(self) -> bool:
         """Whether nothing more can come."""
         ...

@@ -25,7 +25,9 @@ _QUICKLY = 0.1
 _PINGS = 16  # that may wait for their PONG
 HINT_AFTER = 5.0  # seconds without a single record after which something is likely wrong
 SILENCE = 2.0  # seconds after which a device that does not even answer PINGs counts as silent
+GONE = 30.0  # seconds of it after which a device that an end was awaited of is taken to have come to it
 _PATIENCE = 0.05  # seconds that asking may wait for a device that does not read
+_UNSENT = 1024  # bytes that may wait for it
 _LAST_WORDS = 1.0  # seconds that the explanation of the last wanted window may take
 
 
@@ -45,6 +47,7 @@ class Monitor:
         self._reconnects = self._number = 0
         self._ask_at = self._ping_at = self._retry_at = 0.0
         self._pings: dict[int, int] = {}  # token: when it was sent
+        self._unsent = b""  # what the port did not take of the last frames
         self._quick = _FIRST_PINGS
         self.end_to_end = EndToEnd()
         self._delays = backoff()
@@ -63,6 +66,15 @@ class Monitor:
         seconds = time.monotonic() - max(self.last_heard, self._opened)
         return seconds if seconds >= SILENCE else 0.0
 
+    @property
+    def parted(self) -> bool:
+        """Whether the device has said goodbye, or must have: it is silent, and what it said last nobody knows."""
+        if self.tracker.account.ended:
+            return True
+        if self.tracker.doubts_goodbye:  # and no SESSION will come any more that says whose it was
+            return self.silence > 0
+        return self._port is not None and self.silence >= GONE
+
     def poll(self, seconds: float = POLL) -> list[Event]:
         """Return what has come, after waiting for at most ``seconds``."""
         events = self._poll(seconds)
@@ -70,8 +82,11 @@ class Monitor:
         return events
 
     def send(self, request: Request) -> int | None:
-        """Ask something of the device; return the frame's number, which its ACK will name; None where it is away."""
-        if self._port is None:
+        """Ask something of the device; return the frame's number, which its ACK will name; None where it is away.
+
+        WireError for a value that no REQUEST can hold.
+        """
+        if self._port is None or len(self._unsent) > _UNSENT:
             return None
         number = self._number
         try:
@@ -84,7 +99,7 @@ class Monitor:
         """Close the port."""
         if self._port is not None:
             self._port.close()
-            self._port = None
+            self._port, self._unsent = None, b""
 
     def summary(self) -> Summary:
         """Return what has come so far."""
@@ -145,6 +160,9 @@ class Monitor:
 
     def _speak(self, port: Port) -> None:
         """Ask who is there until that is known, and now and then how far away."""
+        self._write(port, 0.0)
+        if self._unsent:
+            return  # it does not read: one more question would be none more answered
         now = time.monotonic()
         if not self.tracker.sure and now >= self._ask_at:
             self._ask_at = now + _ASK
@@ -158,9 +176,14 @@ class Monitor:
             self._say(port, Ping(token=self._number))
 
     def _say(self, port: Port, record: Record) -> None:
-        # A device that does not read takes part of it or nothing, and is not to hold up listening.
-        port.write(frame(encode(record, self._number)), _PATIENCE)
+        self._unsent += frame(encode(record, self._number))
         self._number += 1
+        self._write(port, _PATIENCE)
+
+    def _write(self, port: Port, patience: float) -> None:
+        # A device that does not read is not to hold up listening: the rest of a frame goes with the next poll.
+        if self._unsent:
+            self._unsent = self._unsent[port.write(self._unsent, patience) :]
 
     def _hear(self, data: bytes) -> list[Event]:
         if not data:
@@ -199,8 +222,8 @@ def follow(
 ) -> Iterator[list[Event]]:
     """Yield what comes, poll by poll, until the wanted end; an empty list now and then when nothing does.
 
-    The end is ``count`` windows with what explains the last of them, a device that says goodbye (``until_end``),
-    ``until_idle`` seconds of silence, or that of a recording.
+    The end is ``count`` windows with what explains the last of them, a device that says goodbye or has been silent on
+    an open port for half a minute (``until_end``), ``until_idle`` seconds of silence, or that of a recording.
     """
     windows, last, enough_at = 0, None, 0.0
     while True:
@@ -214,7 +237,7 @@ def follow(
             explained |= isinstance(event, Timing) and event.sequence == last
         if windows == count and (explained or time.monotonic() >= enough_at):
             return
-        if feed.over or (until_end and feed.tracker.account.ended):
+        if feed.over or (until_end and feed.parted):
             return
         if until_idle is not None and time.monotonic() - feed.last_heard >= until_idle:
             return

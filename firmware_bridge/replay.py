@@ -45,6 +45,11 @@ class Replay:
         return self._next is None
 
     @property
+    def parted(self) -> bool:
+        """Whether the device had said goodbye by now."""
+        return self.tracker.account.ended
+
+    @property
     def silence(self) -> float:
         """For how many recorded seconds nothing has come; 0 for less than two, and at the end."""
         if self.over or not self._count or self.tracker.account.ended:

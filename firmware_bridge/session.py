@@ -149,6 +149,11 @@ class Tracker:
         """How many records came of which nobody has said what they are of."""
         return self._given_up + sum(isinstance(record, _Attributable) for _, record in self._turns.held)
 
+    @property
+    def doubts_goodbye(self) -> bool:
+        """Whether a goodbye has come of which nobody has said whose it is."""
+        return any(isinstance(record, Health) and record.final for _, record in self._turns.held)
+
     def doubt(self) -> None:
         """Hold what comes until a SESSION says what it is of: the port was lost, and any board may be there now."""
         self.sure = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import re
 import signal
@@ -39,6 +38,7 @@ from firmware_bridge.tape import Tape
 _EVERY = 0.2  # seconds between two drawings
 _CLASSES = 9  # that can be chosen
 _SAID = 5.0  # seconds that a message stays
+_SLOWEST, _FASTEST = 0.001, 10_000.0  # windows per second that make sense
 
 _PANELS = ("header", "results", "window", "latency", "foot", "keys")
 KEYS = (
@@ -329,13 +329,18 @@ class MonitorScreen(App[None]):
                 rate = float(text)
             except ValueError:
                 rate = -1.0
-            if not 0 <= rate < math.inf:
-                self._say(f"{text!r} is no rate: a number, 0 for as fast as it goes", "red", time.monotonic())
+            if rate and not _SLOWEST <= rate <= _FASTEST:
+                self._say(
+                    f"{text!r} is no rate: from {_SLOWEST:g} to {_FASTEST:g}, or 0 for as fast as it goes",
+                    "red",
+                    time.monotonic(),
+                )
                 return
             self._listener.ask(Request(rate=rate), f"rate {rate:g} windows/s" if rate else "as fast as it goes")
 
         if self._session() is not None:
-            self.push_screen(Prompt("windows per second, 0 for as fast as it goes"), answer)
+            limits = f"{_SLOWEST:g} to {_FASTEST:g}"
+            self.push_screen(Prompt(f"windows per second, {limits}, or 0 for as fast as it goes"), answer)
 
     def action_when(self) -> None:
         """Change which answers are explained."""

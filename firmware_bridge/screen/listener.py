@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
+from edge.wire.cbor import WireError
 from edge.wire.records import Ack, Request
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.feed import Feed
@@ -131,7 +132,11 @@ class Listener:
                 self.skipped += 1
 
     def _ask(self, request: Request, what: str) -> None:
-        number = self._feed.send(replace(request, acknowledge=True))
+        try:
+            number = self._feed.send(replace(request, acknowledge=True))
+        except WireError as error:
+            self._say(Outcome(what, error.cause))
+            return
         if number is None:
             self._say(Outcome(what, "nobody is there to ask"))
         else:

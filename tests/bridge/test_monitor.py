@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,13 @@ from edge.latency import Lap, Phase, clock
 from edge.link.stream import Stream, introduction
 from edge.wire.framing import frame
 from edge.wire.port import Port
-from edge.wire.records import Health, Log, Result, Session, encode
+from edge.wire.receiver import Receiver
+from edge.wire.records import Health, Log, Ping, Request, Result, Session, encode
 from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import Monitor, follow, watch
 from firmware_bridge.nullmodem import NullModem
 from firmware_bridge.session import LinkChange, Timing
+from tests.bridge.test_session import HEALTH
 from tests.edge.test_stream import PREDICTION, Manifest
 from tests.references import small_models
 
@@ -260,6 +263,65 @@ def test_a_device_that_falls_silent_is_missed_and_one_that_idles_is_not(modem):
         listen(2.5)
         assert monitor.silence == 0.0  # it has said goodbye
     assert len(changes()) == 2
+
+
+class Sipping:
+    """A port that takes a few bytes at a time."""
+
+    def __init__(self):
+        self.taken = b""
+
+    def write(self, data, patience):
+        self.taken += data[:5]
+        return len(data[:5])
+
+    def read(self):
+        return b""
+
+    def wait(self, seconds):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_frame_that_the_port_took_a_part_of_is_finished(modem):
+    with closing(Monitor(modem.host)) as monitor:
+        monitor.close()
+        monitor._port = port = Sipping()
+        asked = [Request(rate=2.0, acknowledge=True), Request(methods=(1,), acknowledge=True)]
+        assert [monitor.send(request) for request in asked] == [0, 1]
+        for _ in range(40):
+            monitor.poll(0.0)
+    receiver = Receiver()
+    arrived = [received.record for received in receiver.feed(port.taken)]
+    assert arrived[:2] == asked
+    assert any(isinstance(record, Ping) for record in arrived)
+    assert not receiver.counts.bad
+
+
+@pytest.mark.parametrize("goodbye", [False, True])
+def test_an_end_that_is_awaited_comes_though_the_goodbye_is_lost_or_in_doubt(modem, monkeypatch, goodbye):
+    monkeypatch.setattr("firmware_bridge.monitor.SILENCE", 0.3)
+    monkeypatch.setattr("firmware_bridge.monitor.GONE", 1e9 if goodbye else 0.6)
+    events = []
+
+    def work():
+        with Port(modem.device) as port:
+            while not port.read():
+                time.sleep(0.01)  # the monitor has opened its end
+            port.write(frame(encode(introduced(), 0)), 1.0)
+            if goodbye:
+                port.write(frame(encode(replace(HEALTH, final=True), 500)), 1.0)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    began = time.monotonic()
+    summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=60)
+    thread.join()
+    assert time.monotonic() - began < 50
+    assert summary.unattributed == goodbye
+    assert {type(event) for event in events} == {Session, LinkChange}
 
 
 def test_other_bytes_on_the_line_do_not_hide_the_device(modem):

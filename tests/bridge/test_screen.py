@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge.wire.records import Error, Input, Log, Map, Received, Request, Result, Session, Settings
+from edge.wire.records import Error, Input, Log, Map, Received, Request, Result, Session, Settings, encode
 from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.monitor import Monitor, follow
 from firmware_bridge.recording import load
@@ -111,8 +111,9 @@ def test_asking_and_changing(modem):
         await until(lambda: "gradcam on-change" in text(app))
         await press(app, "i")
         await until(lambda: "with inputs" in text(app))
-        await press(app, "r", "x", "enter")
-        await until(lambda: "is no rate" in text(app))
+        for wrong in ("x", "1e39", "1e-45", "nan", "-1"):
+            await press(app, "r", *wrong, "enter")
+            await until(lambda wrong=wrong: f"'{wrong}' is no rate: from 0.001 to 10000" in text(app))
 
     drive(modem, script)
 
@@ -384,7 +385,7 @@ class Babbler:
         self.tracker = Tracker()
 
     def send(self, request):
-        return None
+        encode(request, 0)
 
     def summary(self):
         return None
@@ -405,11 +406,14 @@ def test_a_screen_that_stands_still_costs_bounded_memory_and_no_record(tmp_path,
     assert len(list(load(tmp_path / "all.jsonl").of(Result))) == 6400
 
 
-def test_what_nobody_is_there_for_is_said():
+def test_what_nobody_is_there_for_and_what_no_frame_can_hold_is_said():
     asked = threading.Event()
     listener = Listener(Babbler(), Tape(None), ([result(0)] * 64 for _ in range(2) if asked.wait(20)))
+    listener.ask(Request(rate=1e39), "rate 1e39")
     listener.ask(Request(rate=1.0), "rate 1")
     asked.set()
     listener.ended.result(20)
     listener.close()
-    assert Outcome("rate 1", "nobody is there to ask") in listener.take()
+    taken = listener.take()
+    assert Outcome("rate 1e39", "1e+39 is too large for a float32") in taken
+    assert Outcome("rate 1", "nobody is there to ask") in taken
