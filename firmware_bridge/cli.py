@@ -17,6 +17,7 @@ from edge.arguments import RTSCTS, add_flow, natural, positive
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
 from firmware_bridge import lines
+from firmware_bridge.errors import RecordingError
 from firmware_bridge.feed import Feed
 from firmware_bridge.monitor import HINT_AFTER, Monitor, follow
 from firmware_bridge.recording.documents import line
@@ -45,9 +46,7 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if tape.failure is not None:
-        print(f"error: {tape.failure}", file=sys.stderr)
-    elif not summary.frames:
+    if tape.failure is None and not summary.frames:
         print(f"error: no record came\n  hint: {lines.advice(summary)}", file=sys.stderr)
     return 1 if tape.failure is not None or not summary.frames else 0
 
@@ -55,12 +54,16 @@ def main(argv: Sequence[str]) -> int:
 def show(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]) -> Summary:
     """Show and record what comes, in the way that the arguments ask for, until it ends or somebody ends it."""
     screen = _terminal(arguments)
+    told = None
     if screen is None:
-        _print(feed, arguments, tape, polls)
+        told = _print(feed, arguments, tape, polls)
     else:
         from firmware_bridge.screen.app import watch
 
         watch(feed, tape, polls, screen)
+    tape.close()
+    if tape.failure is not told:
+        _say(f"error: {tape.failure}")
     summary = feed.summary()
     if arguments.json:
         print(json.dumps(_document(summary)), flush=True)
@@ -78,9 +81,11 @@ def _terminal(arguments: argparse.Namespace) -> Terminal | None:
     return terminal(os.environ, colour=not arguments.no_color)
 
 
-def _print(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]) -> None:
-    """Print a line, or a JSON document, for every event."""
-    advised = complained = False
+def _print(
+    feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]
+) -> RecordingError | None:
+    """Print a line, or a JSON document, for every event; return what was said of the recording's end."""
+    advised, told = False, None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -91,15 +96,16 @@ def _print(feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterabl
                     print(line(event, when), end="", flush=True)
                 else:
                     print(lines.line(event, feed.tracker), flush=True)
-            if tape.failure is not None and not complained:
-                complained = True
-                _say(f"error: {tape.failure}")
+            if tape.failure is not told:
+                told = tape.failure
+                _say(f"error: {told}")
             if not advised and time.monotonic() - feed.started > HINT_AFTER:
                 advised = True
                 if not feed.summary().frames:
                     _say(f"no record yet: {lines.advice(feed.summary())}")
     except KeyboardInterrupt:
         pass  # Ctrl-C and SIGTERM are how a monitor ends
+    return told
 
 
 def _say(text: str) -> None:
@@ -167,7 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         "--record", metavar="FILE", help="record every event: .jsonl (JSON lines, for eyes) or .mcap (for archives)"
     )
     parser.add_argument("--count", type=natural, metavar="N", help="end after N windows")
-    parser.add_argument("--until-end", action="store_true", help="end when the board says goodbye, or is silent for 30 s")
+    end = "end when the board says goodbye, or is silent for 30 s"
+    parser.add_argument("--until-end", action="store_true", help=end)
     parser.add_argument("--until-idle", type=positive, metavar="SECONDS", help="end after so long a silence")
     return parser
 

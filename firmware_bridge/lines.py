@@ -171,8 +171,18 @@ def losses(summary: Summary) -> str:
 
 def traffic(bytes_per_second: float, frames_per_second: float, round_trip: int | None) -> str:
     """Return how much comes over the link."""
-    trip = "" if round_trip is None else f", round trip {duration(round_trip)}"
-    return f"{bytes_per_second / 1000:.1f} kB/s, {frames_per_second:.0f} frames/s{trip}"
+    return f"{bytes_per_second / 1000:.1f} kB/s, {frames_per_second:.0f} frames/s{_trip(round_trip)}"
+
+
+def _trip(round_trip: int | None) -> str:
+    return "" if round_trip is None else f", round trip {duration(round_trip)}"
+
+
+def _carried(summary: Summary) -> str:
+    """Return what came over the link, as rates where it took long enough."""
+    if summary.goodput is not None:
+        return traffic(summary.goodput, summary.frames / summary.seconds, summary.round_trip)
+    return f"{summary.payload_bytes / 1000:.1f} kB in {summary.frames} frames{_trip(summary.round_trip)}"
 
 
 def score(summary: Summary) -> str:
@@ -199,6 +209,5 @@ def ending(summary: Summary) -> str:
     for name, cost in summary.costs.items():
         said.append(f"{name} takes {cost:.2f} times a prediction" if cost else f"{name} comes with the prediction")
     if not summary.recorded:
-        frames_per_second = summary.frames / summary.seconds if summary.seconds else 0.0
-        said.append(f"link: {traffic(summary.goodput, frames_per_second, summary.round_trip)}")
+        said.append(f"link: {_carried(summary)}")
     return "\n".join([*said, f"losses: {losses(summary)}"])

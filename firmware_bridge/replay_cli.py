@@ -21,8 +21,11 @@ def main(argv: Sequence[str]) -> int:
     """Run ``whylite replay``; 0 success, 1 the recording is empty, 2 wrong usage or bad input."""
     arguments = _parser().parse_args(argv[1:])
     try:
-        with closing(Replay(arguments.file, arguments.speed)) as replay:
-            summary = show(replay, arguments, Tape(None), follow(replay))
+        with (
+            closing(Replay(arguments.file, arguments.speed)) as replay,
+            closing(Tape(None, source=arguments.file)) as tape,
+        ):
+            summary = show(replay, arguments, tape, follow(replay))
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

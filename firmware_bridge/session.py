@@ -27,6 +27,8 @@ from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import Assembler, Attribution, InputWindow
 from firmware_bridge.turns import Turns
 
+LEAST_SPAN = 1.0  # seconds: what comes in less has lain in some buffer
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -381,9 +383,9 @@ class Summary:
         return sum(account.missing_results for account in self.accounts)
 
     @property
-    def goodput(self) -> float:
-        """Bytes of payload per second."""
-        return self.payload_bytes / self.seconds if self.seconds else 0.0
+    def goodput(self) -> float | None:
+        """Bytes of payload per second; None for so short a time that it says nothing of the link."""
+        return self.payload_bytes / self.seconds if self.seconds >= LEAST_SPAN else None
 
     @property
     def costs(self) -> dict[str, float]:

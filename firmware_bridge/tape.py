@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording import Recorder, open_recorder
 from firmware_bridge.session import Event
@@ -11,10 +13,12 @@ class Tape:
     """The recording of what is shown, if there is one; it ends where the disk is full, and watching goes on.
 
     ``path`` is the file while it is recorded to, else "". ``failure`` is why the last recording ended early.
+    ``source`` is a file that is being read, and therefore not to be recorded to.
     """
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, source: str | None = None) -> None:
         self.path = ""
+        self._source = source
         self.failure: RecordingError | None = None
         self._recorder: Recorder | None = None
         if path:
@@ -22,6 +26,8 @@ class Tape:
 
     def begin(self, path: str) -> None:
         """Record to a file from now on; RecordingError where that cannot be."""
+        if self._source is not None and Path(path).exists() and Path(path).samefile(self._source):
+            raise RecordingError(f"cannot record to {path}: it is being played", "name another file")
         self.close()
         self._recorder = open_recorder(path)
         self.path, self.failure = path, None

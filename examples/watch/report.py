@@ -233,7 +233,7 @@ def _link(summary: Summary) -> str:
             "on the wire",
             f"{summary.wire_bytes:,} bytes, {summary.wire_bytes / max(1, summary.payload_bytes) - 1:.1%} more",
         ),
-        ("goodput", f"{summary.goodput / 1000:,.1f} kB/s"),
+        ("goodput", "too short to tell" if summary.goodput is None else f"{summary.goodput / 1000:,.1f} kB/s"),
         ("shortest round trip", trip),
         ("frames lost on the way", f"{summary.lost_frames}"),
         ("frames damaged", f"{sum(summary.bad.values())}"),

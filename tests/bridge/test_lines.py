@@ -137,6 +137,13 @@ def test_the_ending_says_what_matters():
     assert "link lost 0 frames, 0 damaged (0 B), 0 results missing, board dropped nothing" in said
 
 
+def test_rates_are_of_a_second_at_least():
+    assert figures(seconds=2.0).goodput == 10_000
+    short = figures(seconds=0.04, round_trip=2_000_000)
+    assert short.goodput is None
+    assert "\nlink: 20.0 kB in 100 frames, round trip 2 ms\n" in lines.ending(short)
+
+
 def test_what_two_clocks_can_tell_is_shown_with_how_far_it_may_be_off():
     least, most = Histogram(), Histogram()
     least.add(9_000_000)

@@ -78,7 +78,6 @@ def test_a_program_gets_every_event_and_a_summary(modem):
     assert summary.costs == {"gradcam": pytest.approx(0.5, rel=0.02)}
     assert (summary.lost_frames, summary.bad, summary.skipped_bytes, summary.missing_results) == (0, {}, 0, 0)
     assert summary.payload_bytes < summary.wire_bytes < summary.payload_bytes * 1.2
-    assert summary.goodput == pytest.approx(summary.payload_bytes / summary.seconds)
     assert 0 < summary.round_trip < 1e9
     assert summary.dropped.total() == 0
 

@@ -17,6 +17,7 @@ from firmware_bridge.monitor import follow
 from firmware_bridge.recording import open_recorder
 from firmware_bridge.replay import Replay
 from firmware_bridge.session import Mark, Tracker
+from firmware_bridge.tape import Tape
 from tests.bridge.test_recording import EVENTS, bits
 from tests.bridge.test_session import HEALTH, OTHER, SESSION, attribution, latency, result
 
@@ -194,6 +195,17 @@ def test_damage_is_said(tmp_path):
     done = replay(path, "--speed", "max")
     assert done.returncode == 0
     assert done.stderr == f"warning: a part of {path} could not be read and is left out, the first at line 2\n"
+
+
+def test_a_recording_is_not_recorded_onto_itself(session, tmp_path):
+    before, link = session.read_bytes(), tmp_path / f"link{session.suffix}"
+    link.hardlink_to(session)
+    tape = Tape(None, source=str(session))
+    with pytest.raises(RecordingError, match="it is being played"):
+        tape.begin(str(link))
+    tape.begin(str(tmp_path / f"another{session.suffix}"))
+    tape.close()
+    assert session.read_bytes() == before
 
 
 def test_an_empty_recording_and_what_is_none_are_told_apart(tmp_path):
