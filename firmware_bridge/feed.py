@@ -48,6 +48,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def live(self) -> bool:
+        """Whether there is a device, which can be asked."""
+        ...
+
+    @property
     def over(self) -> bool:
         """Whether nothing more can come."""
         ...

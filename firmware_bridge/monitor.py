@@ -35,6 +35,7 @@ class Monitor:
     """A host's ear on one port; LinkError if it cannot be opened at first, and never again."""
 
     def __init__(self, url: str, baud: int = DEFAULT_BAUD, *, rtscts: bool = False) -> None:
+        self.live = True
         self.url, self._baud, self._rtscts = url, baud, rtscts
         self.tracker = Tracker()
         self.started = self.last_heard = time.monotonic()

@@ -23,6 +23,7 @@ class Replay:
     """
 
     def __init__(self, path: str | Path, speed: float = 1.0) -> None:
+        self.live = False
         self.url = str(path)
         self.tracker = Tracker()
         self.moments: list[float] = []

@@ -25,7 +25,7 @@ from firmware_bridge.feed import Feed
 from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.monitor import HINT_AFTER
 from firmware_bridge.screen import explanation, panels
-from firmware_bridge.screen.current import Current
+from firmware_bridge.screen.current import Current, Inputs
 from firmware_bridge.screen.dialogs import Choice, Page, Prompt
 from firmware_bridge.screen.explanation import Room
 from firmware_bridge.screen.history import Entry, History, Note, Selection, Window
@@ -55,6 +55,7 @@ KEYS = (
     ("i", "inputs"),
     ("u", "methods in use"),
 )
+_ASKING = "erwiu"  # keys that a recording has no answer to
 _HELP = """\
 arrows, page up, page down: through the results; end: to the newest again
 e      ask for an explanation of the window shown, by the method and for
@@ -109,7 +110,8 @@ class MonitorScreen(App[None]):
     ModalScreen > Input { border: none; height: 1; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c,ctrl+q", "quit", priority=False),
+        Binding("ctrl+c,ctrl+q", "quit", priority=True),  # also from a question
+        ("q", "quit"),
         ("e", "explain"),
         ("m", "method"),
         ("c", "class"),
@@ -184,9 +186,10 @@ class MonitorScreen(App[None]):
                 self.current.inputs.came(item.sequence, now)
             if isinstance(item, Session) and self.history.session != item.session:
                 self._method = self._class = None
+                self.current.inputs = Inputs()  # what was asked of another one does not come any more
             self.history.take(item, self._feed.tracker)
         ended = self._listener.ended
-        if ended.done() and (ended.exception() or not self._feed.over):  # a recording stays to be looked through
+        if ended.done():
             self.exit()
         self.draw()
 
@@ -194,14 +197,16 @@ class MonitorScreen(App[None]):
         """Draw everything as it is now; what looks as before is left as it is."""
         now = time.monotonic()
         state, account = self._listener.state, self._feed.tracker.account
-        self.shown, request = self.current.choose(self.history, self.selection, account.settings, now)
+        settings = account.settings if self._feed.live else None
+        self.shown, request = self.current.choose(self.history, self.selection, settings, now)
         if request is not None:
             self._listener.wish(request)
         room = {name: panel.size for name, panel in self.panels.items()}
         summary = state.summary
         rates = self._rates.of(now, summary.payload_bytes, summary.frames)
         foot = panels.foot(state, rates, self._listener.skipped, room["foot"].width)[: room["foot"].height]
-        foot.append(panels.keys(KEYS, room["keys"].width))
+        offered = [(key, what) for key, what in KEYS if self._feed.live or key not in _ASKING]
+        foot.append(panels.keys(offered, room["keys"].width))
         if now < self._message[1]:
             said = panels.wrapped(self._message[0].plain, self.size.width)[: len(foot)]
             foot[-len(said) :] = [Text(f" {row.plain}", self._message[0].style) for row in said]
@@ -233,7 +238,7 @@ class MonitorScreen(App[None]):
                 rows = explanation.page(
                     window,
                     self._attribution(window),
-                    self._wanted(window),
+                    self._lack(window),
                     tracker,
                     Room(width, height - 1, self._terminal),
                 )
@@ -261,6 +266,11 @@ class MonitorScreen(App[None]):
         index = window.result.class_index if self._class is None else self._class
         return f"{self._method or 'an explanation'} for {self._feed.tracker.label(index)}"
 
+    def _lack(self, window: Window) -> str:
+        """Return what to say where that map is not there."""
+        asked = self._feed.live and window.session == self.history.session
+        return f"no map of {self._wanted(window)}{': e asks for it' if asked else ''}"
+
     def _say_outcome(self, outcome: Outcome, now: float) -> None:
         if not outcome.refused:
             self._say(f"{outcome.what}: done", "green", now)
@@ -272,10 +282,11 @@ class MonitorScreen(App[None]):
         self._message = Text(text, style), now + _SAID
 
     def _session(self) -> Session | None:
-        """Return who is there; says so where nobody is."""
-        session = self._feed.tracker.account.session
+        """Return who is there to be asked; says so where nobody is."""
+        session = self._feed.tracker.account.session if self._feed.live else None
         if session is None:
-            self._say("no device has spoken yet", "yellow", time.monotonic())
+            said = "no device has spoken yet" if self._feed.live else "a recording cannot be asked"
+            self._say(said, "yellow", time.monotonic())
         return session
 
     def action_move(self, by: int) -> None:
@@ -290,7 +301,8 @@ class MonitorScreen(App[None]):
 
     def action_method(self) -> None:
         """Choose the next method to show and to ask for."""
-        if (session := self._session()) is None or not session.methods:
+        session = self._feed.tracker.account.session
+        if session is None or not session.methods:
             return
         shown = self._attribution(self.shown) if isinstance(self.shown, Window) else None
         now = self._method or (shown.method if shown else session.methods[-1])
@@ -314,6 +326,9 @@ class MonitorScreen(App[None]):
         if (session := self._session()) is None or not isinstance(self.shown, Window):
             return
         self.selection.select(self.history, self.shown)
+        if self.shown.session != session.session:
+            self._say("that window is of an earlier session", "yellow", time.monotonic())
+            return
         method = session.methods.index(self._method) if self._method in session.methods else None
         sequence = self.shown.result.sequence
         request = Request(what=Map.code, sequence=sequence, method=method, class_index=self._class)

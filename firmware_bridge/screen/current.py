@@ -62,11 +62,10 @@ class Current:
         self, history: History, selection: Selection, settings: Settings | None, now: float
     ) -> tuple[Entry | None, Request | None]:
         """Return what to show, and perhaps a request for its input."""
-        latest = next((e.result.sequence for e in reversed(history.entries) if isinstance(e, Window)), 0)
         chosen = selection.selected(history)
         if chosen is not None:
             self._shown, self._since, self._coming = chosen, float("-inf"), None
-            return chosen, self.inputs.ask(chosen, latest, settings, now) if isinstance(chosen, Window) else None
+            return chosen, self._ask(chosen, history, settings, now) if isinstance(chosen, Window) else None
         if selection.frozen is not None and self._shown is not None:
             return self._shown, None
         request = None
@@ -74,12 +73,19 @@ class Current:
             if self._coming.input is not None or not self.inputs.waits_for(self._coming.result.sequence, now):
                 self._shown, self._since, self._coming = self._coming, now, None
         elif now >= self._since + HOLD and (window := _explained(history)) not in (None, self._shown):
-            request = self.inputs.ask(window, latest, settings, now)
+            request = self._ask(window, history, settings, now)
             if request is not None:
                 self._coming = window
             elif window.input is not None or not self.inputs.working or now >= self._since + _LONGEST_HOLD:
                 self._shown, self._since = window, now
         return self._shown, request
+
+    def _ask(self, window: Window, history: History, settings: Settings | None, now: float) -> Request | None:
+        """Return the request for a window's input where one is due; of an earlier session's there is none any more."""
+        if window.session != history.session:
+            return None
+        latest = next((e.result.sequence for e in reversed(history.entries) if isinstance(e, Window)), 0)
+        return self.inputs.ask(window, latest, settings, now)
 
 
 def _explained(history: History) -> Window | None:

@@ -38,10 +38,10 @@ class Room:
     terminal: Terminal
 
 
-def page(window: Window, attribution: Attribution | None, wanted: str, tracker: Tracker, room: Room) -> list[Text]:
-    """Return what was answered to a window, what explains it, and both drawn; ``wanted`` names what was asked for."""
+def page(window: Window, attribution: Attribution | None, lack: str, tracker: Tracker, room: Room) -> list[Text]:
+    """Return what was answered to a window, what explains it, and both drawn; ``lack`` is said where nothing does."""
     said = lines.answer(window.result, tracker)
-    rows = [Text(f" {said}", style="bold"), Text(f" {_about(attribution, wanted, tracker)}", style="dim")]
+    rows = [Text(f" {said}", style="bold"), Text(f" {_about(attribution, lack, tracker)}", style="dim")]
     below: list[Text] = []
     if room.rows >= _TALL:
         below = [Text(), *_scores(window, tracker, room.columns)]
@@ -57,9 +57,9 @@ def page(window: Window, attribution: Attribution | None, wanted: str, tracker: 
     return [fit(row, room.columns) for row in (*rows, *draw(given, values, shape, inner), *below)]
 
 
-def _about(attribution: Attribution | None, wanted: str, tracker: Tracker) -> str:
+def _about(attribution: Attribution | None, lack: str, tracker: Tracker) -> str:
     if attribution is None:
-        return f"no map of {wanted}: e asks for it"
+        return lack
     parts = [f"{attribution.method} for {tracker.label(attribution.class_index)}"]
     parts += [] if attribution.residual is None else [f"residual {attribution.residual:+.3f}"]
     parts += [flag.name.lower().replace("_", " ") for flag in attribution.flags if flag.name]

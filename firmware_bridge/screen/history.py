@@ -17,9 +17,10 @@ MAX_BYTES = 64 << 20  # of maps and inputs; older windows keep their answers alo
 
 @dataclass(eq=False)
 class Window:
-    """One window: its answer, and what else has come of it; ``maps`` by method and class."""
+    """One window of a session: its answer, and what else has come of it; ``maps`` by method and class."""
 
     result: Result
+    session: bytes | None
     maps: dict[tuple[str, int], Attribution] = field(default_factory=dict)
     input: InputWindow | None = None
     timing: Timing | None = None
@@ -71,7 +72,7 @@ class History:
                     self._windows.clear()
                     self._add(Note(lines.line(event, tracker)))
             case Result():
-                window = Window(event)
+                window = Window(event, self.session)
                 self._windows[event.sequence] = window
                 self._add(window)
             case Attribution() | InputWindow() | Timing():

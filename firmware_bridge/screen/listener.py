@@ -44,7 +44,10 @@ class State:
 
 
 class Listener:
-    """Follows ``polls`` of a feed in a thread of its own until they end, and records on ``tape``."""
+    """Follows ``polls`` of a feed in a thread of its own until they end, and records on ``tape``.
+
+    At the end of a feed that is over it still does what it is told, until it is closed.
+    """
 
     def __init__(self, feed: Feed, tape: Tape, polls: Iterable[list[Event]]) -> None:
         self._feed, self._tape, self._polls = feed, tape, polls
@@ -106,6 +109,9 @@ class Listener:
                 break
         self._obey()
         self.state = self._state()
+        while self._feed.over and not self._halt.wait(_PUBLISH):  # a recording stays to be looked through
+            self._obey()
+            self.state = self._state()
 
     def _obey(self) -> None:
         while True:

@@ -14,7 +14,8 @@ import pytest
 from edge.wire.records import Error, Input, Log, Map, Received, Request, Result, Session, Settings, encode
 from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.monitor import Monitor, follow
-from firmware_bridge.recording import load
+from firmware_bridge.recording import load, open_recorder
+from firmware_bridge.replay import Replay
 from firmware_bridge.screen import history, panels
 from firmware_bridge.screen import listener as listening
 from firmware_bridge.screen.app import MonitorScreen
@@ -43,6 +44,18 @@ async def press(app, *keys):
         await asyncio.sleep(0.05)
 
 
+def waits(app):
+    """Return what waits until something is so."""
+
+    async def until(condition, seconds=20.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain; on the screen stands\n{text(app)}"
+            await asyncio.sleep(0.02)
+
+    return until
+
+
 def drive(modem, script, size=(80, 24), board=None, path=None, terminal=COLOURS):
     """Run ``script(pilot, until)`` with a screen on the modem's host's end and a board at the other one."""
 
@@ -53,14 +66,7 @@ def drive(modem, script, size=(80, 24), board=None, path=None, terminal=COLOURS)
         app = MonitorScreen(monitor, listener, terminal)
         with Board(modem.device, **{"rate": 50.0, **(board or {})}) as far:
             async with app.run_test(size=size) as pilot:
-
-                async def until(condition, seconds=20.0):
-                    end = time.monotonic() + seconds
-                    while not condition():
-                        assert time.monotonic() < end, f"waited in vain; on the screen stands\n{text(app)}"
-                        await asyncio.sleep(0.02)
-
-                await script(pilot, until, far)
+                await script(pilot, waits(app), far)
             listener.close()
             monitor.close()
             tape.close()
@@ -165,6 +171,81 @@ def test_marks_and_recordings(modem, tmp_path):
     assert [mark.text for mark in recording.of(Mark)] == ["here"]
     sequences = [result.sequence for result in recording.of(Result)]
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def test_a_window_of_an_earlier_session_is_not_asked_for(modem):
+    async def script(pilot, until, board):
+        app = pilot.app
+        await until(lambda: app.history.came > 10)
+        await press(app, "up", "up")
+        old = app.shown
+        board.close()
+        with Board(modem.device, replace(WATCH, session=b"8 others"), rate=50.0) as again:
+            await until(lambda: app.history.session == b"8 others" and app.history.window(old.result.sequence))
+            await press(app, "e")
+            await until(lambda: "that window is of an earlier session" in text(app))
+            await press(app, "end")
+            await until(lambda: "paused" not in text(app) and app.shown.session == b"8 others")
+            await until(lambda: app.shown.input is not None)
+            assert app.shown is not old
+            await press(app, "up", "e")
+            await until(lambda: [request for request in again.asked if request.what == Map.code])
+        assert old.input is None or old.session != b"8 others"
+        assert len([request for request in again.asked if request.what == Map.code]) == 1
+
+    drive(modem, script)
+
+
+@pytest.mark.parametrize("key", ["k", "u", "question_mark"])
+def test_control_c_ends_it_from_any_question(modem, key):
+    async def script(pilot, until, board):
+        app = pilot.app
+        await until(lambda: "running" in text(app))
+        await press(app, key)
+        await until(lambda: len(app.screen_stack) == 2)
+        assert not app._exit
+        await press(app, "ctrl+c")
+        await until(lambda: app._exit)
+
+    drive(modem, script)
+
+
+def test_a_recording_is_marked_and_recorded_after_its_end_and_not_asked(tmp_path):
+    path, copy = tmp_path / "session.jsonl", tmp_path / "copy.jsonl"
+    with open_recorder(path) as recorder:
+        for event in (SESSION, Settings(methods=(0,), explain=0, kept=64), result(0), result(1)):
+            recorder.write(event, 100.0)
+
+    async def run():
+        replay, tape = Replay(path), Tape(None, source=str(path))
+        listener = Listener(replay, tape, follow(replay))
+        app = MonitorScreen(replay, listener, COLOURS)
+        async with app.run_test(size=(200, 30)):
+            until = waits(app)
+            await until(lambda: replay.over and app.history.came == 3)
+            keys = text(app).splitlines()[-1]
+            assert "m method" in keys
+            assert "k mark" in keys
+            assert not [what for what in ("explain", "rate", "when", "inputs", "in use") if what in keys]
+            assert "e asks for it" not in text(app)
+            for key in "erwiu":
+                app._say("", "", 0.0)
+                await press(app, key)
+                await until(lambda: "a recording cannot be asked" in text(app))
+            for target, said in ((path, "it is being played"), (copy, "recording to")):
+                await press(app, "s")
+                app.screen.query_one("Input").value = str(target)
+                await press(app, "enter")
+                await until(lambda said=said: said in text(app))
+            await press(app, "k", *"here", "enter")
+            await until(lambda: "mark: here" in text(app))
+        listener.close()
+        tape.close()
+        replay.close()
+
+    asyncio.run(run())
+    assert [mark.text for mark in load(copy).of(Mark)] == ["here"]
+    assert not list(load(path).of(Mark))
 
 
 def test_standing_still_and_going_through_the_results(modem):
@@ -335,7 +416,7 @@ def test_a_hostile_board_commands_neither_the_terminal_nor_the_layout():
 
 
 def window(sequence, given=False, mapped_=True):
-    found = Window(result(sequence))
+    found = Window(result(sequence), None)
     if mapped_:
         found.maps["gradcam", 0] = mapped(sequence)
     if given:
@@ -379,7 +460,7 @@ def test_the_window_shown_changes_once_a_second_and_waits_for_its_input():
 class Babbler:
     """A feed of more than any screen can take."""
 
-    silence, moments = 0.0, (0.0,) * 64
+    silence, moments, over = 0.0, (0.0,) * 64, False
 
     def __init__(self):
         self.tracker = Tracker()
