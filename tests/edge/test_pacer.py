@@ -90,12 +90,23 @@ def test_a_few_seconds_after_buffers_were_first_full_the_rate_is_known_whatever_
     assert line.pacer.rate == pytest.approx(rate, rel=0.2)
 
 
+def test_a_buffer_that_comes_to_hold_more_of_other_pieces_is_no_faster_line():
+    line = Line(11_520, 18_000, 256)
+    while line.full_since is None:
+        line.run(0.1)
+    for _ in range(16):  # while what it held leaves
+        line.run(0.1)
+        line.capacity += 160
+    line.run(3)
+    assert line.pacer.rate == pytest.approx(11_520, rel=0.04)
+
+
 def test_what_is_sent_for_a_measurement_alone_is_bounded():
     pacer = Pacer(0)
     pacer.wrote(1000, 0)
     pacer.full(0)
     padded = 0
-    while pacer.wants_padding(padded):
+    while pacer.wants_padding(padded) and padded < 1_000_000:
         padded += PADDING
         pacer.wrote(PADDING, padded)  # a fast link, that was full for a moment only
     assert padded <= 300_000
