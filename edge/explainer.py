@@ -67,10 +67,8 @@ class Explainer:
         return self.manifest.head(method).each is not None
 
     def fewest_steps(self, method: str) -> int:
-        """Return how few steps, or noisy copies, a deadline can leave of ``method``'s; 1 where it is one pass."""
-        head = self.manifest.head(method)
-        shortest = min((schedule.steps for schedule in head.schedules), default=head.steps_per_call)
-        return max(1, min(head.steps_per_call, shortest))
+        """Return how many steps, or noisy copies, one call of ``method`` takes: a deadline can leave no less to pay."""
+        return max(1, self.manifest.head(method).steps_per_call)
 
     def check_golden(self) -> int:
         """Return how many of the bundle's golden inputs have other raw scores here, in any bit, than were recorded.

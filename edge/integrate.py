@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import nuig
 from .errors import BundleError, InputError
 from .manifest import ExplanationHead, Schedule
+from .pace import Pace
 
 RESIDUAL_BOUND = 0.05
 """The part of f(x) - f(baseline) that may be left unexplained: more marks a map, and stops an export."""
@@ -39,19 +40,6 @@ class Integral:
     shortened: bool
 
 
-class Pace:
-    """How long one call takes here: an exponential mean, without the first call if there is another."""
-
-    def __init__(self) -> None:
-        self.ns = 0.0
-        self.calls = 0
-
-    def note(self, ns: float) -> None:
-        """Learn from one call; the first one also prepares the graph."""
-        self.calls += 1
-        self.ns = ns if self.calls <= 2 else 0.8 * self.ns + 0.2 * ns
-
-
 class Integrator:
     """Runs the interpolation steps of one head, and knows how long they take here."""
 
@@ -63,6 +51,7 @@ class Integrator:
         self._schedules = sorted(head.schedules, key=lambda schedule: schedule.steps)
         self._baseline_logits: NDArray[np.float32] | None = None
         self._pace = Pace()
+        self._rest = Pace()  # of what follows the last call
         self._probe_ns = 0.0  # the last time of one forward pass
 
     def integrate(
@@ -95,15 +84,18 @@ class Integrator:
         nodes, weights = self._probed(given, schedule, class_index, low, high) if schedule.intervals else rule
         total, taken, done = np.zeros_like(self._baseline), 0, 0.0
         calls = -(-schedule.steps // self._head.steps_per_call)
+        last = deadline - self._pace.bound - self._rest.bound  # when a call may begin
         for first in spread(calls):
-            if done and time.monotonic_ns() + self._pace.ns > deadline:
+            if done and time.monotonic_ns() > last:
                 total *= np.float32(sum(weights) / done)
                 break
             total += self._call(given, nodes[first::calls], weights[first::calls], class_index)
             taken += len(nodes[first::calls])
             done += sum(weights[first::calls])
+        called = time.monotonic_ns()
         attribution = (total * np.float32(self._head.unit) * (x[None] - self._baseline))[0]
         residual = high - low - float(attribution.sum(dtype=np.float64))
+        self._rest.note(time.monotonic_ns() - called)
         return Integral(attribution, residual, high - low, taken, taken < wanted.steps)
 
     def _call(
@@ -178,7 +170,8 @@ class Integrator:
 
     def _expected_ns(self, schedule: Schedule) -> float:
         calls = -(-schedule.steps // self._head.steps_per_call)
-        return calls * self._pace.ns + schedule.probes * self._probe_ns
+        probing = schedule.probes * self._probe_ns
+        return probing + (calls - 1) * self._pace.typical + self._pace.bound + self._rest.bound
 
 
 def mismatch(head: ExplanationHead, what: str, found: NDArray[Any], baseline: NDArray[np.float32]) -> BundleError:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .integrate import Given, Integral, Pace, Runner, mismatch, spread
+from .integrate import Given, Integral, Runner, mismatch, spread
 from .manifest import ExplanationHead, Schedule
+from .pace import Pace
 
 Array = NDArray[np.float64]
 Ends = Callable[[Given, int], tuple[float, float]]
@@ -43,7 +44,8 @@ class Refiner:
         self._run_each = each
         self._ends = ends
         self._start = first_nodes(head.schedules)
-        self._pace = Pace()
+        self._pace = Pace()  # of a step, with choosing where it lies
+        self._rest = Pace()  # of what follows the last one
 
     def refine(
         self,
@@ -67,28 +69,30 @@ class Refiner:
         path = _Path(*self._ends(given, class_index), x[None] - self._baseline)
         waiting = [self._start[place] for place in spread(len(self._start))]
         kept, late = 0, False
+        end = time.monotonic_ns()
         while len(path.nodes) < goal.max_steps and kept < _IN_A_ROW:
+            late = bool(path.nodes) and end + self._pace.bound + self._rest.bound > deadline
             node = waiting.pop(0) if waiting else next_node(path, self._start)
-            late = bool(path.nodes) and time.monotonic_ns() + self._pace.ns > deadline
             if node is None or late:
                 break
             path.add(node, *self._step(given, node, class_index))
             if not waiting:
                 kept = kept + 1 if abs(path.residual) <= goal.tolerance * abs(path.change) else 0
+            begin, end = end, time.monotonic_ns()
+            self._pace.note(end - begin)
         attribution = path.attribution()[0]
         residual = path.change - float(attribution.sum(dtype=np.float64))
+        self._rest.note(time.monotonic_ns() - end)
         return Integral(attribution, residual, path.change, len(path.nodes), late)
 
     def _step(self, given: Given, node: float, class_index: int) -> tuple[NDArray[np.float32], float]:
         """Return the gradient and the logit at a node."""
-        begin = time.monotonic_ns()
         outputs = self._run_each(
             **given,
             baseline=self._baseline,
             alphas=np.asarray([node], np.float32),
             class_index=np.asarray([class_index], np.int32),
         )
-        self._pace.note(time.monotonic_ns() - begin)
         gradient, logits = outputs["map"], outputs["logits"].reshape(-1)
         if gradient.shape != self._baseline.shape:
             raise mismatch(self._head, "map", gradient, self._baseline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import BundleError, InputError
 from .manifest import ExplanationHead
+from .pace import Pace
 
 Runner = Callable[..., dict[str, NDArray[Any]]]
 
@@ -39,7 +41,7 @@ class Smoother:
         self._head = head
         self._noise = head.noise
         self._run = run
-        self._call_ns = 0.0  # exponential mean of the time of one call
+        self._pace = Pace()  # of a call, with its noise
 
     def smooth(
         self,
@@ -53,14 +55,14 @@ class Smoother:
 
         ``time_left_ns`` ends it earlier, after one call at the least, by the time that calls take.
         """
-        begin = time.monotonic_ns()
+        end = time.monotonic_ns()
+        deadline = math.inf if time_left_ns is None else end + time_left_ns
         wanted = self._noise.samples if samples is None else samples
         size, x = self._head.steps_per_call, given["x"]
         random = np.random.default_rng(self._noise.seed)
         total, taken = np.zeros(x.shape, np.float32), 0
         while taken < wanted:
-            spent = time.monotonic_ns() - begin
-            if taken and time_left_ns is not None and spent + self._call_ns > time_left_ns:
+            if taken and end + self._pace.bound > deadline:
                 break
             counted = min(size, wanted - taken)
             noise = np.zeros((size, *x.shape), np.float32)
@@ -68,6 +70,8 @@ class Smoother:
             weights = np.where(np.arange(size) < counted, np.float32(1 / size), np.float32(0))
             total = total + self._call(given, noise.reshape(size * len(x), *x.shape[1:]), weights, class_index)
             taken += counted
+            begin, end = end, time.monotonic_ns()
+            self._pace.note(end - begin)
         attribution = np.asarray(total * np.float32(self._head.unit * size / taken), np.float32)
         return Mean(attribution, taken, taken < wanted)
 
@@ -78,11 +82,8 @@ class Smoother:
         weights: NDArray[np.float32],
         class_index: int,
     ) -> NDArray[np.float32]:
-        start = time.monotonic_ns()
         index = np.asarray([class_index], np.int32)
         found = self._run(**given, noise=noise, weights=weights, class_index=index)["map"]
-        elapsed = time.monotonic_ns() - start
-        self._call_ns = elapsed if not self._call_ns else 0.8 * self._call_ns + 0.2 * elapsed
         if found.shape != given["x"].shape:
             raise BundleError(
                 f"{self._head.method}: map is {list(found.shape)} for an input of {list(given['x'].shape)}",

@@ -6,12 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 
+from edge.pace import Pace
+
 Clock = Callable[[], int]  # nanoseconds, as ``edge.latency.clock``
 
-_DEVIATIONS = 2  # that a cost is expected to lie above its mean
-# What does not fit is not measured, and must be tried again one day: with time, less of a cost is believed.
-_LEAST_HALVES = 600e9  # nanoseconds until half of the least ever measured is: it may have been a bad day all day
-_REST_HALVES = 5e9  # the same of what was above that: another program was at work, or the processor was hot
+_MOST = 2  # times what is typical: with so much time left, a call that may take longer is begun all the same
+# What does not fit is not measured, and must be tried again one day: less and less of a cost is believed.
+_LEAST_HALVES = 60e9  # nanoseconds until half of the least ever measured is: it may have been a bad day all day
+_REST_HALVES = 16  # refusals until half of what was above that is: another program was at work
 
 
 class Budget:
@@ -41,45 +43,39 @@ class Budget:
 
 
 class Cost:
-    """What one call takes here, as far as can be told: exponential mean and deviation, as TCP's timer (RFC 6298).
+    """What one call takes here, as far as can be told: the bound of its pace, and no more than twice what is typical.
 
-    The first call, which also prepares the graph, is forgotten, as by ``edge.integrate.Pace``; the mean begins with the
-    shorter of the next two. One that takes more than twice as long as it should counts as twice: it may be another
-    program's doing, and if it is not, the next ones will say so.
+    A refusal makes it believed less, as what is refused is not measured.
     """
 
     def __init__(self) -> None:
         self.direct = False  # whether a call of just this kind was measured
-        self._mean = self._deviation = 0.0
+        self._pace = Pace()
         self._least = math.inf
-        self._calls = 0
         self._measured = 0
+        self._refused = 0  # since then
 
     def note(self, ns: float, now: int) -> None:
         """Learn from one call."""
-        self._calls += 1
+        self._pace.note(ns)
         self._least = min(self._least, ns)
-        if self._calls <= 2:
-            self._mean = ns
-        elif self._calls == 3:
-            self._mean = min(self._mean, ns)
-        else:
-            ns = min(ns, 2 * (self._mean + _DEVIATIONS * self._deviation))
-            self._deviation += 0.25 * (abs(ns - self._mean) - self._deviation)
-            self._mean += 0.2 * (ns - self._mean)
-        self._measured = now
+        self.confirm(now)
 
     def confirm(self, now: int) -> None:
         """Learn that nothing speaks against what is known."""
-        self._measured = now
+        self._measured, self._refused = now, 0
+
+    def refuse(self) -> None:
+        """Learn that a call was not made, for what it would take."""
+        self._refused += 1
 
     def expected(self, now: int) -> float:
-        """Return what a call will hardly exceed, in nanoseconds; the less of it, the longer ago it was measured."""
-        if not self._calls:
+        """Return what a call will hardly exceed, in nanoseconds."""
+        if not self._pace.calls:
             return 0.0
         age = max(0, now - self._measured)
-        rest = self._mean + _DEVIATIONS * self._deviation - self._least
-        return self._least * math.exp2(-age / _LEAST_HALVES) + rest * math.exp2(-age / _REST_HALVES)
+        rest = min(self._pace.bound, _MOST * self._pace.typical) - self._least
+        return self._least * math.exp2(-age / _LEAST_HALVES) + rest * math.exp2(-self._refused / _REST_HALVES)
 
 
 class Costs:
@@ -106,6 +102,10 @@ class Costs:
             cost.note(ns, now)
         else:
             cost.confirm(now)
+
+    def refuse(self, method: str) -> None:
+        """Learn that an explanation was not begun, for what it would take."""
+        self._costs[method].refuse()
 
     def least(self, method: str) -> float:
         """Return the milliseconds without which there is no use in starting; 0 for what has never been measured."""

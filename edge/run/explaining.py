@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap
 from edge.manifest import Manifest
+from edge.pace import Pace
 from edge.run.budget import Budget, Clock, Costs
 from edge.wire.codes import Degraded
 
@@ -31,7 +32,7 @@ class Explains(Protocol):
         ...
 
     def fewest_steps(self, method: str) -> int:
-        """Return how few steps a deadline can leave of a method's."""
+        """Return how many steps of a method's cost the least that a deadline can leave of it."""
         ...
 
     def predict(self, x: NDArray[np.float32]) -> Prediction:
@@ -69,6 +70,7 @@ class Explaining:
         self._allowed = allowed
         self._tolerance = {method: tolerance if explainer.refines(method) else None for method in allowed}
         self._fewest = {m: 1 if self._tolerance[m] else explainer.fewest_steps(m) for m in allowed}
+        self._rest: defaultdict[str, Pace] = defaultdict(Pace)  # by method: what a call takes beside explaining
         self._degraded = degraded
         self._clock = clock
         self._first = 0  # whose turn it is to be explained with first
@@ -76,9 +78,9 @@ class Explaining:
     def learn(self, x: NDArray[np.float32], class_index: int) -> None:
         """Explain an input as briefly as possible by every method, as often as a ``Cost`` needs to settle."""
         for method in self._allowed:
+            answer = self._explainer.explain(x, method, class_index, 0.0, tolerance=self._tolerance[method])
             for _ in range(3):
-                brief = self._explainer.explain(x, method, class_index, 0.0, tolerance=self._tolerance[method])
-                self.costs.note(method, brief.latency["explain"], brief.steps, self._fewest[method])
+                self._measured(x, answer, method, class_index, 0.0)
 
     def explanations(
         self, x: NDArray[np.float32], answer: Prediction, methods: Sequence[str], budget: Budget, lap: Lap
@@ -102,7 +104,7 @@ class Explaining:
                 yield answer
                 continue
             left = self._share(wanted, [each for each in waiting if each != included], budget.remaining)
-            method = next((each for each in (wanted, *spare) if self.costs.fits(each, left)), None)
+            method = self._fitting((wanted, *spare), left)
             if method is None:
                 self._degraded[Degraded.NO_EXPLANATION] += 1
                 continue
@@ -124,11 +126,7 @@ class Explaining:
         deadline_ms: float | None = None,
     ) -> Explanation:
         """Explain one class by one method, in the place of ``wanted`` if that is another, and count what it lacks."""
-        start = self._clock()
-        explanation = self._explainer.explain(
-            x, method, class_index, deadline_ms, prediction=answer, tolerance=self._tolerance[method]
-        )
-        self.costs.note(method, self._clock() - start, explanation.steps, self._fewest[method])
+        explanation = self._measured(x, answer, method, class_index, deadline_ms)
         self.made[method] += 1
         if wanted not in {None, method}:
             self._degraded[Degraded.CHEAPER_METHOD] += 1
@@ -136,6 +134,29 @@ class Explaining:
         if Flag.DEADLINE in explanation.flags:
             self._degraded[Degraded.FEWER_STEPS] += 1
         return explanation
+
+    def _measured(
+        self, x: NDArray[np.float32], answer: Prediction, method: str, index: int | None, deadline_ms: float | None
+    ) -> Explanation:
+        """Explain, and learn what that takes; what follows the steps has its part of the time."""
+        start = self._clock()
+        rest = self._rest[method]
+        within = None if deadline_ms is None else max(0.0, deadline_ms - rest.bound / 1e6)
+        explanation = self._explainer.explain(
+            x, method, index, within, prediction=answer, tolerance=self._tolerance[method]
+        )
+        end = self._clock()
+        rest.note(end - start - explanation.latency.get("explain", 0))
+        self.costs.note(method, end - start, explanation.steps, self._fewest[method])
+        return explanation
+
+    def _fitting(self, methods: Sequence[str], left: float | None) -> str | None:
+        """Return the first method that fits into the milliseconds left, None where none does."""
+        for method in methods:
+            if self.costs.fits(method, left):
+                return method
+            self.costs.refuse(method)
+        return None
 
     def _share(self, method: str, others: Sequence[str], left: float | None) -> float | None:
         """Return what of the milliseconds left a method may take."""

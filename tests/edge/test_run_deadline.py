@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edge.explainer import Explainer as RealExplainer
 from edge.explanation import Flag
 from edge.latency import clock
+from edge.pace import Pace
 from edge.run.bell import Bell
 from edge.run.budget import Budget, Cost, Costs
 from edge.run.loop import Run
@@ -99,7 +100,7 @@ def test_what_is_known_not_to_fit_is_not_started():
 
 def test_a_window_explained_too_late_is_counted_once():
     methods = ("saliency", "cam")
-    odd = iter([1.0] * (6 + 2 * 20) + [2.0] * 2)  # both passes of the last window take twice as long
+    odd = iter([1.0] * (8 + 2 * 20) + [2.0] * 2)  # both passes of the last window take twice as long
     _, _, stream, _ = work(methods, 20, allowed=methods, count=21, slower=odd.__next__, predict=5, saliency=10)
     assert made(stream) == {"cam": 21, "saliency": 21}
     assert [sequence for sequence, end in stream.ended.items() if end - sequence * 100e6 > 20e6] == [20]
@@ -117,6 +118,26 @@ def test_a_method_that_can_take_less_leaves_the_others_what_they_need():
     assert made(stream) == {"ig": 40, "saliency": 40, "other": 40}
     assert stream.status.degraded == {Degraded.FEWER_STEPS: 40}
     assert {explanation.steps for _, explanation in stream.maps if explanation.method == "ig"} == {6}
+
+
+def test_steps_leave_time_for_what_follows_them():
+    clock = Clock()
+
+    class Finishing(Explainer):
+        def explain(self, *given, **named):
+            explanation = super().explain(*given, **named)
+            clock.spend(3)
+            return explanation
+
+    explainer, stream = Finishing(clock, predict=5, ig=2), Stream(clock)
+    run = Run(
+        Live(clock, 100, 40), explainer, stream, ("ig",), settings(("ig",), deadline=30), SilentBell(clock), clock
+    )
+    run.learn(np.zeros(1, np.float32))
+    clock.now = 0
+    run.work()
+    assert stream.status.degraded == {Degraded.FEWER_STEPS: 40}
+    assert {explanation.steps for _, explanation in stream.maps} == {10}  # with two more it would be 32 ms
 
 
 def test_what_a_window_waited_counts():
@@ -140,8 +161,8 @@ def test_a_method_that_was_slow_for_a_while_is_tried_again_when_the_machine_has_
     run.work()
     explained = [sequence for sequence, _ in stream.maps]
     during = [sequence for sequence in explained if 1e9 <= sequence * 50e6 < 2e9]
-    assert during == [20, 22]  # which showed it
-    assert explained[-200:] == list(range(1000, 1200))
+    assert during == [20, 22, 25]  # which showed it
+    assert explained[-1000:] == list(range(200, 1200))
 
 
 @given(
@@ -192,25 +213,55 @@ def passes_of(passes, end):
             return
 
 
-def test_a_cost_follows_what_is_measured_and_is_believed_less_with_time():
+def test_one_long_call_is_nothing_two_are_a_bound_and_three_are_typical():
+    pace = Pace()
+    for ns in (900.0, 100.0, 150.0):  # the first call prepares the graph, the third one met something else
+        pace.note(ns)
+    assert (pace.typical, pace.bound) == (100.0, 100.0)
+    for ns in 16 * (300.0,):
+        pace.note(ns)
+    pace.note(5000.0)
+    assert (pace.typical, pace.bound) == (300.0, 300.0)
+    pace.note(4000.0)
+    assert (pace.typical, pace.bound) == (300.0, 4000.0)
+    pace.note(3000.0)
+    assert (pace.typical, pace.bound) == (3000.0, 4000.0)
+    for _ in range(3):
+        pace.note(300.0)
+    assert (pace.typical, pace.bound) == (300.0, 4000.0)
+    for _ in range(12):
+        pace.note(300.0)
+    assert pace.bound == 300.0
+
+
+def test_a_cost_is_the_bound_of_its_pace_up_to_twice_the_typical_and_believed_less_when_refused():
     cost = Cost()
     assert cost.expected(5) == 0.0
-    for ns in (900.0, 100.0, 150.0):  # the first call prepares the graph, the third one met something else
+    for ns in (900.0, 100.0, *16 * (150.0,), 170.0, 170.0):
         cost.note(ns, 0)
-    assert cost.expected(0) == 100.0
-    cost.note(5000.0, 0)
-    assert cost.expected(0) == pytest.approx(170.0)  # as if it were 200
-    for _ in range(100):
-        cost.note(300.0, 0)
-    assert cost.expected(0) == pytest.approx(300.0, rel=0.01)
-    assert cost.expected(int(5e9)) == pytest.approx(200.0, rel=0.01)  # it has taken 100
-    assert cost.expected(int(60e9)) == pytest.approx(100.0, rel=0.1)
-    assert cost.expected(int(600e9)) == pytest.approx(50.0, rel=0.01)
-    cost.note(300.0, int(600e9))
-    assert cost.expected(int(600e9)) > 250.0  # it is believed anew
-    for k in range(100):
-        cost.note(100.0 + 200.0 * (k % 2), 0)
-    assert 300.0 < cost.expected(0) < 450.0  # mean 200, and calls are often 100 above it
+    assert cost.expected(0) == 170.0
+    for ns in (5000.0, 150.0, 5000.0, 150.0, 150.0):
+        cost.note(ns, 0)
+    assert cost.expected(0) == 300.0
+    assert cost.expected(int(60e9)) == 250.0  # it has taken 100
+    for _ in range(16):
+        cost.refuse()
+    assert cost.expected(0) == 200.0
+    for _ in range(320):
+        cost.refuse()
+    assert cost.expected(0) == pytest.approx(100.0)
+    cost.note(150.0, int(60e9))
+    assert cost.expected(int(60e9)) == 300.0  # it is believed anew
+
+
+def test_one_outlier_in_ten_does_not_starve_a_cheap_method():
+    outliers = random.Random(1)
+    _, _, stream, capture = work(
+        ("saliency",), 20, allowed=("saliency",), count=400, predict=1, saliency=2,
+        slower=lambda: outliers.choice([1.0] * 9 + [12.0]),
+    )  # fmt: skip
+    assert len(stream.maps) >= 370
+    assert not capture.faults
 
 
 def test_the_least_is_judged_by_longer_calls_until_it_is_measured():
@@ -236,10 +287,10 @@ def test_longer_calls_that_bear_out_what_is_known_keep_it_from_fading():
     costs = Costs(clock)
     costs.note("ig", 5_000_000, steps=2, least=2)
     for _ in range(10):
-        clock.spend(300e3)
+        clock.spend(30e3)
         costs.note("ig", 16_000_000, steps=16, least=2)
     assert costs.least("ig") == 5.0
-    clock.spend(600e3)
+    clock.spend(60e3)
     assert costs.least("ig") == 2.5
 
 
