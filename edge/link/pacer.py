@@ -57,7 +57,7 @@ class Pacer:
         self._unpadded_until = now
         self._last: tuple[int, int] | None = None  # the same when a probe ended, and the line has not rested since
         self._pause = _FIRST
-        self._probe_at = self._probe_until = 0
+        self._probe_at = self._probe_until = self._known_at = 0
 
     def wrote(self, taken: int, now: int) -> None:
         """Note bytes that the port has taken."""
@@ -73,6 +73,10 @@ class Pacer:
             self._drain(now)
             if self._waiting > self._capacity / 2:
                 return  # they have not emptied since the last time
+            if now - self._known_at < 2 * _SPAN * NANOSECONDS:  # they hold more than it seemed, and never emptied
+                self._capacity *= 2
+                self._waiting = self._capacity
+                return
             if self._corrected(now):
                 return
             self._pause = _FIRST
@@ -147,7 +151,7 @@ class Pacer:
         known = self.rate
         changed = known is None or abs(rate - known) > _ALIKE * known
         self.rate = rate if known is None or changed else known  # the first measurement was the longer one
-        self._last = now, self._written
+        self._last, self._known_at = (now, self._written), now
         if self._first is not None:
             first, until_full = self._first
             left = (before + _TRUST * self.rate * (first - time) / NANOSECONDS for time, before in self._rests)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.latency import NANOSECONDS
@@ -75,6 +75,7 @@ def test_the_rate_is_that_of_the_line_and_not_of_the_buffer_before_it(rate, capa
     load=st.floats(0.8, 3.0),
     piece=st.sampled_from([500, 2_000, 9_000, 28_000]),
 )
+@example(rate=5_760, capacity=8192, grain=3584, load=1.0, piece=500)
 def test_a_few_seconds_after_buffers_were_first_full_the_rate_is_known_whatever_comes(
     rate, capacity, grain, load, piece
 ):
