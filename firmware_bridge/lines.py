@@ -11,7 +11,7 @@ from edge import vitals
 from edge.explanation import Flag
 from edge.latency import NANOSECONDS, Phase, Quantiles, duration
 from edge.timekeeper import left_out, rows, table
-from edge.wire.codes import When
+from edge.wire.codes import Degraded, SourceFault, Thinned, When
 from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
 from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.session import Event, LinkChange, Mark, Summary, Timing, Tracker
@@ -92,7 +92,24 @@ def health(record: Health, tracker: Tracker) -> str:
     parts += vitals.throttling(record.throttled or 0)
     parts += [f"governor {record.governor}"] if record.governor else []
     parts += [f"{record.clock_faults} faults of the clock"] if record.clock_faults else []
+    parts += toll(record)
     return f"{'goodbye' if record.final else 'health'}: {', '.join(parts)}"
+
+
+def toll(record: Health) -> list[str]:
+    """Return in words what the deadline and the link took, what befell the source, and what the link carries."""
+    tables = (
+        ("deadline took", Degraded, record.degraded),
+        ("link took", Thinned, record.thinned),
+        ("source", SourceFault, record.source),
+    )
+    parts = [
+        f"{title} {count} {code.label_of(number)}"
+        for title, code, counts in tables
+        for number, count in sorted(counts.items())
+        if count
+    ]
+    return parts + ([f"link carries {record.link_rate / 1000:.1f} kB/s"] if record.link_rate else [])
 
 
 def settings(record: Settings, tracker: Tracker) -> str:
@@ -210,4 +227,7 @@ def ending(summary: Summary) -> str:
         said.append(f"{name} takes {cost:.2f} times a prediction" if cost else f"{name} comes with the prediction")
     if not summary.recorded:
         said.append(f"link: {_carried(summary)}")
+    for account in summary.accounts:
+        if account.health is not None and (took := toll(account.health)):
+            said.append(f"board: {', '.join(took)}")
     return "\n".join([*said, f"losses: {losses(summary)}"])

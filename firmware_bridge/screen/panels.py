@@ -97,6 +97,7 @@ def _vitals(health: Health | None) -> Text:
     parts += [f"{health.queued} waiting"]
     parts += [f"{health.stalls} stalls"] if health.stalls else []
     parts += [f"{health.clock_faults} clock faults"] if health.clock_faults else []
+    parts += lines.toll(health)
     row.append(", ".join(parts))
     return row
 
@@ -189,12 +190,14 @@ def foot(state: State, rates: Sequence[float], skipped: int, width: int) -> list
 
 
 def keys(shown: Sequence[tuple[str, str]], width: int) -> Text:
-    """Return as many keys with what they do as have room."""
+    """Return as many keys with what they do as have room; where not all have, help is said to tell of more."""
+    short = sum(len(key) + len(what) + 3 for key, what in shown) > width
     row = Text(" ")
     for key, what in shown:
-        if row.cell_len + len(key) + 1 + len(what) > width:
+        said = "more" if short and key == "?" else what
+        if row.cell_len + len(key) + 1 + len(said) > width:
             break
-        row.append(key, "bold").append(f" {what}  ", "dim")
+        row.append(key, "bold").append(f" {said}  ", "dim")
     return row
 
 

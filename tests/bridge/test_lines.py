@@ -137,6 +137,13 @@ def test_the_ending_says_what_matters():
     assert "link lost 0 frames, 0 damaged (0 B), 0 results missing, board dropped nothing" in said
 
 
+def test_what_the_deadline_the_link_and_the_source_took_is_said(tracker):
+    health = replace(HEALTH, degraded={0: 3, 2: 1}, thinned={1: 7}, source={3: 2, 0: 0}, link_rate=11_520)
+    said = "deadline took 3 fewer-steps, deadline took 1 no-explanation, link took 7 largest-only, source 2 lost-window"
+    assert f"{said}, link carries 11.5 kB/s" in lines.line(health, tracker)
+    assert lines.toll(replace(HEALTH, degraded={}, thinned={}, source={}, link_rate=None)) == []
+
+
 def test_rates_are_of_a_second_at_least():
     assert figures(seconds=2.0).goodput == 10_000
     short = figures(seconds=0.04, round_trip=2_000_000)
