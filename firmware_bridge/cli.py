@@ -15,7 +15,9 @@ from contextlib import closing
 
 from edge.arguments import RTSCTS, add_flow, natural, positive
 from edge.errors import WhyLiteError
+from edge.wire.codes import Degraded, SourceFault, Thinned
 from edge.wire.port import DEFAULT_BAUD
+from edge.wire.records import Health
 from firmware_bridge import lines
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.feed import Feed
@@ -147,7 +149,23 @@ def _document(summary: Summary) -> dict[str, object]:
         "cost_of_explaining": summary.costs,
         "missing_results": summary.missing_results,
         "dropped": summary.dropped,
+        "boards": [_board(account.health) for account in summary.accounts if account.health is not None],
         **(dict.fromkeys(link) if summary.recorded else link),
+    }
+
+
+def _board(health: Health) -> dict[str, object]:
+    """Return what a board said last of itself; counts by what the deadline and the link took and befell the source."""
+    tables = (
+        ("degraded", Degraded, health.degraded),
+        ("thinned", Thinned, health.thinned),
+        ("source", SourceFault, health.source),
+    )
+    return {
+        **{name: {code.label_of(n): count for n, count in counts.items()} for name, code, counts in tables},
+        "clock_faults": health.clock_faults,
+        "link_rate_bytes_per_second": health.link_rate,
+        "governor": health.governor,
     }
 
 

@@ -186,6 +186,9 @@ def test_json_has_the_recorded_times_and_says_nothing_of_the_link(session):
     ]
     summary = documents[-1]
     assert (summary["windows"], summary["accuracy"], summary["seconds"]) == (4, 1.0, 3.0)
+    (board,) = summary["boards"]
+    assert sum(board["degraded"].values()) == sum(HEALTH.degraded.values())
+    assert (board["link_rate_bytes_per_second"], board["governor"]) == (HEALTH.link_rate, HEALTH.governor)
     assert summary["lost_frames"] is summary["round_trip_ns"] is summary["goodput_bytes_per_second"] is None
 
 
