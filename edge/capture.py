@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from importlib import import_module
 from itertools import chain, count
@@ -19,7 +19,7 @@ from edge.latency import clock
 from edge.samples import Cutter, Samples
 from edge.samples.preprocessing import Preprocessing
 from edge.samples.windows import Piece
-from edge.sources import POLL, Fault, Feed, Gap, Item, Model, Ready, Window, schemes
+from edge.sources import POLL, Fault, Feed, Gap, Item, Model, Ready, Skipped, Window, schemes
 from edge.wakeup import WakeUp
 from edge.wire.codes import SourceFault
 from edge.wire.port import backoff
@@ -118,9 +118,12 @@ class Stored(_Teller):
     ) -> None:
         super().__init__(note)
         self.ended = False
-        items = _again_and_again(feed) if repeat else feed.connect()
+        items = feed.connect()
         next(items)  # what cannot be opened is said here
-        self._windows = _windows(_persistent(name, feed, items) if feed.live else items, cutter, live=feed.live)
+        if repeat:
+            self._windows = _again_and_again(feed, items, cutter)
+        else:
+            self._windows = _windows(_persistent(name, feed, items) if feed.live else items, cutter, live=feed.live)
 
     def take(self, seconds: float) -> Window | Fault | None:
         """Return the next window, or a fault to tell the host of; None where there is neither within ``seconds``."""
@@ -242,16 +245,18 @@ class Live(_Teller):
             self._wakeup.ring()
 
 
-def _windows(items: Generator[Item], cutter: Cutter | None, *, live: bool) -> Generator[Window | Fault | None]:
-    """Yield windows made of what a feed gives, numbered from 0, and everything that befalls it."""
-    numbers = count()
+def _windows(
+    items: Generator[Item], cutter: Cutter | None, *, live: bool, numbers: Iterator[int] | None = None
+) -> Generator[Window | Fault | None]:
+    """Yield windows made of what a feed gives, numbered from 0 or by ``numbers``, and everything that befalls it."""
+    numbers = numbers or count()
     with closing(items):
         begun = clock()
         for item in chain(items, (Gap(),)):
             if live:
                 begun = clock()  # until then it waited for the world
-            if item is None or isinstance(item, Fault):
-                yield item
+            if item is None or isinstance(item, Fault | Skipped):
+                yield item if isinstance(item, Fault) else None
                 continue
             for x, truth in _complete(item, cutter):
                 done = clock()
@@ -268,16 +273,17 @@ def _complete(item: Samples | Ready | Gap, cutter: Cutter | None) -> Iterable[Pi
     return cutter.finish() if isinstance(item, Gap) else cutter.feed(item)
 
 
-def _again_and_again(feed: Feed) -> Generator[Item]:
-    """Yield what a stored feed gives, from its beginning whenever it ends, unless it gives nothing at all."""
+def _again_and_again(feed: Feed, items: Generator[Item], cutter: Cutter | None) -> Generator[Window | Fault | None]:
+    """Yield the windows of a stored feed, from its beginning whenever it ends, unless there is none in it."""
+    numbers = count()
     empty = False
     while not empty:
         empty = True
-        with closing(feed.connect()) as items:
-            for item in items:
-                empty = empty and (item is None or isinstance(item, Fault))
+        with closing(_windows(items, cutter, live=False, numbers=numbers)) as windows:
+            for item in windows:
+                empty = empty and not isinstance(item, Window)
                 yield item
-        yield Gap()
+        items = feed.connect()
 
 
 def _persistent(name: str, feed: Feed, items: Generator[Item]) -> Generator[Item]:

@@ -60,13 +60,6 @@ class Lap:
         self.phases.update((phase, latency[phase.label]) for phase in Phase if phase.label in latency)
 
     @contextmanager
-    def phase(self, phase: Phase) -> Iterator[None]:
-        """Add the time spent inside to ``phase``."""
-        start = clock()
-        yield
-        self.phases[phase] = self.phases.get(phase, 0) + clock() - start
-
-    @contextmanager
     def method(self, name: str) -> Iterator[None]:
         """Note the time spent inside as what explaining with ``name`` took."""
         start = clock()

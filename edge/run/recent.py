@@ -34,14 +34,13 @@ class Recent:
         self.capacity = capacity
         self._windows: OrderedDict[int, Answered] = OrderedDict()
 
-    def keep(self, window: Window, answer: Prediction) -> Answered:
+    def keep(self, window: Window, answer: Prediction) -> None:
         """Take in a window, for which the oldest may have to go; of an explanation only the answer is kept."""
         prediction = Prediction(answer.scores, answer.predicted, state=answer.state)
         x = window.x.copy()  # it may be a part of something large
-        kept = self._windows[window.sequence] = Answered(window.sequence, x, prediction)
+        self._windows[window.sequence] = Answered(window.sequence, x, prediction)
         while len(self._windows) > self.capacity:
             self._windows.popitem(last=False)
-        return kept
 
     def find(self, sequence: int | None) -> Answered:
         """Return a window, the latest where none is named; InputError where it is not there."""

@@ -56,8 +56,13 @@ class Gap:
     """What comes next does not follow on what came before."""
 
 
-Item = Samples | Ready | Gap | Fault | None
-"""What a feed gives; None is a sign of life where it has nothing yet."""
+@dataclass(frozen=True)
+class Skipped:
+    """Something came and is left out on purpose, such as an image between two that are wanted."""
+
+
+Item = Samples | Ready | Gap | Skipped | Fault | None
+"""What a feed gives; None where it has nothing yet: that is silence, unlike what is skipped."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge.errors import InputError
 from edge.samples.preprocessing import Preprocessing
-from edge.sources import Feed, Item, Model, Ready, channel_names
+from edge.sources import Feed, Item, Model, Ready, Skipped, channel_names
 
 _COLOURS = ("red", "green", "blue")
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as JPEG and OpenCV have it
@@ -115,7 +115,7 @@ def _opencv(cv2: Any, where: int | str, fps: float | None, frame: Frame, *, live
         due, period = time.monotonic(), 1 / fps if fps else 0.0
         while camera.grab():
             if period and time.monotonic() < due:
-                yield None
+                yield Skipped()
                 continue
             due = max(due + period, time.monotonic())  # a late image does not hurry those after it
             good, image = camera.retrieve()

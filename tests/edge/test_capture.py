@@ -15,7 +15,7 @@ from edge import capture
 from edge.capture import DEPTH, Live, Stored, open_source
 from edge.errors import InputError
 from edge.samples import Cutter, Samples, Signal
-from edge.sources import Fault, Feed, Ready, Window
+from edge.sources import Fault, Feed, Ready, Skipped, Window
 from edge.wire.codes import SourceFault
 from tests.edge.windows import LONG, Model, taken
 
@@ -91,6 +91,13 @@ def test_a_source_that_gives_nothing_does_not_repeat_for_ever():
 
     source = Stored("stored:", Feed(feed), repeat=True)
     assert [item.kind for item in taken(source)] == [SourceFault.BAD_INPUT]
+
+
+def test_a_source_shorter_than_a_window_does_not_repeat_for_ever(tmp_path):
+    (tmp_path / "short.csv").write_text("1\n2\n3\n")
+    source = open_source(f"csv:{tmp_path / 'short.csv'}", Model((8,)), repeat=True)
+    assert source.take(LONG) is None
+    assert source.ended
 
 
 def test_a_stored_source_of_nothing_but_garbage_gives_up_the_turn_in_time():
@@ -278,3 +285,15 @@ def test_a_mistake_of_the_reader_reaches_whoever_takes():
     with pytest.raises(ZeroDivisionError):
         source.take(LONG)
     source.close()
+
+
+def test_what_is_skipped_on_purpose_is_no_silence():
+    def feed():
+        yield None
+        for number in range(8):
+            time.sleep(0.05)
+            yield ready(number) if number == 7 else Skipped()
+
+    source = Live("live:", Feed(feed, live=True, stall=0.1))
+    assert [type(item) for item in taken(source)] == [Window, Fault]
+    assert source.faults == {SourceFault.ENDED: 1}

@@ -260,7 +260,8 @@ def test_of_an_explanation_only_the_answer_is_kept():
     recent = Recent(2)
     scores = np.array([0.9, 0.1], np.float32)
     explanation = Explanation(scores, 1, {"predict": 5}, method="cam", map=np.zeros(1000))
-    kept = recent.keep(Window(3, np.zeros(1, np.float32), 0), explanation)
+    recent.keep(Window(3, np.zeros(1, np.float32), 0), explanation)
+    kept = recent.find(3)
     assert type(kept.prediction) is Prediction
     assert kept.prediction.class_index == 0  # what was answered, not what was explained
 

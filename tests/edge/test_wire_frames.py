@@ -192,11 +192,11 @@ def test_no_wrong_record_among_100_000_mutated_frames():
         # a port that stutters, and the next good frame right behind
         stream = mutated + frame(sentinel)
         cut = rng.randrange(len(stream))
-        start = time.perf_counter()
+        start = time.thread_time()
         payloads = [payload for part in (stream[:cut], stream[cut:]) for payload in deframer.feed(part)]
         for _ in receiver.feed(stream):
             pass
-        longest = max(longest, time.perf_counter() - start)
+        longest = max(longest, time.thread_time() - start)
         assert payloads[-1] == sentinel, "out of step after a damaged frame"
         assert all(payload in originals or payload == sentinel for payload in payloads)
         accepted += len(payloads)

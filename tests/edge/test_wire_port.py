@@ -41,7 +41,7 @@ def test_reading_nothing_does_not_wait(wire):
     _, port = wire
     start = time.monotonic()
     assert port.read() == b""
-    assert time.monotonic() - start < 0.05
+    assert time.monotonic() - start < 1.0  # it would wait for ever
 
 
 def test_a_host_that_does_not_read_costs_no_more_than_the_patience(wire):
