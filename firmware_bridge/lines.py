@@ -99,16 +99,14 @@ def health(record: Health, tracker: Tracker) -> str:
 def toll(record: Health) -> list[str]:
     """Return in words what the deadline and the link took, what befell the source, and what the link carries."""
     tables = (
-        ("deadline took", Degraded, record.degraded),
-        ("link took", Thinned, record.thinned),
+        ("deadline", Degraded, record.degraded),
+        ("link", Thinned, record.thinned),
         ("source", SourceFault, record.source),
     )
-    parts = [
-        f"{title} {count} {code.label_of(number)}"
-        for title, code, counts in tables
-        for number, count in sorted(counts.items())
-        if count
-    ]
+    parts = []
+    for title, code, counts in tables:
+        said = [f"{count} {code.label_of(number)}" for number, count in sorted(counts.items()) if count]
+        parts += [f"{title}: {', '.join(said)}"] if said else []
     return parts + ([f"link carries {record.link_rate / 1000:.1f} kB/s"] if record.link_rate else [])
 
 

@@ -13,7 +13,7 @@ from edge.wire.records import Ack, Error, Log, Settings, Spread
 from firmware_bridge import lines
 from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import InputWindow
-from firmware_bridge.session import LinkChange, Mark, Summary, Timing, Tracker
+from firmware_bridge.session import Account, LinkChange, Mark, Summary, Timing, Tracker
 from tests.bridge.test_recording import MAP
 from tests.bridge.test_session import HEALTH, SESSION, result
 
@@ -137,9 +137,14 @@ def test_the_ending_says_what_matters():
     assert "link lost 0 frames, 0 damaged (0 B), 0 results missing, board dropped nothing" in said
 
 
+def test_the_ending_says_what_each_board_gave_up():
+    account = Account(session=SESSION, health=replace(HEALTH, degraded={3: 2}, thinned={2: 5}))
+    assert "board: deadline: 2 late, link: 5 coarser" in lines.ending(figures(accounts=(account,)))
+
+
 def test_what_the_deadline_the_link_and_the_source_took_is_said(tracker):
     health = replace(HEALTH, degraded={0: 3, 2: 1}, thinned={1: 7}, source={3: 2, 0: 0}, link_rate=11_520)
-    said = "deadline took 3 fewer-steps, deadline took 1 no-explanation, link took 7 largest-only, source 2 lost-window"
+    said = "deadline: 3 fewer-steps, 1 no-explanation, link: 7 largest-only, source: 2 lost-window"
     assert f"{said}, link carries 11.5 kB/s" in lines.line(health, tracker)
     assert lines.toll(replace(HEALTH, degraded={}, thinned={}, source={}, link_rate=None)) == []
 

@@ -46,7 +46,8 @@ def device(bundle_path, data, modem):
 
 
 def monitor(*arguments, **options):
-    return subprocess.run([*WHYLITE, "monitor", *arguments], capture_output=True, text=True, check=False, **options)
+    command = [*WHYLITE, "monitor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
 
 
 def test_off_a_terminal_it_prints_plain_lines_and_a_summary(device, modem):
