@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -54,8 +54,8 @@ class History:
         self.entries: deque[Entry] = deque(maxlen=KEPT)
         self.came = 0  # entries ever; the last one has the number came - 1
         self._windows: dict[int, Window] = {}  # of the session that is on, by sequence
-        self._heavy: deque[Window] = deque()  # those with arrays, by age
-        self._bytes = 0
+        self._heavy: OrderedDict[Window, int] = OrderedDict()  # bytes of those with arrays, by age
+        self._bytes = 0  # of them all
         self.session: bytes | None = None  # that is on
 
     @property
@@ -82,15 +82,13 @@ class History:
                 bad = isinstance(event, Error) or (isinstance(event, LinkChange) and not event.up)
                 self._add(Note(lines.line(event, tracker), bad or (isinstance(event, Log) and event.level >= 30)))
 
-    def window(self, sequence: int) -> Window | None:
-        """Return a window of the session that is on."""
-        return self._windows.get(sequence)
-
     def _add(self, entry: Entry) -> None:
         if len(self.entries) == KEPT:
             oldest = self.entries[0]
-            if isinstance(oldest, Window) and self._windows.get(oldest.result.sequence) is oldest:
-                del self._windows[oldest.result.sequence]
+            if isinstance(oldest, Window):
+                self._bytes -= self._heavy.pop(oldest, 0)
+                if self._windows.get(oldest.result.sequence) is oldest:
+                    del self._windows[oldest.result.sequence]
         self.entries.append(entry)
         self.came += 1
 
@@ -98,17 +96,15 @@ class History:
         if isinstance(event, Timing):
             window.timing = event
             return
-        before = window.nbytes
         if isinstance(event, Attribution):
             window.maps[event.method, event.class_index] = event
         else:
             window.input = event
-        if not before:
-            self._heavy.append(window)
-        self._bytes += window.nbytes - before
+        self._bytes += window.nbytes - self._heavy.get(window, 0)
+        self._heavy[window] = window.nbytes
         while self._bytes > MAX_BYTES and len(self._heavy) > 1:
-            lightened = self._heavy.popleft()
-            self._bytes -= lightened.nbytes
+            lightened, nbytes = self._heavy.popitem(last=False)
+            self._bytes -= nbytes
             lightened.forget()
 
 

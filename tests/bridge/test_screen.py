@@ -173,6 +173,10 @@ def test_marks_and_recordings(modem, tmp_path):
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
 
 
+def sequences(found, session):
+    return [entry.result.sequence for entry in found.entries if isinstance(entry, Window) and entry.session == session]
+
+
 def test_a_window_of_an_earlier_session_is_not_asked_for(modem):
     async def script(pilot, until, board):
         app = pilot.app
@@ -181,7 +185,7 @@ def test_a_window_of_an_earlier_session_is_not_asked_for(modem):
         old = app.shown
         board.close()
         with Board(modem.device, replace(WATCH, session=b"8 others"), rate=50.0) as again:
-            await until(lambda: app.history.session == b"8 others" and app.history.window(old.result.sequence))
+            await until(lambda: old.result.sequence in sequences(app.history, b"8 others"))
             await press(app, "e")
             await until(lambda: "that window is of an earlier session" in text(app))
             await press(app, "end")
@@ -355,6 +359,20 @@ def test_a_history_is_bounded(tracker, monkeypatch):
     assert sum(bool(window.maps) for window in found.entries) == 10
     assert found.entries[-1].maps
     assert len(found._windows) == history.KEPT
+
+
+def test_windows_that_leave_the_history_take_their_small_maps_along(tracker):
+    found = kept(tracker)
+    for i in range(20_000):
+        found.take(result(i), tracker)
+        found.take(mapped(i, np.zeros(16)), tracker)
+        found.take(mapped(i, np.zeros(16), "ig"), tracker)
+        if not i % 7:
+            found.take(Mark("here"), tracker)
+    windows = [entry for entry in found.entries if isinstance(entry, Window)]
+    assert [*found._windows.values()] == [*found._heavy] == windows
+    assert found._bytes == sum(window.nbytes for window in windows) == len(windows) * 2 * 16 * 4
+    assert all(len(window.maps) == 2 for window in windows)
 
 
 def test_what_comes_for_a_window_goes_to_that_of_its_session(tracker):
