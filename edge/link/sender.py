@@ -237,27 +237,28 @@ class Sender:
         if now >= self._health_due:
             self._health_due = now + int(HEALTH_PERIOD * NANOSECONDS)
             return self._health(), 0
-        while (parcel := self._turn(now)) is not None:
-            if isinstance(parcel.content, Uncoded) and not parcel.pieces and not self._code(parcel, parcel.content):
-                continue
-            with self._changed:
-                return self.outbox.take(parcel), clock() - parcel.since
-        return None, 0
+        while True:
+            with self._changed:  # chosen and taken at once: what waits may be dropped by whoever posts
+                parcel = self._turn(now)
+                if parcel is None:
+                    return None, 0
+                if parcel.pieces or not isinstance(parcel.content, Uncoded):
+                    return self.outbox.take(parcel), clock() - parcel.since
+            self._code(parcel, parcel.content)  # without the lock; nobody drops what has begun to leave
 
     def _turn(self, now: int) -> Parcel | None:
-        """Return what waits and is to leave now."""
-        with self._changed:
-            if now >= self._deadline:
-                self.outbox.clear()
-            awaited = now < self._elastic_until  # somebody waits for room, or may again
-            if awaited:
-                self._changed.notify_all()
-            if not len(self.outbox):
-                return None
-            return self.outbox.next(results_only=self._pacer.opens_in(now) > 0, patient=awaited)
+        """Return what waits and is to leave now; the lock is held."""
+        if now >= self._deadline:
+            self.outbox.clear()
+        awaited = now < self._elastic_until  # somebody waits for room, or may again
+        if awaited:
+            self._changed.notify_all()
+        if not len(self.outbox):
+            return None
+        return self.outbox.next(results_only=self._pacer.opens_in(now) > 0, patient=awaited)
 
-    def _code(self, parcel: Parcel, uncoded: Uncoded) -> bool:
-        """Code a map whose turn has come; False if there is nothing of it to send."""
+    def _code(self, parcel: Parcel, uncoded: Uncoded) -> None:
+        """Code a map whose turn has come, or drop it if there is nothing of it to send."""
         start = clock()
         if uncoded.encoding == AUTO:
             version = self._fit(parcel, uncoded)
@@ -266,12 +267,11 @@ class Sender:
         if len(version.coded.data) < 2 * parcel.sent:  # it would not be much finer than what has left
             with self._changed:
                 self.outbox.drop(parcel)
-            return False
+            return
         chunk = _chunk(self._pacer.rate)
         parcel.pieces, parcel.thinned = records(uncoded, version, chunk), version.thinned
         parcel.sent = len(version.coded.data)
         self._add_phase(uncoded.head.sequence, Phase.ENCODE, clock() - start)
-        return True
 
     def _fit(self, parcel: Parcel, uncoded: Uncoded) -> Version:
         """Return the version of a map that the link has time for, or a coarse one that a finer one is to follow."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +18,9 @@ from edge.errors import InputError, LinkError
 from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap, Phase
 from edge.link import sender
+from edge.link.outbox import Outbox
 from edge.link.stream import LogHandler, Stream, introduction, uncoded_map
+from edge.link.thinning import HEAD
 from edge.manifest import ExplanationHead
 from edge.wire import codecs
 from edge.wire.cbor import WireError
@@ -359,6 +363,26 @@ def test_closing_while_the_port_is_lost_does_not_wait_for_it():
     sent = stream.close(patience=10.0)
     assert time.monotonic() - start < 2.0
     assert not sent.complete
+
+
+def test_what_is_leaving_is_not_dropped_meanwhile(modem, host, monkeypatch):
+    """An outbox with room for two results: nearly every ``post`` drops what the link's thread is about to take."""
+    monkeypatch.setattr(sender, "Outbox", partial(Outbox, room=2 * (HEAD + 4 * len(PREDICTION.scores))))
+    reader = threading.Thread(target=host.listen, args=(lambda: host.of(Health) and host.of(Health)[-1].final, 30))
+    reader.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        stream = Stream(modem.device, 921600, SESSION)
+        for sequence in range(60_000):
+            stream.result(sequence, PREDICTION)
+        sent = stream.close()
+    finally:
+        sys.setswitchinterval(interval)
+        reader.join()
+    assert sent.complete
+    assert sent.dropped[Result.code] > 0
+    assert sent.frames[Result.code] + sent.dropped[Result.code] == 60_000
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
