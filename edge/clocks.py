@@ -75,28 +75,25 @@ class Watch:
     """Looks at the clock again and again, from one thread, with the work of a window or more between two looks.
 
     ``others`` are clocks to compare with, in nanoseconds, by what is wrong where they do not agree; ``work`` is what a
-    processor has spent on the calling thread. ``faults`` counts what was found.
+    processor has spent on the calling thread. ``faults`` counts what was found; once it is ``broken``, nothing that the
+    clock says is to be trusted any more. Both may be looked at from any thread, but for iterating.
     """
 
     def __init__(
         self, read: Read = clock, others: Mapping[Fault, Read] | None = None, work: Read = time.thread_time_ns
     ) -> None:
         self.faults: Counter[Fault] = Counter()
+        self.broken = False
         self._clock, self._work = read, work
         self._others = _system_clocks() if others is None else dict(others)
         self._last = self._read()
-
-    @property
-    def broken(self) -> bool:
-        """Whether nothing that the clock says is to be trusted any more."""
-        return any(fault.lasts for fault in self.faults)
 
     def check(self) -> Fault | None:
         """Return what was wrong with the clock since the last look, and count it."""
         then, self._last = self._last, self._read()
         fault = _compare(then, self._last)
         if fault is not None:
-            self.faults[fault] += 1
+            self._count(fault)
         return fault
 
     def self_test(self) -> SelfTest:
@@ -121,9 +118,14 @@ class Watch:
             Fault.SUSPENDED: fault is Fault.SUSPENDED,
         }
         found = tuple(fault for fault, there in faults.items() if there)
-        self.faults.update(found)
+        for fault in found:
+            self._count(fault)
         self._last = last
         return SelfTest(smallest, found, _departure(first, last))
+
+    def _count(self, fault: Fault) -> None:
+        self.faults[fault] += 1
+        self.broken |= fault.lasts
 
     def _narrow(self) -> _Reading:
         """Return the quickest of some readings: the less passes meanwhile, the better clocks can be compared."""

@@ -159,6 +159,22 @@ def test_the_self_test_finds_what_is_wrong(spoil, fault):
     assert watch.broken == fault.lasts
 
 
+def test_whether_it_is_broken_may_be_asked_while_a_fault_is_found(monkeypatch):
+    machine = Machine()
+    watch = machine.watch()
+    machine.offset = MILLISECOND
+    assert watch.check() is Fault.PACE
+    lasts = Fault.lasts.fget
+
+    def meanwhile(fault):
+        """As if another thread had its turn here."""
+        watch.faults[Fault.SUSPENDED] += 1
+        return lasts(fault)
+
+    monkeypatch.setattr(Fault, "lasts", property(meanwhile))
+    assert not watch.broken
+
+
 def test_the_clock_of_this_machine_passes_and_stays_in_step_while_others_are_busy():
     watch = Watch()
     found = watch.self_test()
