@@ -197,13 +197,15 @@ def test_requests_that_nobody_takes_are_refused_when_they_are_too_many(stream, h
     assert taken[16] is None
 
 
-def test_the_boards_own_distributions_come_with_its_health(stream, host):
+@pytest.mark.parametrize("what", [Spread, Health])
+def test_the_boards_own_distributions_come_with_its_health(modem, host, monkeypatch, what):
+    monkeypatch.setattr(sender, "HEALTH_PERIOD", 600.0)  # after the first, none comes unasked
     spread = Spread(time=1, phases={2: (5, 1, 2, 3, 4)}, methods={})
-    stream.status.spread = lambda: spread
-    for what in (Spread.code, Health.code):
-        there = len(host.of(Spread))
-        host.say(Request(what=what))
-        assert host.listen_for(Spread, there + 1)[-1] == spread
+    with Stream(modem.device, 921600, SESSION) as stream:
+        host.listen_for(Spread)
+        stream.status.spread = lambda: spread
+        host.say(Request(what=what.code))
+        host.listen(lambda: host.of(Spread)[-1] == spread)
 
 
 def test_a_window_can_be_sent_as_it_was_given(stream, host):
