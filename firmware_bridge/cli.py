@@ -138,6 +138,7 @@ def _document(summary: Summary) -> dict[str, object]:
         "record": "summary",
         "seconds": round(summary.seconds, 3),
         "sessions": [account.session.session.hex() for account in summary.accounts if account.session],
+        "earlier_sessions": summary.earlier.sessions,
         "windows": summary.windows,
         "labelled": summary.labelled,
         "accuracy": summary.accuracy,

@@ -216,7 +216,7 @@ def advice(summary: Summary) -> str:
 
 def ending(summary: Summary) -> str:
     """Return the summary as a few lines and a table."""
-    sessions = f", {len(summary.accounts)} sessions" if len(summary.accounts) > 1 else ""
+    sessions = f", {summary.totals.sessions} sessions" if summary.totals.sessions > 1 else ""
     said = [f"{score(summary)} in {summary.seconds:.1f} s{sessions}"]
     said += table(durations(summary))
     missing = left_out(summary.warm_up, summary.rejected)

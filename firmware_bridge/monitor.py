@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -108,6 +107,7 @@ class Monitor:
         return Summary(
             seconds=0.0 if self._first_heard is None else self.last_heard - self._first_heard,
             accounts=tuple(tracker.accounts),
+            earlier=tracker.earlier,
             phases={name: histogram.quantiles() for name, histogram in tracker.phases.items()},
             methods={name: histogram.quantiles() for name, histogram in tracker.methods.items()},
             frames=counts.frames,
@@ -126,7 +126,7 @@ class Monitor:
             clock_jumps=self.end_to_end.jumps,
             warm_up=tracker.warm_up,
             rejected=tracker.rejected,
-            dropped=sum((account.dropped for account in tracker.accounts), Counter[str]()),
+            dropped=tracker.dropped,
         )
 
     def _poll(self, seconds: float) -> list[Event]:

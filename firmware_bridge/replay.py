@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from pathlib import Path
 
 from edge.wire.records import Request
@@ -87,12 +86,13 @@ class Replay:
         return Summary(
             seconds=self._latest - self._began,
             accounts=tuple(tracker.accounts),
+            earlier=tracker.earlier,
             phases={name: histogram.quantiles() for name, histogram in tracker.phases.items()},
             methods={name: histogram.quantiles() for name, histogram in tracker.methods.items()},
             frames=self._count,
             warm_up=tracker.warm_up,
             rejected=tracker.rejected,
-            dropped=sum((account.dropped for account in tracker.accounts), Counter[str]()),
+            dropped=tracker.dropped,
             recorded=True,
         )
 

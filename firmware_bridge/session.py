@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -28,6 +29,8 @@ from firmware_bridge.maps import Assembler, Attribution, InputWindow
 from firmware_bridge.turns import Turns
 
 LEAST_SPAN = 1.0  # seconds: what comes in less has lain in some buffer
+KEPT_ACCOUNTS = 16  # sessions whose accounts are kept whole, with what their boards said last
+SEEN = 1024  # sessions that are known again when a late frame introduces them once more
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,37 @@ class Account:
         return self.health is not None and self.health.final
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What came of several sessions together; the names are those of ``Account``."""
+
+    sessions: int = 0
+    lost_frames: int = 0
+    stale_frames: int = 0
+    results: int = 0
+    missing_results: int = 0
+    labelled: int = 0
+    correct: int = 0
+    maps: int = 0
+    failed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def plus(self, account: Account) -> Totals:
+        """Return these with one session more."""
+        return Totals(
+            sessions=self.sessions + 1,
+            lost_frames=self.lost_frames + account.lost_frames,
+            stale_frames=self.stale_frames + account.stale_frames,
+            results=self.results + account.results,
+            missing_results=self.missing_results + account.missing_results,
+            labelled=self.labelled + account.labelled,
+            correct=self.correct + account.correct,
+            maps=self.maps + account.maps,
+            failed=self.failed + account.failed,
+            dropped=self.dropped + account.dropped,
+        )
+
+
 class Tracker:
     """Follows a device through its sessions and turns its records into what a person or program wants to see.
 
@@ -130,7 +164,9 @@ class Tracker:
     """
 
     def __init__(self) -> None:
-        self.accounts = [Account()]
+        self.accounts = [Account()]  # of the last sessions; at no time empty, for other threads look at the last one
+        self.earlier = Totals()  # of the sessions before those
+        self._seen: deque[bytes] = deque(maxlen=SEEN)
         self.phases: dict[str, Histogram] = {}
         self.methods: dict[str, Histogram] = {}
         self.warm_up = 0  # windows among the first of a session, and
@@ -145,6 +181,11 @@ class Tracker:
     def account(self) -> Account:
         """The session that is on, or was as far as is known."""
         return self.accounts[-1]
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """What the device dropped before sending in all sessions, by the name of the record."""
+        return sum((account.dropped for account in self.accounts), self.earlier.dropped)
 
     @property
     def unattributed(self) -> int:
@@ -176,6 +217,8 @@ class Tracker:
             case Session():
                 if account.session is not None and account.session.session != event.session:
                     self._begin(0)
+                if self.account.session is None:
+                    self._seen.append(event.session)
                 self.account.session = event
             case Result():
                 self._result(event)
@@ -215,7 +258,7 @@ class Tracker:
         """Take in a SESSION and the frames that were held until it came."""
         known, turns = self.account.session, self._turns
         if known is None or session.session != known.session:
-            if any(account.session and account.session.session == session.session for account in self.accounts):
+            if session.session in self._seen:
                 self.account.stale_frames += 1  # of a session that is over
                 return
             before = turns.release_before(number)
@@ -254,9 +297,14 @@ class Tracker:
         """Begin an account with the frame of this number; those before it are lost, unless we were not there yet."""
         self.assembler.abandon()
         self._turns.begin(number)
-        if self.account.session is None:
-            self.accounts.pop()
-        self.accounts.append(Account(lost_frames=number) if self.accounts else Account(joined=number))
+        unknown = self.account.session is None
+        fresh = Account(joined=number) if unknown and len(self.accounts) == 1 else Account(lost_frames=number)
+        if unknown:
+            self.accounts[-1] = fresh
+            return
+        self.accounts.append(fresh)
+        if len(self.accounts) > KEPT_ACCOUNTS:
+            self.earlier = self.earlier.plus(self.accounts.pop(0))
 
     def label(self, index: int) -> str:
         """Return the label of a class, or its number where there is none."""
@@ -308,7 +356,7 @@ def _attributed(record: Record | None, session: Session, assembler: Assembler) -
 
 @dataclass(frozen=True)
 class Summary:
-    """What came over the link from first to last byte, over all sessions.
+    """What came over the link from first to last byte, over all sessions: the last ``accounts`` and the ``earlier``.
 
     ``phases`` and ``methods`` are the distributions of what the device measured. ``bad`` counts frames that arrived
     damaged, by fault; ``lost_frames`` frames that left and never arrived; ``dropped`` records that the device did not
@@ -341,46 +389,52 @@ class Summary:
     rejected: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     recorded: bool = False
+    earlier: Totals = field(default_factory=Totals)
+
+    @property
+    def totals(self) -> Totals:
+        """All sessions together."""
+        return functools.reduce(Totals.plus, self.accounts, self.earlier)
 
     @property
     def windows(self) -> int:
         """How many results arrived."""
-        return sum(account.results for account in self.accounts)
+        return self.totals.results
 
     @property
     def maps(self) -> int:
         """How many attributions arrived whole."""
-        return sum(account.maps for account in self.accounts)
+        return self.totals.maps
 
     @property
     def labelled(self) -> int:
         """How many results came with the true class."""
-        return sum(account.labelled for account in self.accounts)
+        return self.totals.labelled
 
     @property
     def accuracy(self) -> float | None:
         """The share of labelled results that were right; None where no true class is known."""
-        return sum(account.correct for account in self.accounts) / self.labelled if self.labelled else None
+        return self.totals.correct / self.labelled if self.labelled else None
 
     @property
     def failed(self) -> int:
         """How many windows the device could not answer or explain."""
-        return sum(account.failed for account in self.accounts)
+        return self.totals.failed
 
     @property
     def lost_frames(self) -> int:
         """How many frames left the device and did not arrive."""
-        return sum(account.lost_frames for account in self.accounts)
+        return self.totals.lost_frames
 
     @property
     def stale_frames(self) -> int:
         """How many frames came again, or after later ones, and were discarded."""
-        return sum(account.stale_frames for account in self.accounts)
+        return self.totals.stale_frames
 
     @property
     def missing_results(self) -> int:
         """How many results are missing between those that arrived."""
-        return sum(account.missing_results for account in self.accounts)
+        return self.totals.missing_results
 
     @property
     def goodput(self) -> float | None:

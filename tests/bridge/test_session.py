@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.explanation import Explanation
 from edge.latency import Phase
 from edge.wire.records import Error, Health, Latency, Log, Map, Received, Result
+from firmware_bridge import session
 from firmware_bridge.maps import Attribution
-from firmware_bridge.session import Mark, Timing, Tracker, printable, record_name
+from firmware_bridge.session import Account, Mark, Summary, Timing, Tracker, printable, record_name
 from tests.edge.wire_samples import EXAMPLES
 from tests.link import chunks
 
@@ -329,6 +334,78 @@ def test_events_count_alike_whether_they_come_off_the_wire_or_out_of_a_recording
     assert tracker.accounts[0].correct == 1
     assert tracker.phases["predict"].quantiles() == link.tracker.phases["predict"].quantiles()
     assert tracker.answered == result(7)
+
+
+def summary(tracker):
+    return Summary(1.0, tuple(tracker.accounts), {}, {}, 0, dropped=tracker.dropped, earlier=tracker.earlier)
+
+
+sequences = st.integers(0, 9)
+records = st.one_of(
+    st.builds(result, sequences, st.integers(0, 2), st.none() | st.integers(0, 2)),
+    st.builds(attribution, sequences),
+    st.builds(lambda n: Error(time=0, kind="", cause="", hint="", sequence=n), st.none() | sequences),
+    st.builds(lambda n: replace(HEALTH, dropped={Map.code: n, Result.code: 1}), st.integers(0, 3)),
+)
+lives = st.tuples(
+    st.integers(0, 20),  # which session it is, now and then one that has been
+    st.integers(0, 2),  # frames lost before it
+    st.lists(records, max_size=8).map(lambda some: sorted(some, key=lambda record: getattr(record, "sequence", 0) or 0)),
+)
+
+
+@given(st.lists(lives, max_size=8), st.integers(1, 3))
+def test_the_figures_are_those_of_all_sessions_however_few_are_kept_whole(lives, kept):
+    few, all_ = Link(), Link()
+    for name, lost, sent in lives:
+        introduced = replace(SESSION, session=name.to_bytes(8, "big"))
+        all_.bring(introduced, number=lost)
+        all_.bring(*sent)
+        with mock.patch.object(session, "KEPT_ACCOUNTS", kept):
+            few.bring(introduced, number=lost)
+            few.bring(*sent)
+    accounts, found = all_.tracker.accounts, summary(few.tracker)
+    assert list(found.accounts) == accounts[-kept:]
+    assert found.totals.sessions == len(accounts)
+    assert found.windows == sum(account.results for account in accounts)
+    assert found.maps == sum(account.maps for account in accounts)
+    assert found.labelled == sum(account.labelled for account in accounts)
+    correct = sum(account.correct for account in accounts)
+    assert found.accuracy == (correct / found.labelled if found.labelled else None)
+    assert found.failed == sum(account.failed for account in accounts)
+    assert found.lost_frames == sum(account.lost_frames for account in accounts)
+    assert found.stale_frames == sum(account.stale_frames for account in accounts)
+    assert found.missing_results == sum(account.missing_results for account in accounts)
+    assert found.dropped == sum((account.dropped for account in accounts), Counter())
+
+
+def test_what_is_kept_of_sessions_is_bounded_and_the_last_ones_are_known_again(link):
+    sessions = [replace(SESSION, session=n.to_bytes(8, "big")) for n in range(session.SEEN + 100)]
+    for one in sessions:
+        link.bring(one, result(0), number=0)
+    assert len(link.tracker.accounts) == session.KEPT_ACCOUNTS
+    assert summary(link.tracker).totals.sessions == summary(link.tracker).windows == len(sessions)
+    account = link.bring(sessions[100], number=0)  # its account is long gone
+    assert (account.session, account.stale_frames) == (sessions[-1], 1)
+
+
+def test_another_thread_always_finds_a_session_that_is_on():
+    """Whatever is done to the list of accounts, it is never empty in between."""
+
+    class Watched(list):
+        def __delitem__(self, where):
+            super().__delitem__(where)
+            assert self
+
+        def pop(self, where=-1):
+            found = super().pop(where)
+            assert self
+            return found
+
+    link = Link()
+    link.tracker.accounts = Watched([Account()])
+    for n in range(session.KEPT_ACCOUNTS + 2):
+        link.bring(replace(SESSION, session=n.to_bytes(8, "big")), number=0)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,6 @@ class _Host:
         if account.session and not account.ended:  # killed in mid frame
             torn = frame(encode(last[0], len(session.sent)))
             self._receive(session, torn[: self._rng.randrange(1, len(torn) - 1)], None)
-        self._tracker.accounts[:-1] = []  # those before have been checked
 
     def _receive(self, session: _Session, data: bytes, intact: Record | None) -> None:
         sure = self._tracker.sure
