@@ -350,7 +350,7 @@ records = st.one_of(
 lives = st.tuples(
     st.integers(0, 20),  # which session it is, now and then one that has been
     st.integers(0, 2),  # frames lost before it
-    st.lists(records, max_size=8).map(lambda some: sorted(some, key=lambda record: getattr(record, "sequence", 0) or 0)),
+    st.lists(records, max_size=8).map(lambda some: sorted(some, key=lambda one: getattr(one, "sequence", 0) or 0)),
 )
 
 
