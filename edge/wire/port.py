@@ -20,6 +20,12 @@ from edge.wakeup import WakeUp
 DEFAULT_BAUD = 921600
 _POLL = 0.02  # seconds between looks at a port that cannot be waited for
 _READ = 65536
+_GONE: tuple[type[Exception], ...] = (serial.SerialException, OSError, queue.Full)
+if os.name == "posix":
+    import termios
+
+    _GONE += (termios.error,)  # no OSError, and pyserial lets it through
+_REFUSED: tuple[type[Exception], ...] = (*_GONE, ValueError)
 
 
 class Port:
@@ -40,7 +46,7 @@ class Port:
             )
         except OverflowError as error:
             raise LinkError(f"cannot open port {url}: {baud} baud are none", "9600 to 4000000 are common") from error
-        except (serial.SerialException, OSError, ValueError) as error:
+        except _REFUSED as error:
             raise _refusal(url, error) from error
         self._descriptor = _descriptor(self._serial)
         self._wakeup = WakeUp()
@@ -55,7 +61,7 @@ class Port:
             data = os.read(self._descriptor, _READ)
         except BlockingIOError:
             return b""
-        except (serial.SerialException, OSError) as error:
+        except _GONE as error:
             raise self._lost(_reason(error)) from error
         if not data:
             raise self._lost("the other end has closed it")
@@ -73,18 +79,21 @@ class Port:
                 return os.write(self._descriptor, data)
         except BlockingIOError:
             return 0
-        except (serial.SerialException, OSError, queue.Full) as error:
+        except _GONE as error:
             raise self._lost(_reason(error)) from error
 
     def wait(self, seconds: float) -> None:
         """Wait until something arrives, ``wake`` is called, or the time is over."""
         woken = self._wakeup.fileno()
-        if self._descriptor is not None:
-            ready, _, _ = select.select([self._descriptor, woken], [], [], seconds)
-        elif self._serial.in_waiting:
-            return
-        else:
-            ready, _, _ = select.select([woken], [], [], min(seconds, _POLL))
+        try:
+            if self._descriptor is not None:
+                ready, _, _ = select.select([self._descriptor, woken], [], [], seconds)
+            elif self._serial.in_waiting:
+                return
+            else:
+                ready, _, _ = select.select([woken], [], [], min(seconds, _POLL))
+        except _GONE as error:
+            raise self._lost(_reason(error)) from error
         if woken in ready:
             self._wakeup.hush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import socket
@@ -99,6 +100,26 @@ def test_a_port_that_goes_while_somebody_waits_to_write_says_why():
             port.write(b"x", 20.0)
         gone.join()
     assert caught.value.cause == f"lost port {port.url}: Input/output error"
+
+
+@pytest.mark.parametrize("call", ["tcsetattr", "tcflush"])
+def test_a_port_that_goes_while_it_is_opened_says_why(modem, monkeypatch, call):
+    def gone(*_):
+        raise termios.error(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as unplugged:
+        unplugged.setattr(termios, call, gone)
+        with pytest.raises(LinkError) as caught:
+            Port(modem.device)
+    assert caught.value.cause == f"cannot open port {modem.device}: Input/output error"
+    Port(modem.device).close()  # which nobody holds
+
+
+def test_a_port_that_goes_while_somebody_waits_for_it_is_a_link_error():
+    with Port("loop://") as port:
+        port._serial.close()
+        with pytest.raises(LinkError, match="lost port loop://"):
+            port.wait(1.0)
 
 
 def test_a_port_is_opened_by_one_program_only(wire):
