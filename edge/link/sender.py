@@ -80,6 +80,7 @@ class Status:
 class Sender:
     """Sends records over a port from a thread of its own; opening raises LinkError, losing the port later does not.
 
+    Should that thread fail, whatever is asked of it raises what it failed of (see ``check``).
     ``session`` makes the record that introduces the device, ``time`` gives the ticks of the session's clock.
     """
 
@@ -97,7 +98,7 @@ class Sender:
         self.outbox = Outbox()
         self.status = status or Status()
         self.requests: deque[tuple[int, Request]] = deque()  # with the number of the frame each came in
-        self.on_request: Callable[[], None] = lambda: None  # called by the link's thread when one has come
+        self.on_request: Callable[[], None] = lambda: None  # called by the link's thread when one has come, or it ends
         self.sent: Counter[int] = Counter()  # frames written, by record code
         self.said_goodbye = False
         self._changed = threading.Condition()  # guards the outbox
@@ -109,6 +110,7 @@ class Sender:
         self._took: dict[int, dict[Phase, int]] = {}  # nanoseconds by result sequence
         self._number = self._produced = self._stalls = self._reconnects = 0
         self._stalled = self._asleep = False
+        self._failure: BaseException | None = None
         self._session_due = self._health_due = self._listened = 0
         self._pacer = Pacer(clock())
         self._demand = Demand()
@@ -120,6 +122,7 @@ class Sender:
 
     def post(self, content: Record | Uncoded) -> None:
         """Hand in a record, or a map to be coded when its turn comes; never waits for the link."""
+        self.check()
         with self._changed:
             if isinstance(content, Uncoded):
                 self._demand.note(content, clock())
@@ -127,6 +130,11 @@ class Sender:
             self.outbox.put(content)
         if self._asleep:
             self._port.wake()
+
+    def check(self) -> None:
+        """Raise what has ended the link's thread, if anything has: nothing will be sent any more."""
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def link_rate(self) -> int | None:
@@ -140,11 +148,13 @@ class Sender:
 
     def post_urgently(self, *records: Record) -> None:
         """Hand in records that go before everything that waits."""
+        self.check()
         self._urgent.extend(records)
         self._port.wake()
 
     def wait_for_host(self, seconds: float) -> bool:
         """Wait until a host has spoken; False if none did in time."""
+        self.check()
         return self._host.wait(seconds)
 
     def wait_for_room(self, seconds: float) -> bool:
@@ -154,7 +164,9 @@ class Sender:
         """
         with self._changed:
             self._elastic_until = clock() + int(seconds * NANOSECONDS) + _ELASTIC
-            return self._changed.wait_for(lambda: self._stalled or not self.outbox.crowded(self._pacer.rate), seconds)
+            room = self._changed.wait_for(lambda: self._stalled or not self.outbox.crowded(self._pacer.rate), seconds)
+        self.check()
+        return room
 
     def close(self, patience: float) -> None:
         """Send what waits for at most ``patience`` seconds, drop the rest, send the final HEALTH and close the port."""
@@ -163,6 +175,7 @@ class Sender:
         self._port.wake()
         self._thread.join()
         self.outbox.clear()
+        self.check()
 
     def _work(self) -> None:
         try:
@@ -174,6 +187,10 @@ class Sender:
                     _log.warning("%s", error.cause)
                     if not self._reopen():
                         return
+        except BaseException as error:  # noqa: BLE001 - a mistake of ours: a run must not go on into the void
+            self._failure = error
+            _log.error("the link has failed: %s: %s", type(error).__name__, error, extra={"local": True})
+            self.on_request()  # whoever waits for something else looks up
         finally:
             self._set_stalled(True)  # nobody waits for a thread that is gone
 

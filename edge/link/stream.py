@@ -69,6 +69,7 @@ class Stream:
     ``session`` introduces the device (see ``introduction``). ``encoding`` is a name in ``edge.wire.codecs.CODECS``, or
     ``auto`` for the best that a slow link has time for; ``rtscts`` as in ``edge.wire.port.Port``.
     A port that is lost later is reopened; meanwhile records wait, and are dropped and counted when they are too many.
+    What else ends the thread that sends is a mistake of ours: the next call raises it, ``close`` at the latest.
     """
 
     def __init__(self, url: str, baud: int, session: Session, encoding: str = AUTO, *, rtscts: bool = False) -> None:
@@ -118,6 +119,7 @@ class Stream:
 
     def take_request(self) -> tuple[int, Request] | None:
         """Return what the host asks of the run, oldest first, with the number that ``acknowledge`` wants."""
+        self._sender.check()
         return self._sender.requests.popleft() if self._sender.requests else None
 
     def acknowledge(self, number: int, request: Request, error: WhyLiteError | None = None) -> None:

@@ -19,12 +19,13 @@ from edge.explanation import Explanation, Flag, Prediction
 from edge.latency import Lap, Phase
 from edge.link import sender
 from edge.link.outbox import Outbox
-from edge.link.stream import LogHandler, Stream, introduction, uncoded_map
+from edge.link.stream import LogHandler, Stream, introduction
 from edge.link.thinning import HEAD
 from edge.manifest import ExplanationHead
 from edge.wire import codecs
 from edge.wire.cbor import WireError
 from edge.wire.framing import frame
+from edge.wire.port import Port
 from edge.wire.records import (
     MAX_CHUNK,
     Ack,
@@ -387,17 +388,59 @@ def test_what_is_leaving_is_not_dropped_meanwhile(modem, host, monkeypatch):
     assert sent.frames[Result.code] + sent.dropped[Result.code] == 60_000
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_mistake_in_the_sending_thread_leaves_nobody_waiting(modem):
-    def broken():
+@pytest.fixture
+def broken(modem, caplog):
+    """A stream whose thread makes a mistake once the host asks for a SPREAD."""
+
+    def mistake():
+        raise ZeroDivisionError("a mistake of ours")
+
+    stream = Stream(modem.device, 921600, SESSION)
+    rung = threading.Event()
+    stream.on_request(rung.set)
+    stream.status.spread = mistake
+    with Port(modem.host) as port:
+        port.write(frame(sender.encode(Request(what=Spread.code), 0)), 1.0)
+        assert rung.wait(10)
+    assert "the link has failed: ZeroDivisionError: a mistake of ours" in caplog.text
+    yield stream
+    with pytest.raises(ZeroDivisionError):
+        stream.close()
+    assert not stream._sender.said_goodbye
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda stream: stream.result(0, PREDICTION),
+        lambda stream: stream.explanation(0, explanation()),
+        lambda stream: stream.settings(Settings(rate=None, methods=(0,), explain=0, inputs=False)),
+        lambda stream: stream.wait_for_room(10),
+        lambda stream: stream.wait_for_host(10),
+        lambda stream: stream.take_request(),
+    ],
+)
+def test_a_mistake_in_the_sending_thread_is_raised_where_it_is_used(broken, call):
+    with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
+        call(broken)
+
+
+def test_a_mistake_in_the_sending_thread_leaves_nobody_waiting(modem, monkeypatch):
+    crowded = threading.Event()
+
+    def mistake(port):
+        crowded.wait(10)
         raise ZeroDivisionError
 
-    dead = sender.Sender(modem.device, 921600, broken, lambda: 0)
-    for sequence in range(200):
-        dead.post(uncoded_map(sequence, explanation(1024), 0, "int8"))
-    assert dead.wait_for_room(10)
-    dead.close(patience=10)
-    assert not dead.said_goodbye
+    stream = Stream(modem.device, 921600, SESSION)
+    monkeypatch.setattr(stream._sender, "_listen", mistake)
+    for sequence in range(400):
+        stream.explanation(sequence, explanation(4096))
+    threading.Timer(0.2, crowded.set).start()
+    with pytest.raises(ZeroDivisionError):
+        stream.wait_for_room(60)
+    with pytest.raises(ZeroDivisionError):
+        stream.close()
 
 
 def test_a_port_that_cannot_be_opened_is_said_at_once():
