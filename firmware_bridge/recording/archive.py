@@ -10,7 +10,6 @@ import functools
 import inspect
 import json
 import threading
-import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from edge.explanation import Flag
 from edge.wire.records import Session
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording.damage import Damage
-from firmware_bridge.recording.documents import MALFORMED, NAME_OF, NAMES, event, parts, plain
+from firmware_bridge.recording.documents import MALFORMED, NAME_OF, NAMES, event, moment_of, parts, plain
 from firmware_bridge.recording.mcap_reader import messages
 from firmware_bridge.recording.mcap_writer import McapWriter, Topic
 from firmware_bridge.session import Event
@@ -56,6 +55,7 @@ class Archive:
                 f"cannot record to {path}: it is there already",
                 "an MCAP file ends with its index, behind which nothing can be added: name a new file",
             )
+        self._path = path
         self._writer = McapWriter(Path(path), f"whylite {version('whylite')}")
         self._waiting: list[_Message] = []
         self._size = 0  # bytes that wait
@@ -67,8 +67,11 @@ class Archive:
         self._thread.start()
 
     def write(self, event: Event, when: float | None = None) -> None:
-        """Add one event, which came at Unix time ``when``: now, unless said otherwise."""
-        moment = round((time.time() if when is None else when) * 1e6) * _MICROSECOND
+        """Add one event, which came at Unix time ``when``: now, unless said otherwise.
+
+        RecordingError for a time that no recording has, and where what was written before could not be.
+        """
+        moment = round(moment_of(when, self._path) * 1e6) * _MICROSECOND
         message = _Message(event, moment, json.dumps(_values(event), allow_nan=False, separators=(",", ":")).encode())
         with self._changed:
             self._changed.wait_for(lambda: self._failure or self._size < _CROWDED)
@@ -105,13 +108,23 @@ class Archive:
             self._keep_writing()
             self._writer.finish()
         except RecordingError as error:
-            with self._changed:
-                self._failure = error  # for whoever writes next, or closes
-                self._changed.notify_all()
+            self._fail(error)
             with suppress(RecordingError):  # there may be room for the index
                 self._writer.finish()
+        except BaseException as error:  # noqa: BLE001 - a mistake of ours: whoever writes must not wait for ever
+            failure = RecordingError(
+                f"cannot record to {self._path} any more: {error!r}",
+                "what it holds is readable; this is a mistake of WhyLite's, please report it",
+            )
+            failure.__cause__ = error
+            self._fail(failure)
         finally:
             self._writer.close()
+
+    def _fail(self, error: RecordingError) -> None:
+        with self._changed:
+            self._failure = error  # for whoever writes next, or closes
+            self._changed.notify_all()
 
     def _keep_writing(self) -> None:
         session, closing = b"", False

@@ -6,8 +6,10 @@ import functools
 import json
 import math
 import operator
+import time
 import types
 from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge.explanation import Flag
 from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
+from firmware_bridge.errors import RecordingError
 from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.session import Event, LinkChange, Mark, Timing
 
@@ -132,6 +135,17 @@ def _typed(value: Any, hint: Any) -> Any:
     if origin is str:
         value.encode()  # half of a surrogate pair is no text
     return value
+
+
+def moment_of(when: float | None, path: str | Path) -> float:
+    """Return the Unix time of an event that is to be recorded: now if None; RecordingError for one not read again."""
+    when = time.time() if when is None else when
+    if not 0 <= when < _LAST:
+        raise RecordingError(
+            f"cannot record to {path} what came at Unix time {when}",
+            "times are seconds since 1970, up to the year 2242: is the clock of this machine set?",
+        )
+    return when
 
 
 def _moment(value: Any) -> float:

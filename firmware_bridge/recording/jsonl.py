@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import BinaryIO, Self
 from edge.files import open_ordinary
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording.damage import Damage
-from firmware_bridge.recording.documents import MALFORMED, NAME_OF, event, line
+from firmware_bridge.recording.documents import MALFORMED, NAME_OF, event, line, moment_of
 from firmware_bridge.recording.growing import GrowingFile
 from firmware_bridge.session import Event
 
@@ -29,13 +28,17 @@ class JsonLines:
     def __init__(self, path: str | Path) -> None:
         """Begin a file or go on with a recording; RecordingError where that cannot be or the file is something else."""
         _ensure_recording(path)
+        self._path = path
         self._file = GrowingFile(path, "ab")
         if self._file.size:
             self._file.append(b"\n")  # an earlier recording may have ended within a line
 
     def write(self, event: Event, when: float | None = None) -> None:
-        """Append one event, which came at Unix time ``when``: now, unless said otherwise."""
-        self._file.append(line(event, time.time() if when is None else when).encode())
+        """Append one event, which came at Unix time ``when``: now, unless said otherwise.
+
+        RecordingError for a time that no recording has, and where the disk takes no more.
+        """
+        self._file.append(line(event, moment_of(when, self._path)).encode())
 
     def close(self) -> None:
         """Close the file."""

@@ -11,6 +11,7 @@ import sys
 import time
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import lz4.frame
 import numpy as np
@@ -25,7 +26,7 @@ from mcap.records import Chunk, ChunkIndex, Footer, Message, SummaryOffset
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 
-from edge.wire.records import Session
+from edge.wire.records import Result, Session
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording import archive, load, open_recorder
 from firmware_bridge.recording.documents import NAMES
@@ -390,6 +391,39 @@ def test_a_failure_found_while_nobody_writes_is_told_on_closing(path, monkeypatc
     with pytest.raises(RecordingError, match="any more"):
         recorder.close()
     recorder.close()
+
+
+@pytest.mark.parametrize("name", ["session.mcap", "session.jsonl"])
+@pytest.mark.parametrize("when", [-1.0, -1e-3, 1e11, float("nan"), float("inf")])
+def test_a_time_that_no_recording_has_is_refused_and_the_recording_goes_on(tmp_path, name, when):
+    path = tmp_path / name
+    with open_recorder(path) as recorder:
+        with pytest.raises(RecordingError, match=f"{name} what came at Unix time"):
+            recorder.write(Mark("never"), when)
+        recorder.write(Mark("first"), 0.0)
+        recorder.write(Mark("last"), 2.0**33 - 1)
+    recording = load(path)
+    assert marks(recording) == ["first", "last"]
+    assert not recording.damage
+
+
+def test_what_the_writing_thread_dies_of_is_told_to_whoever_writes_and_nobody_waits_for_it(path):
+    recorder = open_recorder(path)
+    numbered(recorder, 1)
+    endless = replace(next(record for record in EXAMPLES if isinstance(record, Result)), sequence=1 << 40)
+    recorder.write(endless)  # more than MCAP's four bytes: a mistake of whoever made it
+    with pytest.raises(RecordingError, match=r"session\.mcap any more: error") as caught:
+        while True:
+            recorder.write(Mark("x" * 10_000))
+    assert isinstance(caught.value.__cause__, struct.error)
+    recorder.close()  # it has been told
+
+
+def test_what_the_writing_thread_dies_of_is_told_on_closing(path):
+    recorder = open_recorder(path)
+    recorder.write(replace(next(record for record in EXAMPLES if isinstance(record, Result)), sequence=-1))
+    with pytest.raises(RecordingError, match="any more"):
+        recorder.close()
 
 
 def test_whoever_writes_faster_than_the_disk_takes_waits(path, monkeypatch):
