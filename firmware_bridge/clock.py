@@ -50,13 +50,8 @@ class DeviceClock:
     def __init__(self, hz: int) -> None:
         self.jumps = 0
         self._tick = NANOSECONDS / hz
-        self._drift = -MAX_DRIFT, MAX_DRIFT
+        self._drift = -MAX_DRIFT, MAX_DRIFT  # by what part it runs faster than the host's, at least and at most
         self._trips: deque[_Trip] = deque(maxlen=WINDOW)
-
-    @property
-    def drift(self) -> tuple[float, float]:
-        """By what part the device's clock runs faster than the host's, at least and at most."""
-        return self._drift
 
     def add(self, left: int, received: int, sent: int, back: int) -> int | None:
         """Take in a round trip: when it began and ended in the host's nanoseconds, and the device's ticks in between.

@@ -83,11 +83,6 @@ class McapWriter:
             schema_count=0,
         )
 
-    @property
-    def waiting(self) -> int:
-        """How many bytes of messages wait for ``flush``."""
-        return self._chunk.count
-
     def message(self, topic: Topic, when: int, sequence: int, data: bytes) -> None:
         """Add a message of Unix time ``when`` (nanoseconds) to the chunk that is being collected."""
         channel = self._channel(topic).id

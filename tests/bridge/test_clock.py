@@ -61,8 +61,7 @@ def test_the_truth_lies_within_the_bounds(offset, ppm, hz, trips, moments):
         pair.now += pause
     for moment in moments:
         pair.check(max(pair.origin, pair.now + moment))
-    least, most = pair.clock.drift
-    assert least - 1e-9 <= ppm * 1e-6 <= most + 1e-9
+    pair.check(pair.now + 24 * 3600 * SECOND)  # where the bounds of the drift tell most
     assert pair.clock.jumps == 0
 
 
@@ -109,8 +108,7 @@ def test_the_uncertainty_of_a_quiet_link_is_half_its_round_trip_and_a_little_dri
         pair.ping(400_000, 20_000, 400_000)
         pair.now += SECOND
     assert pair.check(pair.now).uncertainty == pytest.approx(400_000, rel=0.15)
-    least, most = pair.clock.drift
-    assert most - least < 60e-6
+    assert pair.check(pair.now + 3600 * SECOND).uncertainty < 30e-6 * 3600 * SECOND + 480_000
 
 
 def test_a_round_trip_is_told_without_what_answering_took():
