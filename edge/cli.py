@@ -24,13 +24,13 @@ from edge.link.thinning import AUTO
 from edge.manifest import Manifest
 from edge.processors import pin
 from edge.run.bell import Bell
-from edge.run.desk import FASTEST, SLOWEST, check_when
+from edge.run.desk import check_when
 from edge.run.loop import Run
 from edge.run.recent import capacity
 from edge.sources import schemes
 from edge.timekeeper import account
 from edge.wire.codecs import CODECS
-from edge.wire.codes import Degraded, SourceFault, Thinned, When
+from edge.wire.codes import FASTEST, SLOWEST, Degraded, SourceFault, Thinned, When
 from edge.wire.port import DEFAULT_BAUD
 from edge.wire.records import Record, Settings
 

@@ -14,11 +14,10 @@ from edge.manifest import Manifest
 from edge.run.budget import Clock
 from edge.run.explaining import Explaining
 from edge.run.recent import Answered, Recent
-from edge.wire.codes import When
+from edge.wire.codes import FASTEST, SLOWEST, When
 from edge.wire.records import Input, Map, Request, Settings
 
 PATIENCE = 2e9  # nanoseconds that a request waits for room in the deadline; then it is made all the same
-SLOWEST, FASTEST = 0.001, 10_000.0  # windows per second that may be asked for
 _WAITING = 16  # requests
 
 _log = logging.getLogger(__name__)

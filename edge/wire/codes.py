@@ -1,8 +1,10 @@
-"""What the small numbers in records stand for."""
+"""What the small numbers in records stand for, and what may be asked for."""
 
 from __future__ import annotations
 
 import enum
+
+SLOWEST, FASTEST = 0.001, 10_000.0  # windows per second that may be asked for: ``Request.rate``, unless it is 0
 
 
 class Code(enum.IntEnum):

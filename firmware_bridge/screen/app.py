@@ -18,7 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.events import Resize
 
-from edge.wire.codes import When
+from edge.wire.codes import FASTEST, SLOWEST, When
 from edge.wire.records import Map, Request, Session
 from firmware_bridge import lines
 from firmware_bridge.feed import Feed
@@ -38,7 +38,6 @@ from firmware_bridge.tape import Tape
 _EVERY = 0.2  # seconds between two drawings
 _CLASSES = 9  # that can be chosen
 _SAID = 5.0  # seconds that a message stays
-_SLOWEST, _FASTEST = 0.001, 10_000.0  # windows per second that make sense
 
 _PANELS = ("header", "results", "window", "latency", "foot", "keys")
 KEYS = (
@@ -344,9 +343,9 @@ class MonitorScreen(App[None]):
                 rate = float(text)
             except ValueError:
                 rate = -1.0
-            if rate and not _SLOWEST <= rate <= _FASTEST:
+            if rate and not SLOWEST <= rate <= FASTEST:
                 self._say(
-                    f"{text!r} is no rate: from {_SLOWEST:g} to {_FASTEST:g}, or 0 for as fast as it goes",
+                    f"{text!r} is no rate: from {SLOWEST:g} to {FASTEST:g}, or 0 for as fast as it goes",
                     "red",
                     time.monotonic(),
                 )
@@ -354,7 +353,7 @@ class MonitorScreen(App[None]):
             self._listener.ask(Request(rate=rate), f"rate {rate:g} windows/s" if rate else "as fast as it goes")
 
         if self._session() is not None:
-            limits = f"{_SLOWEST:g} to {_FASTEST:g}"
+            limits = f"{SLOWEST:g} to {FASTEST:g}"
             self.push_screen(Prompt(f"windows per second, {limits}, or 0 for as fast as it goes"), answer)
 
     def action_when(self) -> None:
