@@ -256,9 +256,10 @@ def watch(
 ) -> Summary:
     """Listen to the device at ``url`` and return what came.
 
-    ``on_record`` is called with every Session, Result, Attribution (a whole map, float32), Timing, Health, Log, Error
-    and LinkChange in the order in which they came; ``stop`` is asked about five times a second or oftener. For the
-    other ends see ``follow``. LinkError if the port cannot be opened; a port lost later is opened again.
+    ``on_record`` is called with every Session, Result, Attribution (a whole map, float32), InputWindow (a whole input),
+    Timing, Health, Settings, Spread, Ack, Log, Error and LinkChange in the order in which they came; ``stop`` is asked
+    about five times a second or oftener. For the other ends see ``follow``. LinkError if the port cannot be opened; a
+    port lost later is opened again.
     """
     with closing(Monitor(url, baud)) as monitor:
         for events in follow(monitor, count=count, until_end=until_end, until_idle=until_idle):
