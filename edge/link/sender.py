@@ -50,6 +50,7 @@ _STALL = 2.0  # seconds without a byte taken after which nobody waits for the ho
 _GOODBYE = 1.0  # seconds that the last frames may take
 _REMEMBERED = 256  # results whose sending times wait for their LATENCY
 _REQUESTS = 16  # that may wait for the run to take them
+_URGENT = 64  # records that go before all others and may wait: a host that asks without end is not to fill the memory
 _MIN_CHUNK = 192  # bytes of map in one frame: with fewer, too much of the link would go to what frames say besides
 _USED = 0.95  # of the link's rate is given out to maps and the rest
 _PROBED = 2.0  # of what a map may take, while it is tried whether the link has become faster
@@ -101,12 +102,12 @@ class Sender:
         self.on_request: Callable[[], None] = lambda: None  # called by the link's thread when one has come, or it ends
         self.sent: Counter[int] = Counter()  # frames written, by record code
         self.said_goodbye = False
-        self._changed = threading.Condition()  # guards the outbox
+        self._changed = threading.Condition()  # guards the outbox and the urgent records
         self._host = threading.Event()
         self._closing = threading.Event()
         self._deadline: float = math.inf  # on the clock; finite once closing
         self._receiver = Receiver()
-        self._urgent: deque[Record] = deque(maxlen=4 * _REQUESTS)
+        self._urgent: deque[Record] = deque()
         self._took: dict[int, dict[Phase, int]] = {}  # nanoseconds by result sequence
         self._number = self._produced = self._stalls = self._reconnects = 0
         self._stalled = self._asleep = False
@@ -149,7 +150,8 @@ class Sender:
     def post_urgently(self, *records: Record) -> None:
         """Hand in records that go before everything that waits."""
         self.check()
-        self._urgent.extend(records)
+        for record in records:
+            self._urge(record)
         self._port.wake()
 
     def wait_for_host(self, seconds: float) -> bool:
@@ -244,11 +246,28 @@ class Sender:
                 port.wait(max(0.0, (due - clock()) / NANOSECONDS))
             self._listen(port)
 
+    def _urge(self, record: Record, *, first: bool = False) -> None:
+        """Have a record go before all others, ``first`` before the urgent ones; of too many the oldest PONG goes."""
+        with self._changed:
+            if len(self._urgent) == _URGENT:
+                pong = next((i for i, waiting in enumerate(self._urgent) if isinstance(waiting, Pong)), None)
+                if pong is None and isinstance(record, Pong):
+                    self.outbox.dropped[Pong.code] += 1
+                    return
+                dropped = self._urgent[pong or 0]
+                del self._urgent[pong or 0]
+                self.outbox.dropped[dropped.code] += 1
+            if first:
+                self._urgent.appendleft(record)
+            else:
+                self._urgent.append(record)
+
     def _next(self) -> tuple[Record | None, int]:
         """Return what to send next, and how long it has waited."""
         now = clock()
-        if self._urgent:
-            return self._urgent.popleft(), 0
+        with self._changed:
+            if self._urgent:
+                return self._urgent.popleft(), 0
         if now >= self._session_due:
             return self._session(), 0
         if now >= self._health_due:
@@ -319,7 +338,7 @@ class Sender:
         except WireError as error:
             self.count_dropped(record.code)
             cause = clip(f"{type(record).__name__} cannot be sent: {error.cause}")
-            self._urgent.append(Error(time=self._time(), kind="WireError", cause=cause, hint=clip(error.hint)))
+            self._urge(Error(time=self._time(), kind="WireError", cause=cause, hint=clip(error.hint)))
             return
         self._number += 1
         self._count_others(record, len(rest))
@@ -363,9 +382,9 @@ class Sender:
         if isinstance(record, Session):
             self._session_due = clock() + max(int(SESSION_PERIOD * NANOSECONDS), _SHARE * took)
             if self.status.settings is not None:
-                self._urgent.appendleft(self.status.settings)
+                self._urge(self.status.settings, first=True)
         elif isinstance(record, Health) and self.status.spread is not None and not record.final:
-            self._urgent.append(self.status.spread())
+            self._urge(self.status.spread())
         elif isinstance(record, Result):
             self._add_phase(record.sequence, Phase.QUEUE, waited)
             self._add_phase(record.sequence, Phase.SEND, took)
@@ -396,7 +415,7 @@ class Sender:
         for received in self._receiver.feed(data):
             match received.record:
                 case Ping(token=token):
-                    self._urgent.append(Pong(token=token, received=self._time(), sent=0))
+                    self._urge(Pong(token=token, received=self._time(), sent=0))
                 case Request() as request:
                     self._asked(received.number, request)
                 case _:
@@ -411,19 +430,22 @@ class Sender:
         elif request.what == Health.code:
             self._health_due = 0
         elif request.what == Spread.code and self.status.spread is not None:
-            self._urgent.append(self.status.spread())
+            self._urge(self.status.spread())
         elif request.what not in {0, Map.code, Input.code}:
             refused, hint = f"this board sends no record {request.what} on request", "see docs/wire.md, REQUEST"
         elif len(self.requests) >= _REQUESTS:
             refused, hint = f"{_REQUESTS} requests wait already", "ask again later"
         if refused or not _for_the_run(request):
             if request.acknowledge:
-                self._urgent.append(Ack(request=number, refused=refused, hint=hint, sequence=request.sequence))
+                self._urge(Ack(request=number, refused=refused, hint=hint, sequence=request.sequence))
             return
         self.requests.append((number, request))
         self.on_request()
 
     def _health(self, *, final: bool = False) -> Health:
+        # before the lock, which whoever posts waits for: the system's files may take their time
+        memory, temperature, throttled = vitals.memory(), vitals.temperature(), vitals.throttled()
+        governor = clip(vitals.governor(), MAX_LABEL)
         with self._changed:
             return Health(
                 time=self._time(),
@@ -435,14 +457,14 @@ class Sender:
                 stalls=self._stalls,
                 reconnects=self._reconnects,
                 bad_frames=self._receiver.counts.bad_frames,
-                memory=vitals.memory(),
-                temperature=vitals.temperature(),
-                throttled=vitals.throttled(),
+                memory=memory,
+                temperature=temperature,
+                throttled=throttled,
                 final=final,
                 degraded=dict(self.status.degraded),
                 source=dict(self.status.source),
                 clock_faults=self.status.timekeeper.watch.faults.total(),
-                governor=clip(vitals.governor(), MAX_LABEL),
+                governor=governor,
                 thinned={int(code): count for code, count in self.outbox.thinned.items()},
                 link_rate=self.link_rate,
             )

@@ -155,7 +155,7 @@ def test_nonsense_from_the_host_is_counted_and_ignored(stream, host):
 
 
 def test_settings_are_told_now_and_after_every_session(stream, host):
-    host.listen_for(Session)
+    host.listen_for(Health)  # the first SESSION, which settings follow if there are any, is over
     settings = Settings(methods=(1,), explain=3, rate=2.5)
     stream.settings(settings)
     assert host.listen_for(Settings) == [settings]
@@ -207,6 +207,46 @@ def test_the_boards_own_distributions_come_with_its_health(modem, host, monkeypa
         stream.status.spread = lambda: spread
         host.say(Request(what=what.code))
         host.listen(lambda: host.of(Spread)[-1] == spread)
+
+
+def test_reading_the_boards_vitals_keeps_nobody_from_posting(modem, host, monkeypatch):
+    reading, posted = threading.Event(), threading.Event()
+
+    def temperature():
+        reading.set()
+        assert posted.wait(10)
+        return 41.0
+
+    monkeypatch.setattr(sender.vitals, "temperature", temperature)
+    with Stream(modem.device, 921600, SESSION) as stream:
+        assert reading.wait(10)
+        stream.result(0, PREDICTION)
+        posted.set()
+        assert host.listen_for(Health)[0].temperature == 41.0
+
+
+def test_of_too_many_urgent_records_pongs_go_first_and_all_are_counted(stream, host, monkeypatch):
+    link = stream._sender
+    host.listen_for(Spread)
+    stream.status.spread = None  # none follows the next HEALTH
+    held, busy = threading.Event(), threading.Event()
+
+    def temperature():
+        busy.set()
+        held.wait(10)
+
+    monkeypatch.setattr(sender.vitals, "temperature", temperature)
+    host.say(Request(what=Health.code))
+    assert busy.wait(10)  # the link's thread sends nothing now
+    acks = [Ack(request=number, refused="", hint="") for number in range(64)]
+    link.post_urgently(*[Pong(token=token, received=0, sent=0) for token in range(10)], *acks)
+    link.post_urgently(Pong(token=99, received=0, sent=0), Ack(request=64, refused="", hint=""))
+    held.set()
+    host.listen(lambda: host.of(Ack) and host.of(Ack)[-1].request == 64)
+    assert [ack.request for ack in host.of(Ack)] == list(range(1, 65))
+    assert not host.of(Pong)
+    host.say(Request(what=Health.code))
+    host.listen(lambda: host.of(Health)[-1].dropped == {Pong.code: 11, Ack.code: 1})
 
 
 def test_a_window_can_be_sent_as_it_was_given(stream, host):
