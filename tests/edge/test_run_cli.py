@@ -17,7 +17,7 @@ import pytest
 
 import export
 import whylite
-from edge import cli
+from edge import cli, vitals
 from edge.bundle import npz_bytes, seal
 from edge.explainer import Explainer
 from edge.link.sender import Status
@@ -363,6 +363,16 @@ def test_what_does_not_fit_model_or_machine_is_refused(bundle_path, data, wrong,
     assert message.startswith("error: ")
     assert said in message
     assert "\n  hint: " in message
+
+
+def test_a_mistake_in_the_links_thread_ends_an_endless_run(bundle_path, data, modem, monkeypatch, caplog):
+    def mistake():
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(vitals, "temperature", mistake)
+    with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
+        cli.main(["run", str(bundle_path), "--source", f"npz:{data}", "--port", modem.device, "--loop"])
+    assert "the link has failed" in caplog.text
 
 
 def test_help_says_what_there_is():
