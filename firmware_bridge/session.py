@@ -28,7 +28,7 @@ from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import Assembler, Attribution, InputWindow
 from firmware_bridge.turns import Turns
 
-LEAST_SPAN = 1.0  # seconds: what comes in less has lain in some buffer
+LEAST_SPAN = 0.2  # seconds: what comes in less has lain in some buffer
 KEPT_ACCOUNTS = 16  # sessions whose accounts are kept whole, with what their boards said last
 SEEN = 1024  # sessions that are known again when a late frame introduces them once more
 

@@ -149,7 +149,7 @@ def test_what_the_deadline_the_link_and_the_source_took_is_said(tracker):
     assert lines.toll(replace(HEALTH, degraded={}, thinned={}, source={}, link_rate=None)) == []
 
 
-def test_rates_are_of_a_second_at_least():
+def test_a_moment_has_no_rates():
     assert figures(seconds=2.0).goodput == 10_000
     short = figures(seconds=0.04, round_trip=2_000_000)
     assert short.goodput is None
