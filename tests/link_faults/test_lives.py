@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 
 import pytest
@@ -57,7 +58,10 @@ def test_a_host_that_stops_reading_for_a_while_misses_maps_and_no_result(modem, 
             watcher.until(lambda: results.results == 300 and results.maps > 10)
             assert results.health is not None
             watcher.until(lambda: stream._sender.outbox.bytes == 0)
-        watcher.until(lambda: results.ended)
+            goodbye = threading.Thread(target=stream.close)  # the buffers may be full: somebody has to read meanwhile
+            goodbye.start()
+            watcher.until(lambda: results.ended)
+            goodbye.join()
     answers = [event for _, event in watcher.seen if isinstance(event, Result)]
     assert [answer.sequence for answer in answers] == list(range(300))
     final = [event for _, event in watcher.seen if isinstance(event, Health)][-1]
