@@ -24,7 +24,8 @@ from firmware_bridge.feed import Feed
 from firmware_bridge.monitor import HINT_AFTER, Monitor, follow
 from firmware_bridge.recording.documents import line
 from firmware_bridge.screen.terminal import Terminal, terminal
-from firmware_bridge.session import Event, Summary
+from firmware_bridge.session import Event
+from firmware_bridge.summary import Summary
 from firmware_bridge.tape import Tape
 
 

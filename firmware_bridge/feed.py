@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from edge.wire.records import Request
-from firmware_bridge.session import Event, Summary, Tracker
+from firmware_bridge.session import Event, Tracker
+from firmware_bridge.summary import Summary
 
 
 class Feed(Protocol):

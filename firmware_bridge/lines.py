@@ -14,7 +14,8 @@ from edge.timekeeper import left_out, rows, table
 from edge.wire.codes import Degraded, SourceFault, Thinned, When
 from edge.wire.records import Ack, Error, Health, Log, Result, Session, Settings, Spread
 from firmware_bridge.maps import Attribution, InputWindow
-from firmware_bridge.session import Event, LinkChange, Mark, Summary, Timing, Tracker
+from firmware_bridge.session import Event, LinkChange, Mark, Timing, Tracker
+from firmware_bridge.summary import Summary
 
 _BARS = " ▁▂▃▄▅▆▇█"
 

@@ -14,7 +14,8 @@ from edge.wire.receiver import Receiver
 from edge.wire.records import Health, Ping, Pong, Record, Request, Result, Session, encode
 from firmware_bridge.clock import EndToEnd
 from firmware_bridge.feed import Feed
-from firmware_bridge.session import Event, LinkChange, Summary, Timing, Tracker
+from firmware_bridge.session import Event, LinkChange, Timing, Tracker
+from firmware_bridge.summary import Summary
 
 POLL = 0.2  # seconds
 _ASK = 1.0  # seconds between requests for a SESSION that has not come
@@ -126,7 +127,6 @@ class Monitor:
             clock_jumps=self.end_to_end.jumps,
             warm_up=tracker.warm_up,
             rejected=tracker.rejected,
-            dropped=tracker.dropped,
         )
 
     def _poll(self, seconds: float) -> list[Event]:

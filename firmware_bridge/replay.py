@@ -8,7 +8,8 @@ from pathlib import Path
 from edge.wire.records import Request
 from firmware_bridge.monitor import POLL, SILENCE
 from firmware_bridge.recording import Damage, Reader
-from firmware_bridge.session import Event, Summary, Tracker, printable
+from firmware_bridge.session import Event, Tracker, printable
+from firmware_bridge.summary import Summary
 
 LONGEST_GAP = 10.0  # recorded seconds; a device that is there says something every few
 _SHORTENED = 2.0  # what is left of a longer gap
@@ -92,7 +93,6 @@ class Replay:
             frames=self._count,
             warm_up=tracker.warm_up,
             rejected=tracker.rejected,
-            dropped=tracker.dropped,
             recorded=True,
         )
 

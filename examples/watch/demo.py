@@ -43,7 +43,8 @@ from firmware_bridge import lines
 from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import watch
 from firmware_bridge.nullmodem import NullModem
-from firmware_bridge.session import Event, Summary
+from firmware_bridge.session import Event
+from firmware_bridge.summary import Summary
 
 METHODS = ("gradcam", "integrated_gradients", "saliency")
 ENOUGH = 200  # windows of unseen subjects that must come over the link

@@ -15,7 +15,7 @@ from edge.latency import Quantiles
 from edge.manifest import Check, Manifest
 from examples.watch.data import EXERCISES, LABELS
 from examples.watch.picture import Case, picture
-from firmware_bridge.session import Summary
+from firmware_bridge.summary import Summary
 
 _STYLE = Path(__file__).with_name("report.css")
 _METHODS = {"gradcam": "GradCAM", "integrated_gradients": "Integrated Gradients", "saliency": "Saliency"}

@@ -21,7 +21,8 @@ from edge.explanation import Flag
 from edge.wire.codes import Degraded, SourceFault, Thinned
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.recording.documents import NAME_OF, NAMES, parts, shortest
-from firmware_bridge.session import Event, record_name
+from firmware_bridge.session import Event
+from firmware_bridge.summary import record_name
 
 Names = dict[str, dict[Any, None]]
 """The keys that the dicts of one kind of event have, by field, in the order in which they came."""

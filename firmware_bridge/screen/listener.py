@@ -15,7 +15,8 @@ from edge.wire.records import Ack, Request
 from firmware_bridge.errors import RecordingError
 from firmware_bridge.feed import Feed
 from firmware_bridge.maps import Attribution, InputWindow
-from firmware_bridge.session import Event, Mark, Summary
+from firmware_bridge.session import Event, Mark
+from firmware_bridge.summary import Summary
 from firmware_bridge.tape import Tape
 
 PATIENCE = 3.0  # seconds until a request that nobody answered is given up

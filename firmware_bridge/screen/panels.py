@@ -20,7 +20,8 @@ from firmware_bridge import lines
 from firmware_bridge.feed import Feed
 from firmware_bridge.screen.history import Entry, Note, Window
 from firmware_bridge.screen.listener import State
-from firmware_bridge.session import Account, Tracker
+from firmware_bridge.session import Tracker
+from firmware_bridge.summary import Account
 
 _RECENT = 5.0  # seconds over which rates are taken: what was before says nothing of now
 _LEVELS = " ▁▂▃▄▅▆▇█"

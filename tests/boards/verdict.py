@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.watch.demo import METHODS, Heard
-from firmware_bridge.session import Summary
+from firmware_bridge.summary import Summary
 
 from .answers import EXPLAINED, KERNELS, Answers
 

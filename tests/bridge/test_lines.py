@@ -13,7 +13,8 @@ from edge.wire.records import Ack, Error, Log, Settings, Spread
 from firmware_bridge import lines
 from firmware_bridge.clock import Bounds
 from firmware_bridge.maps import InputWindow
-from firmware_bridge.session import Account, LinkChange, Mark, Summary, Timing, Tracker
+from firmware_bridge.session import LinkChange, Mark, Timing, Tracker
+from firmware_bridge.summary import Account, Summary
 from tests.bridge.test_recording import MAP
 from tests.bridge.test_session import HEALTH, SESSION, result
 

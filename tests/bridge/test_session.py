@@ -16,7 +16,8 @@ from edge.latency import Phase
 from edge.wire.records import Error, Health, Latency, Log, Map, Received, Result
 from firmware_bridge import session
 from firmware_bridge.maps import Attribution
-from firmware_bridge.session import Account, Mark, Summary, Timing, Tracker, printable, record_name
+from firmware_bridge.session import Mark, Timing, Tracker, printable
+from firmware_bridge.summary import Account, Summary, record_name
 from tests.edge.wire_samples import EXAMPLES
 from tests.link import chunks
 
@@ -337,7 +338,7 @@ def test_events_count_alike_whether_they_come_off_the_wire_or_out_of_a_recording
 
 
 def summary(tracker):
-    return Summary(1.0, tuple(tracker.accounts), {}, {}, 0, dropped=tracker.dropped, earlier=tracker.earlier)
+    return Summary(1.0, tuple(tracker.accounts), {}, {}, 0, earlier=tracker.earlier)
 
 
 sequences = st.integers(0, 9)

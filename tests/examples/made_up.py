@@ -1,5 +1,7 @@
 """A run of the demo that never was, for the picture and the report to show."""
 
+from collections import Counter
+
 import numpy as np
 
 from edge.explanation import Explanation
@@ -8,7 +10,7 @@ from edge.manifest import Check, ExplanationHead, Manifest, Port, Schedule
 from examples.watch import data
 from examples.watch.picture import Case
 from examples.watch.report import DemoResult
-from firmware_bridge.session import Account, Summary
+from firmware_bridge.summary import Account, Summary, Totals
 
 
 def make_case(unseen, index, answer, note=""):
@@ -72,7 +74,7 @@ def make_result(unseen, *, check=None, note="", facts=None, dropped=None):
         refused_maps=0,
         unattributed=0,
         reconnects=0,
-        **({"dropped": dropped} if dropped else {}),
+        earlier=Totals(dropped=dropped or Counter()),
     )
     cases = [make_case(unseen, 0, int(unseen.y[0]), note), make_case(unseen, 50, int(unseen.y[50] + 1) % 7)]
     return DemoResult(

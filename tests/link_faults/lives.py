@@ -25,7 +25,8 @@ from edge.wire.records import Result, Session
 from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import Monitor
 from firmware_bridge.nullmodem import NullModem
-from firmware_bridge.session import Event, LinkChange, Summary
+from firmware_bridge.session import Event, LinkChange
+from firmware_bridge.summary import Summary
 from tests.edge.test_stream import Manifest
 from tests.link_faults import doomed
 
