@@ -543,7 +543,9 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch, environment, coloured
         with os.fdopen(slave, "w") as terminal:
             monkeypatch.setattr(sys, "stdout", terminal)
             whylite.main(["doctor"])
-            shown = os.read(master, 4096).decode()
+            shown = ""
+            while "said" not in shown:  # the pty's far end hands over what it has by now, which may be half of it
+                shown += os.read(master, 4096).decode()
     finally:
         os.close(master)
     assert "said" in shown
