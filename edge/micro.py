@@ -1,0 +1,77 @@
+"""What a bundle says of itself where it was exported for microcontrollers: the C in it, and what that takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODEL = "micro.tflite"
+"""Member of the bundle: the single-subgraph int8 model that the C was made of, for TensorFlow Lite Micro to check."""
+SOURCES = "c/"
+"""Where in the bundle the C sources lie, each a member of its own: the model's, and the kernels it needs."""
+GOLDEN = "micro.npz"
+"""Member with golden vectors: ``x`` as the model stores inputs ``[N, ...]``, ``scores`` ``[N, classes]``, and under each
+method's name the stored map that its ``run`` gives for the predicted class ``[N, ...]``; all bytes to be reproduced."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of the C program: its shape without the batch, and ``real = scale * (stored - zero_point)`` in int8."""
+
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class MicroExplanation:
+    """One explanation of the C program, in the order of its table.
+
+    ``steps`` is 0 where ``map`` is the explanation itself; else ``map`` is the gradient of a logit at the input, of
+    which Integrated Gradients sums ``steps``, at ``nodes`` with ``weights``, both in 1/32768, from ``baseline`` as the
+    input is stored (a member of the C). ``fidelity`` and ``fidelity_p05`` are the median and 5th percentile over
+    ``samples`` calibration inputs of the rank correlation with the same map in exact arithmetic.
+    """
+
+    method: str
+    layer: str
+    map: Stored
+    fidelity: float
+    fidelity_p05: float
+    samples: int
+    steps: int = 0
+    nodes: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of a kernel in the C program.
+
+    ``code`` is the op of the model it does, ``part`` "predict" or the method whose explanation it belongs to, ``macs``
+    its multiply-accumulate operations.
+    """
+
+    code: str
+    kernel: str
+    part: str
+    macs: int
+
+
+@dataclass(frozen=True)
+class Micro:
+    """The C program in a bundle.
+
+    ``identifier`` names it in C: ``whylite_<identifier>.h`` declares ``whylite_<identifier>``. ``arena`` and ``constants``
+    are bytes of RAM and of flash it takes beside code, ``reference_arena`` what TensorFlow Lite Micro (of version
+    ``reference``) takes for the original model, which only predicts. ``operations`` are in the order of their indices.
+    """
+
+    identifier: str
+    input: Stored
+    scores: Stored
+    arena: int
+    constants: int
+    reference_arena: int
+    reference: str
+    explanations: tuple[MicroExplanation, ...]
+    operations: tuple[Operation, ...]

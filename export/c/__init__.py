@@ -1,0 +1,1 @@
+"""The static C emitter: an int8 graph as C11 for microcontrollers, scheduled and laid out at compile time."""
