@@ -9,8 +9,9 @@ MODEL = "micro.tflite"
 SOURCES = "c/"
 """Where in the bundle the C sources lie, each a member of its own: the model's, and the kernels it needs."""
 GOLDEN = "micro.npz"
-"""Member with golden vectors: ``x`` as the model stores inputs ``[N, ...]``, ``scores`` ``[N, classes]``, and under each
-method's name the stored map that its ``run`` gives for the predicted class ``[N, ...]``; all bytes to be reproduced."""
+"""Member with golden vectors: ``x`` as the model stores inputs ``[N, ...]``, ``scores`` ``[N, classes]``, and under
+each method's name the stored map that its ``run`` gives for the predicted class ``[N, ...]``; all bytes to be
+reproduced."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class Operation:
 class Micro:
     """The C program in a bundle.
 
-    ``identifier`` names it in C: ``whylite_<identifier>.h`` declares ``whylite_<identifier>``. ``arena`` and ``constants``
-    are bytes of RAM and of flash it takes beside code, ``reference_arena`` what TensorFlow Lite Micro (of version
-    ``reference``) takes for the original model, which only predicts. ``operations`` are in the order of their indices.
+    ``identifier`` names it in C: ``whylite_<identifier>.h`` declares ``whylite_<identifier>``. ``arena`` and
+    ``constants`` are bytes of RAM and of flash it takes beside code, ``reference_arena`` what TensorFlow Lite Micro (of
+    version ``reference``) takes for the original model, which only predicts. ``operations`` are in the order of their
+    indices.
     """
 
     identifier: str
