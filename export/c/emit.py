@@ -1,0 +1,261 @@
+"""An int8 graph as C: one source and one header of its own, and the kernels it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata, resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.micro import Operation
+
+from ..errors import UnsupportedModelError
+from ..tflite.graph import Graph, Tensor
+from . import arena, source
+from .program import ALIGNMENT, PREDICT, Buffer, Program
+from .schedule import schedule
+
+_ALWAYS = ("whylite.h", "whylite_arithmetic.h")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One explanation in a graph: the tensor of its map, and for Integrated Gradients the steps to take of it.
+
+    ``nodes`` and ``weights`` ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored.
+    """
+
+    method: str
+    layer: str
+    map: Tensor
+    nodes: NDArray[np.uint16] | None = None
+    weights: NDArray[np.uint16] | None = None
+    baseline: NDArray[np.int8] | None = None
+
+
+@dataclass(frozen=True)
+class Described:
+    """What to compile: a graph, what of it is what, and what to call it.
+
+    ``class_index`` is the int32 tensor ``[1]`` with the class that explanations are of: the predicted one, unless the
+    caller of an explanation says otherwise. ``digest`` is the SHA-256 of the model's file.
+    """
+
+    name: str
+    graph: Graph
+    scores: Tensor
+    logits: Tensor
+    digest: bytes = bytes(32)
+    labels: Sequence[str] = ()
+    class_index: Tensor | None = None
+    explanations: Sequence[Explained] = ()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """C sources by file name, kernels included, and what they take: bytes of arena, and of constants in flash."""
+
+    identifier: str
+    files: dict[str, str]
+    arena: int
+    constants: int
+    operations: tuple[Operation, ...] = field(repr=False)
+
+
+def emit(described: Described) -> Sources:
+    """Return a graph as C11 sources.
+
+    Raises :class:`UnsupportedModelError`, naming the op or tensor, for what has no kernel.
+    """
+    graph = described.graph
+    kept = list(dict.fromkeys([*graph_outputs(described), described.scores, described.logits]))
+    maps = {explained.method: explained.map for explained in described.explanations}
+    for tensor in (*graph.inputs, *kept, *maps.values()):
+        if tensor.dtype.name not in source.ENUMERATOR:
+            raise UnsupportedModelError(
+                f"tensor {tensor!r} cannot be compiled to C: its type is not one that microcontrollers are given",
+                "convert the model with full integer quantisation",
+            )
+    program = schedule(graph, kept, maps, described.class_index)
+    size = arena.plan(program.buffers)
+    identifier = source.c_name(described.name)
+    own = _Writer(described, program, identifier, size)
+    files = {f"whylite_{identifier}.h": own.header(), f"whylite_{identifier}.c": own.source()}
+    operations = tuple(
+        Operation(call.code, call.kernel, part.name, call.macs) for part in program.parts for call in part.calls
+    )
+    constants = sum(constant.data.nbytes for constant in program.constants)
+    return Sources(identifier, files | kernels(program.families), size, constants, operations)
+
+
+def graph_outputs(described: Described) -> list[Tensor]:
+    """Return the graph's outputs that are no explanation's."""
+    explained = {explanation.map for explanation in described.explanations}
+    return [tensor for tensor in described.graph.outputs if tensor not in explained]
+
+
+def kernels(families: Sequence[str]) -> dict[str, str]:
+    """Return the sources of kernels by file name: those of the families asked for, and what all of them include."""
+    folder = resources.files(__package__) / "kernels"
+    texts = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))}
+    wanted = [*_ALWAYS, *(f"whylite_{family}.h" for family in families)]
+    found: dict[str, str] = {}
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        found[name] = texts[name]
+        wanted += [other for other in texts if f'#include "{other}"' in texts[name]]
+        stem = name.removesuffix(".h")
+        wanted += [other for other in texts if other.endswith(".c") and _belongs(other, stem)]
+    return dict(sorted(found.items()))
+
+
+def _belongs(source_name: str, stem: str) -> bool:
+    """Whether a source defines what ``stem.h`` declares: it, or its variants for instruction sets (``stem_mve.c``)."""
+    return source_name == f"{stem}.c" or source_name.startswith(f"{stem}_")
+
+
+class _Writer:
+    """Writes the two files of a model."""
+
+    def __init__(self, described: Described, program: Program, identifier: str, size: int) -> None:
+        self.described, self.program, self.identifier, self.size = described, program, identifier, size
+        self.symbol = f"whylite_{identifier}"
+        self.classes = int(np.prod(described.scores.shape))
+
+    def header(self) -> str:
+        """Return ``whylite_<identifier>.h``."""
+        described, prefix = self.described, self.symbol.upper()
+        made_by = f"{source.text(described.name)[1:-1]}: compiled by WhyLite {metadata.version('whylite')}"
+        inputs = [(f"INPUT_{i}", t) for i, t in enumerate(described.graph.inputs)]
+        outputs = [(f"OUTPUT_{i}", t) for i, t in enumerate(graph_outputs(described))]
+        maps = [(f"MAP_{i}", explained.map) for i, explained in enumerate(described.explanations)]
+        offsets = "\n".join(
+            f"#define {prefix}_{name}_OFFSET {self._buffer(tensor).offset}"
+            for name, tensor in (*inputs, *outputs, *maps)
+        )
+        return f"""/* {made_by}. Do not edit.
+ *
+{self._about(inputs, outputs, maps)}
+ */
+#ifndef {prefix}_H
+#define {prefix}_H
+
+#include "whylite.h"
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {prefix}_ARENA_SIZE {self.size}
+
+{offsets}
+
+extern const whylite_model {self.symbol};
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+    def _about(self, *groups: Sequence[tuple[str, Tensor]]) -> str:
+        rows = [("tensor", "type", "shape", "scale", "zero point", "arena")]
+        for name, tensor in (pair for group in groups for pair in group):
+            grid = tensor.quantization if tensor.is_quantized else None
+            scale, zero = (f"{grid.scale[0]:.8g}", f"{(grid.zero_point or (0,))[0]}") if grid else ("", "")
+            shape = "x".join(map(str, source.sample_shape(tensor))) or "1"
+            rows.append((name, tensor.dtype.name, shape, scale, zero, f"+{self._buffer(tensor).offset}"))
+        methods = [f" *   MAP_{i} is {e.method} of {e.layer}" for i, e in enumerate(self.described.explanations)]
+        constants = sum(constant.data.nbytes for constant in self.program.constants)
+        macs = {part.name: sum(call.macs for call in part.calls) for part in self.program.parts}
+        costs = ", ".join(f"{count} {name}" for name, count in macs.items())
+        lines = [
+            " * Takes, beside code:",
+            f" *   RAM    {self.size} bytes of arena, aligned to {ALIGNMENT}",
+            f" *   flash  {constants} bytes of constants",
+            f" * Multiply-accumulates: {costs}",
+            " *",
+            " * Real values are scale * (stored - zero point):",
+            source.table(rows),
+            *methods,
+        ]
+        return "\n".join(lines)
+
+    def source(self) -> str:
+        """Return ``whylite_<identifier>.c``."""
+        names = source.Names()
+        functions, first = [], 0
+        for part in self.program.parts:
+            functions.append(source.function(part, names, first, self.classes))
+            first += len(part.calls)
+        includes = "\n".join(f'#include "whylite_{family}.h"' for family in self.program.families)
+        parts = [
+            f'#include "{self.symbol}.h"\n\n#include <stddef.h>\n\n#include "whylite_arithmetic.h"\n{includes}',
+            *map(source.constant, self.program.constants),
+            names.text(),
+            *functions,
+            *self._tables(),
+            self._model(first),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _tables(self) -> list[str]:
+        """Return the arrays that the model's descriptor points to."""
+        described = self.described
+        parts = [f"static const uint8_t digest[32] = {{{', '.join(str(byte) for byte in described.digest)}}};"]
+        for place, explained in enumerate(described.explanations):
+            for label, values in (("node", explained.nodes), ("weight", explained.weights)):
+                if values is not None:
+                    listed = ", ".join(map(str, values.tolist()))
+                    parts.append(f"static const uint16_t {label}_{place}[{len(values)}] = {{{listed}}};")
+            if explained.baseline is not None:
+                listed = ", ".join(map(str, explained.baseline.ravel().tolist()))
+                parts.append(f"static const int8_t baseline_{place}[{explained.baseline.size}] = {{{listed}}};")
+        if described.explanations:
+            rows = ",\n".join(self._explanation(place) for place in range(len(described.explanations)))
+            parts.append(f"static const whylite_explanation explanations[] = {{\n{rows},\n}};")
+        if described.labels:
+            listed = ",\n".join(f"  {source.text(label)}" for label in described.labels)
+            parts.append(f"static const char *const labels[] = {{\n{listed},\n}};")
+        return parts
+
+    def _explanation(self, place: int) -> str:
+        explained = self.described.explanations[place]
+        fields = {
+            "method": source.text(explained.method),
+            "layer": source.text(explained.layer),
+            "map": source.tensor(explained.map, self._buffer(explained.map)),
+            "run": source.c_name(explained.method),
+            "steps": "0" if explained.nodes is None else str(len(explained.nodes)),
+            "node": "NULL" if explained.nodes is None else f"node_{place}",
+            "weight": "NULL" if explained.weights is None else f"weight_{place}",
+            "baseline": "NULL" if explained.baseline is None else f"baseline_{place}",
+        }
+        return "  {\n" + "".join(f"    .{name} = {value},\n" for name, value in fields.items()) + "  }"
+
+    def _model(self, operations: int) -> str:
+        described = self.described
+        fields = {
+            "name": source.text(described.name),
+            "digest": "digest",
+            "arena_size": str(self.size),
+            "input": source.tensor(described.graph.inputs[0], self._buffer(described.graph.inputs[0])),
+            "scores": source.tensor(described.scores, self._buffer(described.scores)),
+            "logits": source.tensor(described.logits, self._buffer(described.logits)),
+            "predict": PREDICT,
+            "explanations": "explanations" if described.explanations else "NULL",
+            "labels": "labels" if described.labels else "NULL",
+            "label_count": str(len(described.labels)),
+            "operations": str(operations),
+            "explanation_count": str(len(described.explanations)),
+        }
+        body = "".join(f"  .{name} = {value},\n" for name, value in fields.items())
+        return f"const whylite_model {self.symbol} = {{\n{body}}};"
+
+    def _buffer(self, tensor: Tensor) -> Buffer:
+        return self.program.places[tensor]

@@ -1,0 +1,64 @@
+/* Fixed-point arithmetic of TensorFlow Lite's int8 kernels, bit for bit.
+ *
+ * Shifting a negative number to the right is left to compilers by C11; all that build for Arm, x86 and RISC-V shift in
+ * the sign, which is relied on here.
+ */
+#ifndef WHYLITE_ARITHMETIC_H
+#define WHYLITE_ARITHMETIC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Constants and buffers are read a word at a time where a processor can do so. */
+#define WHYLITE_ALIGNED __attribute__((aligned(4)))
+
+/* Which instruction set kernels are written for: chosen by the compiler's target, portable C on request. */
+#if !defined(WHYLITE_PORTABLE)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#define WHYLITE_MVE 1
+#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32)
+#define WHYLITE_DSP 1
+#endif
+#endif
+#ifndef WHYLITE_MVE
+#define WHYLITE_MVE 0
+#endif
+#ifndef WHYLITE_DSP
+#define WHYLITE_DSP 0
+#endif
+
+/* a * b / 2^31, rounded to nearest, halves up (gemmlowp's SaturatingRoundingDoublingHighMul; b is not INT32_MIN). */
+static inline int32_t whylite_high_product(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
+}
+
+/* x / 2^exponent for 0 <= exponent <= 31, rounded to nearest, halves away from zero (gemmlowp's RoundingDivideByPOT). */
+static inline int32_t whylite_halve(int32_t x, int32_t exponent) {
+  const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1U);
+  const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+  return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* x * multiplier * 2^(shift - 31), rounded twice (TensorFlow Lite's MultiplyByQuantizedMultiplier). */
+static inline int32_t whylite_scale(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t left = shift > 0 ? shift : 0;
+  const int32_t right = shift > 0 ? 0 : -shift;
+  return whylite_halve(whylite_high_product((int32_t)((uint32_t)x << left), multiplier), right);
+}
+
+static inline int8_t whylite_clamp(int32_t x, int32_t lowest, int32_t highest) {
+  return (int8_t)(x < lowest ? lowest : (x > highest ? highest : x));
+}
+
+/* int32 in the arena, which is made of bytes. */
+static inline int32_t whylite_get_int32(const int8_t *from) {
+  int32_t value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
+
+static inline void whylite_put_int32(int8_t *to, int32_t value) {
+  __builtin_memcpy(to, &value, sizeof value);
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* Convolution. */
+#ifndef WHYLITE_CONV_H
+#define WHYLITE_CONV_H
+
+#include <stdint.h>
+
+/* A convolution of [in_height, in_width, in_channels], stored channels last, with `weights` [out_channels,
+ * kernel_height, kernel_width, in_channels] ([kernel_height, kernel_width, out_channels] where it is depthwise). `bias`
+ * has the input's zero point in it: what lies beyond the edge is read as `in_zero`. `multiplier` and `shift` are per
+ * output channel. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multiplier;
+  const int8_t *shift;
+  uint16_t in_height, in_width, in_channels;
+  uint16_t out_height, out_width, out_channels;
+  uint16_t kernel_height, kernel_width;
+  uint16_t stride_height, stride_width;
+  uint16_t dilation_height, dilation_width;
+  uint16_t pad_top, pad_left;
+  int16_t in_zero, out_zero, lowest, highest;
+} whylite_conv;
+
+/* `scratch` has room for two windows as int16. */
+void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
+
+#endif

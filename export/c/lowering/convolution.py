@@ -1,0 +1,122 @@
+"""Convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...tflite.graph import Op
+from ...tflite.options import Conv2DOptions, DepthwiseConv2DOptions, Padding
+from ..arithmetic import bounds, grid, multipliers, scales
+from ..program import Parameters
+from .registry import Unit, constant, int8, lowering, refuse
+
+
+@lowering("CONV_2D")
+def conv_2d(op: Op, unit: Unit) -> None:
+    """On int8, any stride, dilation and padding; weights constant, with a scale per tensor or per channel."""
+    options = op.options
+    assert isinstance(options, Conv2DOptions)
+    x, weights, y = op.input(0), op.input(1), op.output
+    int8(op, x, weights, y)
+    kernel = constant(op, weights)
+    channels, height, width, depth = kernel.shape
+    if depth != x.shape[3]:
+        raise refuse(op, f"its {x.shape[3]} input channels are in groups of {depth}")
+    parameters = _parameters(op, unit, kernel, kernel.reshape(channels, -1).sum(1, dtype=np.int64), options)
+    taps = height * width * depth
+    unit.call(
+        "conv",
+        "whylite_conv_2d",
+        parameters,
+        unit.value(x),
+        unit.value(y),
+        unit.scratch(2 * 2 * taps),
+        macs=int(np.prod(y.shape)) * taps,
+    )
+
+
+@lowering("DEPTHWISE_CONV_2D")
+def depthwise_conv_2d(op: Op, unit: Unit) -> None:
+    """On int8, any stride, dilation, padding and multiplier; weights constant, a scale per tensor or per channel."""
+    options = op.options
+    assert isinstance(options, DepthwiseConv2DOptions)
+    x, weights, y = op.input(0), op.input(1), op.output
+    int8(op, x, weights, y)
+    kernel = constant(op, weights)
+    height, width = kernel.shape[1:3]
+    parameters = _parameters(op, unit, kernel, kernel.sum((0, 1, 2), dtype=np.int64), options)
+    macs = int(np.prod(y.shape)) * height * width
+    unit.call("depthwise", "whylite_depthwise_conv_2d", parameters, unit.value(x), unit.value(y), macs=macs)
+
+
+def _parameters(
+    op: Op,
+    unit: Unit,
+    kernel: NDArray[np.int8],
+    sums: NDArray[np.int64],
+    options: Conv2DOptions | DepthwiseConv2DOptions,
+) -> Parameters:
+    """Return the struct ``whylite_conv``; ``sums`` are the kernel's, for each output channel."""
+    x, y = op.input(0), op.output
+    scale, zero = grid(x)
+    lowest, highest = bounds(y, options.fused_activation_function)
+    mantissas, shifts = factors(op, y.shape[3], scale)
+    kernel_height, kernel_width = kernel.shape[1:3]
+    top = padding(x.shape[1], y.shape[1], kernel_height, options.stride_h, options.dilation_h_factor, options.padding)
+    left = padding(x.shape[2], y.shape[2], kernel_width, options.stride_w, options.dilation_w_factor, options.padding)
+    return Parameters(
+        "whylite_conv",
+        {
+            "weights": unit.constant(kernel, np.int8, "weights"),
+            "bias": unit.constant(folded_bias(op, sums, zero), np.int32, "bias"),
+            "multiplier": unit.constant(mantissas, np.int32, "multiplier"),
+            "shift": unit.constant(shifts, np.int8, "shift"),
+            "in_height": x.shape[1],
+            "in_width": x.shape[2],
+            "in_channels": x.shape[3],
+            "out_height": y.shape[1],
+            "out_width": y.shape[2],
+            "out_channels": y.shape[3],
+            "kernel_height": kernel_height,
+            "kernel_width": kernel_width,
+            "stride_height": options.stride_h,
+            "stride_width": options.stride_w,
+            "dilation_height": options.dilation_h_factor,
+            "dilation_width": options.dilation_w_factor,
+            "pad_top": top,
+            "pad_left": left,
+            "in_zero": zero,
+            "out_zero": grid(y)[1],
+            "lowest": lowest,
+            "highest": highest,
+        },
+    )
+
+
+def factors(op: Op, channels: int, scale: float) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """Return what sums of products are multiplied by on the way to the output, for each output channel."""
+    out, _ = grid(op.output)
+    return multipliers(scale * own / out for own in scales(op.input(1), channels))
+
+
+def folded_bias(op: Op, sums: NDArray[np.int64], zero: int) -> NDArray[np.int32]:
+    """Return the bias with the input's zero point in it: ``sum(w (x - z)) + b = sum(w x) + (b - z sum(w))``.
+
+    What lies beyond the edge is read as the zero point then, not left out.
+    """
+    bias = op.inputs[2] if len(op.inputs) > 2 else None
+    given = np.zeros(len(sums), np.int64) if bias is None else constant(op, bias).astype(np.int64)
+    return wrapped(given - zero * sums)
+
+
+def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return values as int32 as an accumulator holds them: modulo 2 ** 32."""
+    return values.astype(np.uint32).view(np.int32) if values.size else values.astype(np.int32)
+
+
+def padding(size: int, out: int, window: int, stride: int, dilation: int, scheme: Padding) -> int:
+    """Return how far a window reaches out before the first row or column."""
+    if scheme == Padding.VALID:
+        return 0
+    return max((out - 1) * stride + (window - 1) * dilation + 1 - size, 0) // 2

@@ -1,0 +1,52 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...tflite.graph import Op
+from ...tflite.options import FullyConnectedOptions
+from ..arithmetic import bounds, grid, multipliers, scales
+from ..program import Parameters
+from .convolution import folded_bias
+from .registry import Unit, constant, int8, lowering, refuse
+
+
+@lowering("FULLY_CONNECTED")
+def fully_connected(op: Op, unit: Unit) -> None:
+    """On int8; weights constant, with a scale per tensor or per channel."""
+    options = op.options
+    assert isinstance(options, FullyConnectedOptions)
+    x, weights, y = op.input(0), op.input(1), op.output
+    int8(op, x, weights, y)
+    if options.weights_format:
+        raise refuse(op, "its weights are shuffled", "convert the model again")
+    kernel = constant(op, weights)
+    outputs, depth = kernel.shape
+    rows = int(np.prod(x.shape)) // depth
+    scale, zero = grid(x)
+    out, out_zero = grid(y)
+    lowest, highest = bounds(y, options.fused_activation_function)
+    own = scales(weights, outputs)
+    # With one scale for all, TensorFlow Lite rounds the product of the two to single precision.
+    per_channel = weights.quantization is not None and weights.quantization.per_channel
+    products = [scale * s if per_channel else float(np.float32(scale) * np.float32(s)) for s in own]
+    mantissas, shifts = multipliers(product / out for product in products)
+    if weights.quantization is not None and any(weights.quantization.zero_point):
+        raise refuse(op, f"weights {weights!r} have a zero point", "convert the model with symmetric weights")
+    parameters = Parameters(
+        "whylite_dense",
+        {
+            "weights": unit.constant(kernel, np.int8, "weights"),
+            "bias": unit.constant(folded_bias(op, kernel.sum(1, dtype=np.int64), zero), np.int32, "bias"),
+            "multiplier": unit.constant(mantissas, np.int32, "multiplier"),
+            "shift": unit.constant(shifts, np.int8, "shift"),
+            "rows": rows,
+            "depth": depth,
+            "outputs": outputs,
+            "out_zero": out_zero,
+            "lowest": lowest,
+            "highest": highest,
+        },
+    )
+    unit.call("dense", "whylite_fully_connected", parameters, unit.value(x), unit.value(y), macs=rows * outputs * depth)

@@ -1,0 +1,81 @@
+"""The table of lowerings, and what one is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from ...errors import UnsupportedModelError
+from ...tflite.graph import Op, Tensor
+from ..program import Argument, Buffer, Constant
+
+Lowering = Callable[[Op, "Unit"], None]
+
+LOWERINGS: dict[str, Lowering] = {}
+"""Lowerings by the name of the op. The docstring of each says what of the op it takes; docs list it."""
+
+
+def lowering(*codes: str) -> Callable[[Lowering], Lowering]:
+    """Register the lowering of ops."""
+
+    def register(function: Lowering) -> Lowering:
+        for code in codes:
+            if code in LOWERINGS:
+                raise TypeError(f"{code} has two lowerings")
+            LOWERINGS[code] = function
+        return function
+
+    return register
+
+
+class Unit(ABC):
+    """What a lowering writes to: the calls of one op."""
+
+    @abstractmethod
+    def value(self, tensor: Tensor) -> Buffer | Constant:
+        """Return where a tensor's value is: in the arena or in flash."""
+
+    @abstractmethod
+    def constant(self, values: ArrayLike, dtype: DTypeLike, label: str) -> Constant:
+        """Return numbers as a constant in flash; equal ones are kept once."""
+
+    @abstractmethod
+    def scratch(self, size: int) -> Buffer | None:
+        """Return so many bytes that are the op's own while it runs, or None for none."""
+
+    @abstractmethod
+    def view(self, output: Tensor, source: Tensor) -> bool:
+        """Let ``output`` be the same bytes as ``source`` and return True; False where ``source`` is in flash."""
+
+    @abstractmethod
+    def in_place(self, output: Tensor, source: Tensor) -> bool:
+        """Let ``output`` be written over ``source`` if nothing reads that any more, and return whether it will be.
+
+        For kernels that read each value before they write to its place. To be called before ``value(output)``.
+        """
+
+    @abstractmethod
+    def call(self, family: str, kernel: str, *arguments: Argument, macs: int = 0) -> None:
+        """Call ``kernel``, a function of ``whylite_<family>.h``."""
+
+
+def refuse(op: Op, why: str, hint: str = "leave it out of what runs on the microcontroller") -> UnsupportedModelError:
+    """Return the refusal to compile an op to C."""
+    return UnsupportedModelError(f"op {op!r} cannot be compiled to C: {why}", hint)
+
+
+def int8(op: Op, *tensors: Tensor) -> None:
+    """Refuse an op on anything but int8."""
+    for tensor in tensors:
+        if tensor.dtype != np.int8:
+            raise refuse(op, f"tensor {tensor!r} is not int8", "convert the model with full integer quantisation")
+
+
+def constant(op: Op, tensor: Tensor) -> np.ndarray:
+    """Return the values of an operand that must be known at compile time."""
+    if tensor.data is None:
+        raise refuse(op, f"operand {tensor!r} is not a constant", "fold it, or compute it outside of the model")
+    return tensor.data

@@ -1,0 +1,125 @@
+"""A graph as a sequence of kernel calls on buffers of one arena, with nothing of C's text in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..tflite.graph import Tensor
+
+ALIGNMENT = 16
+"""Of the arena; what lies in it is aligned to 4 bytes."""
+
+PREDICT = "predict"
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A run of bytes in the arena.
+
+    ``alive`` says from which to which step it holds something, in each part of the program: what predicting leaves to
+    an explanation is alive from the explanation's step -1 on. ``offset`` is the planner's answer.
+    """
+
+    name: str
+    size: int
+    alive: dict[str, tuple[int, int]] = field(default_factory=dict)
+    offset: int = -1
+
+    def touch(self, part: str, step: int) -> None:
+        """Extend the buffer's life in a part to a step."""
+        first, last = self.alive.get(part, (step, step))
+        self.alive[part] = (min(first, step), max(last, step))
+
+    def meets(self, other: Buffer) -> bool:
+        """Whether both hold something at one time."""
+        return any(
+            first <= other.alive[part][1] and other.alive[part][0] <= last
+            for part, (first, last) in self.alive.items()
+            if part in other.alive
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Numbers in flash; C has them in the array type of ``data``."""
+
+    name: str
+    data: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A constant struct of a kernel: the C type, and its fields by name."""
+
+    kind: str
+    fields: Mapping[str, int | float | Constant | None]
+
+
+Argument = Buffer | Constant | Parameters | int | None
+"""What a kernel is given; None is the null pointer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a kernel, a function of ``whylite_<family>.h``; ``code`` is the op of the model that it does."""
+
+    code: str
+    family: str
+    kernel: str
+    arguments: tuple[Argument, ...]
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Predicting, or what an explanation adds to it.
+
+    ``calls`` up to ``decided`` find the class, which is in ``class_index`` after them and may be another from then on.
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+    class_index: Buffer | None = None
+    decided: int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """All parts, predicting first, with the buffers of the model's own tensors that callers read or write."""
+
+    parts: tuple[Part, ...]
+    buffers: tuple[Buffer, ...]
+    places: Mapping[Tensor, Buffer]
+
+    @property
+    def constants(self) -> list[Constant]:
+        """Return every constant that a call refers to, once, in the order of the calls."""
+        found: dict[Constant, None] = {}
+        for call in (call for part in self.parts for call in part.calls):
+            for argument in call.arguments:
+                if isinstance(argument, Constant):
+                    found[argument] = None
+                elif isinstance(argument, Parameters):
+                    found |= {value: None for value in argument.fields.values() if isinstance(value, Constant)}
+        return list(found)
+
+    @property
+    def families(self) -> list[str]:
+        """Return the families of kernels that the calls need, sorted."""
+        return sorted({call.family for part in self.parts for call in part.calls})
+
+
+def size_of(tensor: Tensor) -> int:
+    """Return how many bytes a tensor takes."""
+    return int(np.prod(tensor.shape, dtype=np.int64)) * tensor.dtype.itemsize
+
+
+def places_of(buffers: Sequence[Buffer]) -> int:
+    """Return how large an arena is in which planned buffers lie."""
+    end = max((buffer.offset + buffer.size for buffer in buffers), default=0)
+    return -(-end // ALIGNMENT) * ALIGNMENT

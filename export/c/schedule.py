@@ -1,0 +1,162 @@
+"""From a graph to a program: which ops belong to which part, in what order, on which buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from ..errors import UnsupportedModelError
+from ..tflite.graph import Graph, Op, Tensor
+from .lowering import LOWERINGS
+from .lowering.registry import Unit
+from .program import PREDICT, Argument, Buffer, Call, Constant, Part, Program, size_of
+
+_BEFORE = -1
+"""The step at which a part finds what was there before it began."""
+
+
+def schedule(graph: Graph, kept: Sequence[Tensor], maps: Mapping[str, Tensor], class_index: Tensor | None) -> Program:
+    """Return the program of a graph: first what ``kept`` needs, then what each map adds to it.
+
+    ``kept`` are the tensors that are there after predicting, and stay. ``maps`` are explanations by their methods. Each
+    runs by itself after predicting, so what two share and predicting does not need is done in both.
+    Raises :class:`UnsupportedModelError` for an op that has no lowering, before anything else is done.
+    """
+    for op in graph.ops:
+        if op.code not in LOWERINGS:
+            raise UnsupportedModelError(
+                f"op {op!r} cannot be compiled to C: {op.code} is not among the ops of microcontrollers",
+                "docs/microcontrollers.md lists them; leave it out of what runs there",
+            )
+    predicting = needed(graph, kept)
+    ops = {PREDICT: predicting}
+    for method, tensor in maps.items():
+        ops[method] = [op for op in needed(graph, [tensor]) if op not in set(predicting)]
+    return _Scheduler(graph, ops, kept, maps, class_index).run()
+
+
+def needed(graph: Graph, tensors: Sequence[Tensor]) -> list[Op]:
+    """Return the ops that tensors are made by, in order."""
+    wanted = set(tensors)
+    found = []
+    for op in reversed(graph.ops):
+        if wanted.intersection(op.outputs):
+            found.append(op)
+            wanted.update(tensor for tensor in op.inputs if tensor is not None)
+    return found[::-1]
+
+
+class _Scheduler(Unit):
+    """Takes the ops of one part after the other; what a lowering asks for concerns the op that it is at."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        ops: Mapping[str, Sequence[Op]],
+        kept: Sequence[Tensor],
+        maps: Mapping[str, Tensor],
+        class_index: Tensor | None,
+    ) -> None:
+        self.graph, self.ops, self.kept, self.maps, self.class_index = graph, ops, kept, maps, class_index
+        self.part, self.step = PREDICT, _BEFORE
+        self.buffers: list[Buffer] = []
+        self.predicted: dict[Tensor, Buffer] = {}
+        self.explaining: dict[Tensor, Buffer] = {}
+        self.held: dict[Buffer, list[Tensor]] = {}
+        self.constants: dict[tuple[object, ...], Constant] = {}
+        self.calls: list[Call] = []
+
+    def run(self) -> Program:
+        for tensor in self.graph.inputs:
+            self._touch(self._new(tensor))
+        parts = []
+        places: dict[Tensor, Buffer] = {}
+        for name, ops in self.ops.items():
+            parts.append(self._take(name, ops))
+            places |= {tensor: self.explaining[tensor] for tensor in [self.maps.get(name)] if tensor is not None}
+        public = (*self.graph.inputs, *self.kept)
+        return Program(tuple(parts), tuple(self.buffers), {t: self.predicted[t] for t in public} | places)
+
+    def _take(self, name: str, ops: Sequence[Op]) -> Part:
+        self.part, self.calls, self.explaining = name, [], dict(self.predicted) if name != PREDICT else {}
+        decided, index = 0, None
+        for self.step, op in enumerate(ops):
+            LOWERINGS[op.code](op, self)
+            if self.class_index is not None and self.class_index in op.outputs:
+                decided = len(self.calls)
+        self.step = len(ops)
+        lasting = [*self.kept, *([self.maps[name]] if name in self.maps else [])]
+        for tensor in lasting:
+            self._touch(self._places[tensor])
+        if name != PREDICT and self.class_index is not None:
+            index = self.explaining[self.class_index]
+        return Part(name, tuple(self.calls), index, decided)
+
+    # What lowerings ask for
+
+    def value(self, tensor: Tensor) -> Buffer | Constant:
+        if tensor.data is not None:
+            return self.constant(tensor.data, tensor.data.dtype, "values")
+        buffer = self._places.get(tensor)
+        return self._touch(self._new(tensor) if buffer is None else buffer)
+
+    def constant(self, values: ArrayLike, dtype: DTypeLike, label: str) -> Constant:
+        data = np.ascontiguousarray(values, dtype)
+        key = (data.dtype.str, data.tobytes())
+        return self.constants.setdefault(key, Constant(f"{label}_{len(self.constants)}", data))
+
+    def scratch(self, size: int) -> Buffer | None:
+        if not size:
+            return None
+        buffer = Buffer("scratch", size)
+        self.buffers.append(buffer)
+        return self._touch(buffer)
+
+    def view(self, output: Tensor, source: Tensor) -> bool:
+        if source.data is not None:
+            return False
+        self._place(output, self._places[source])
+        return True
+
+    def in_place(self, output: Tensor, source: Tensor) -> bool:
+        buffer = self._places.get(source)
+        if buffer is None or size_of(output) > buffer.size or any(map(self._wanted_later, self.held[buffer])):
+            return False
+        self._place(output, buffer)
+        return True
+
+    def call(self, family: str, kernel: str, *arguments: Argument, macs: int = 0) -> None:
+        self.calls.append(Call(self.ops[self.part][self.step].code, family, kernel, arguments, macs))
+
+    # Where tensors are
+
+    @property
+    def _places(self) -> dict[Tensor, Buffer]:
+        return self.predicted if self.part == PREDICT else self.explaining
+
+    def _new(self, tensor: Tensor) -> Buffer:
+        buffer = Buffer(tensor.name, size_of(tensor))
+        self.buffers.append(buffer)
+        self._place(tensor, buffer)
+        return buffer
+
+    def _place(self, tensor: Tensor, buffer: Buffer) -> None:
+        self._places[tensor] = buffer
+        self.held.setdefault(buffer, []).append(tensor)
+        self._touch(buffer)
+
+    def _touch(self, buffer: Buffer) -> Buffer:
+        """Note that a buffer is used now; what predicting left was there since it ended."""
+        if self.part != PREDICT and PREDICT in buffer.alive:
+            buffer.touch(PREDICT, len(self.ops[PREDICT]))
+            buffer.touch(self.part, _BEFORE)
+        buffer.touch(self.part, self.step)
+        return buffer
+
+    def _wanted_later(self, tensor: Tensor) -> bool:
+        later = list(self.ops[self.part][self.step + 1 :])
+        if self.part == PREDICT:
+            later += [op for part, ops in self.ops.items() if part != PREDICT for op in ops]
+        return tensor in self.kept or tensor in self.maps.values() or any(tensor in op.inputs for op in later)

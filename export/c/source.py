@@ -1,0 +1,140 @@
+"""A planned program as C11 text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..tflite.graph import Tensor
+from .program import Argument, Buffer, Call, Constant, Parameters, Part
+
+_WIDTH = 120
+C_TYPE = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
+ENUMERATOR = {"int8": "WHYLITE_INT8", "uint8": "WHYLITE_UINT8", "int32": "WHYLITE_INT32", "float32": "WHYLITE_FLOAT32"}
+
+
+def constant(value: Constant) -> str:
+    """Return the definition of an array in flash."""
+    numbers = [number(each) for each in value.data.ravel().tolist()]
+    columns = (_WIDTH - 2) // (max(map(len, numbers)) + 1)
+    body = "\n".join("  " + ",".join(numbers[i : i + columns]) + "," for i in range(0, len(numbers), columns))
+    kind = C_TYPE[value.data.dtype.name]
+    return f"static const {kind} {value.name}[{value.data.size}] WHYLITE_ALIGNED = {{\n{body}\n}};"
+
+
+def number(value: float) -> str:
+    """Return a number as a C literal."""
+    if isinstance(value, float):
+        return f"{np.float32(value)!s}f" if np.float32(value) != int(value) else f"{int(value)}.0f"
+    return "INT32_MIN" if value == -(1 << 31) else str(value)
+
+
+class Names:
+    """The constant structs of a program by their text, so that equal ones are written once."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, str] = {}
+
+    def argument(self, value: Argument) -> str:
+        """Return what stands for an argument in a call."""
+        if isinstance(value, Buffer):
+            return f"arena + {value.offset}"
+        if isinstance(value, Constant):
+            return value.name
+        if isinstance(value, Parameters):
+            return f"&{self._defined(value)}"
+        return "NULL" if value is None else number(value)
+
+    def _defined(self, value: Parameters) -> str:
+        fields = ", ".join(f".{name} = {self._field(field)}" for name, field in value.fields.items())
+        name = f"{value.kind.removeprefix('whylite_')}_{len(self.definitions)}"
+        return self.definitions.setdefault(f"{value.kind}|{fields}", name)
+
+    def _field(self, value: int | float | Constant | None) -> str:
+        if isinstance(value, Constant):
+            return value.name
+        return "NULL" if value is None else number(value)
+
+    def text(self) -> str:
+        """Return the definitions of all structs that calls refer to."""
+        lines = []
+        for key, name in self.definitions.items():
+            kind, fields = key.split("|", 1)
+            lines += textwrap.wrap(f"static const {kind} {name} = {{{fields}}};", _WIDTH, subsequent_indent="  ")
+        return "\n".join(lines)
+
+
+def function(part: Part, names: Names, first: int, classes: int) -> str:
+    """Return the function that runs a part; ``first`` is the index of its first call among all calls."""
+    index = "" if part.class_index is None else ", int32_t class_index"
+    lines = [f"static void {c_name(part.name)}(int8_t *arena{index}) {{"]
+    if part.class_index is not None and not part.decided:
+        lines += _choice(part.class_index, classes)
+    for number_, call in enumerate(part.calls, 1):
+        lines.append(f"  {_call(call, names)}")
+        lines.append(f"  WHYLITE_OPERATION({first + number_ - 1});")
+        if part.class_index is not None and number_ == part.decided:
+            lines += _choice(part.class_index, classes)
+    return "\n".join([*lines, "}"])
+
+
+def _choice(index: Buffer, classes: int) -> list[str]:
+    return [
+        f"  if (class_index >= 0 && class_index < {classes}) {{",
+        f"    whylite_put_int32(arena + {index.offset}, class_index);",
+        "  }",
+    ]
+
+
+def _call(call: Call, names: Names) -> str:
+    arguments = ", ".join(names.argument(argument) for argument in call.arguments)
+    return f"{call.kernel}({arguments});"
+
+
+def tensor(value: Tensor, buffer: Buffer) -> str:
+    """Return the initialiser of a ``whylite_tensor``."""
+    quantization = value.quantization if value.is_quantized else None
+    scale = quantization.scale[0] if quantization else 1.0
+    zero = (quantization.zero_point or (0,))[0] if quantization else 0
+    shape = sample_shape(value)
+    sizes = ", ".join(map(str, shape or (0,)))
+    size = int(np.prod(value.shape)) * value.dtype.itemsize
+    return (
+        f"{{.offset = {buffer.offset}, .size = {size}, .scale = {number(float(scale))}, .zero_point = {zero}, "
+        f".type = {ENUMERATOR[value.dtype.name]}, .rank = {len(shape)}, .shape = {{{sizes}}}}}"
+    )
+
+
+def sample_shape(value: Tensor) -> tuple[int, ...]:
+    """Return a tensor's shape without the batch, in at most four dimensions."""
+    shape = value.shape[1:] if value.shape[:1] == (1,) and len(value.shape) > 1 else value.shape
+    while len(shape) > 4:
+        shape = (shape[0] * shape[1], *shape[2:])
+    return shape
+
+
+def text(value: str) -> str:
+    """Return a text as a C string literal of ASCII, whatever is in it."""
+    return '"' + "".join(_escaped(value.encode())) + '"'
+
+
+def _escaped(data: bytes) -> Iterator[str]:
+    for byte in data:
+        plain = 32 <= byte < 127 and byte not in b'"\\?'
+        yield chr(byte) if plain else f"\\{byte:03o}"
+
+
+def c_name(name: str) -> str:
+    """Return a text as an identifier of C."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "_" for c in name).strip("_").lower()
+    return kept if kept and not kept[0].isdigit() else f"m{kept}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines of a C comment, in columns."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return "\n".join(
+        " *   " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,91 @@
+"""Convolutions and matrix products: byte for byte what TensorFlow Lite Micro gives."""
+
+import numpy as np
+import pytest
+
+from export.tflite import options as tables
+from export.tflite.options import Activation, Padding
+
+from .graphs import Sketch
+from .harness import Case, on_host
+from .reference import tflm
+
+COUNT = 24
+
+
+def out(size: int, taps: int, stride: int, dilation: int, padding: Padding) -> int:
+    reach = (taps - 1) * dilation + 1
+    return -(-size // stride) if padding == Padding.SAME else -(-(size - reach + 1) // stride)
+
+
+def window(sketch: Sketch) -> tuple:
+    rng = sketch.rng
+    taps = rng.integers(1, 6, 2) if rng.random() < 0.7 else np.array([1, 1])
+    stride = rng.integers(1, 4, 2)
+    dilation = rng.integers(1, 3, 2) if rng.random() < 0.3 else np.array([1, 1])
+    sizes = rng.integers(1, 8, 2) + (taps - 1) * dilation
+    padding = Padding(int(rng.integers(2)))
+    along = zip(*(values.tolist() for values in (sizes, taps, stride, dilation)), strict=True)
+    shape = [out(*axis, padding) for axis in along]
+    return sizes, taps, stride, dilation, padding, shape
+
+
+def conv(seed: int) -> Case:
+    sketch = Sketch(seed)
+    rng = sketch.rng
+    sizes, taps, stride, dilation, padding, shape = window(sketch)
+    channels, outputs = (int(c) for c in rng.integers(1, 22, 2))
+    x = sketch.input(1, *sizes, channels)
+    weights = sketch.weights(outputs, *taps, channels, axis=0 if rng.random() < 0.8 else None)
+    activation = Activation(int(rng.integers(4)))
+    options = tables.Conv2DOptions(
+        padding, int(stride[1]), int(stride[0]), activation, int(dilation[1]), int(dilation[0])
+    )
+    inputs = [x, weights, sketch.bias(x, weights, outputs)]
+    y = sketch.builder.op("CONV_2D", inputs, (1, *shape, outputs), options, quantization=sketch.grid())
+    return Case(sketch.done(y), (sketch.values(x, 4),))
+
+
+def depthwise(seed: int) -> Case:
+    sketch = Sketch(seed)
+    rng = sketch.rng
+    sizes, taps, stride, dilation, padding, shape = window(sketch)
+    channels, times = int(rng.integers(1, 20)), int(rng.integers(1, 3))
+    x = sketch.input(1, *sizes, channels)
+    weights = sketch.weights(1, *taps, channels * times, axis=3)
+    options = tables.DepthwiseConv2DOptions(
+        padding,
+        int(stride[1]),
+        int(stride[0]),
+        times,
+        Activation(int(rng.integers(4))),
+        int(dilation[1]),
+        int(dilation[0]),
+    )
+    inputs = [x, weights, sketch.bias(x, weights, channels * times)]
+    y = sketch.builder.op(
+        "DEPTHWISE_CONV_2D", inputs, (1, *shape, channels * times), options, quantization=sketch.grid()
+    )
+    return Case(sketch.done(y), (sketch.values(x, 4),))
+
+
+def dense(seed: int) -> Case:
+    sketch = Sketch(seed)
+    rng = sketch.rng
+    rows, depth, outputs = (int(n) for n in rng.integers(1, 40, 3))
+    x = sketch.input(rows if rng.random() < 0.3 else 1, depth)
+    weights = sketch.weights(outputs, depth, axis=0 if rng.random() < 0.5 else None)
+    bias = sketch.bias(x, weights, outputs) if rng.random() < 0.8 else None
+    options = tables.FullyConnectedOptions(Activation(int(rng.integers(4))))
+    y = sketch.builder.op(
+        "FULLY_CONNECTED", [x, weights, bias], (x.shape[0], outputs), options, quantization=sketch.grid()
+    )
+    return Case(sketch.done(y), (sketch.values(x, 4),))
+
+
+@pytest.mark.parametrize("make", [conv, depthwise, dense])
+def test_bytes_are_those_of_the_reference(make, tmp_path):
+    cases = [make(seed) for seed in range(COUNT)]
+    for seed, (case, got) in enumerate(zip(cases, on_host(cases, tmp_path), strict=True)):
+        for ours, theirs in zip(got, tflm(case), strict=True):
+            np.testing.assert_array_equal(ours, theirs, f"seed {seed}: {case.graph.ops}")
