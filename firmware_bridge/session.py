@@ -158,10 +158,15 @@ class Tracker:
             return
         session = self.account.session
         if self.sure and session is not None:
-            if self._turns.is_next(number) and not self._begins_anew(record):
-                self._accept(number, record)
-                yield from _attributed(record, session, self.assembler)
-                return
+            if self._turns.is_next(number):
+                if not self._begins_anew(record):
+                    self._accept(number, record)
+                    yield from _attributed(record, session, self.assembler)
+                    return
+                if record == self.answered:  # a window was sent twice, and its answer is repeated
+                    self._accept(number, record)
+                    self.account.stale_frames += 1
+                    return
             if self._turns.came_before(number, record):
                 self.account.stale_frames += 1
                 return

@@ -38,6 +38,7 @@ from edge.wire.records import (
     Session,
     Settings,
     Spread,
+    Window,
     clip,
     encode,
 )
@@ -418,6 +419,10 @@ class Sender:
                     self._urge(Pong(token=token, received=self._time(), sent=0))
                 case Request() as request:
                     self._asked(received.number, request)
+                case Window(offset=0):  # its other chunks are not worth an answer each
+                    refused = "this board takes its windows from a source of its own"
+                    hint = "send windows to firmware that waits for them"
+                    self._urge(Ack(request=received.number, refused=refused, hint=hint))
                 case _:
                     continue
             self._host.set()

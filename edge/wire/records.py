@@ -18,6 +18,7 @@ from edge.wire.kinds import MAX_FLOATS, Kind, array, boolean, data, float32, flo
 PROTOCOL = 1  # raised when an old host would misread a new board
 MAX_CHUNK = 4096  # bytes of map in one MAP record
 MAX_CHUNKS = 4096
+MAX_WINDOW_CHUNK = 512  # bytes of a window in one WINDOW record: a microcontroller has to hold a whole frame of it
 MAX_LABEL = 64  # bytes of UTF-8
 MAX_MESSAGE = 512
 
@@ -229,12 +230,23 @@ class Pong(Record, code=18):
 
 @dataclass(frozen=True, kw_only=True)
 class Ack(Record, code=19):
-    """Board to host: what became of the REQUEST in frame ``request``; ``refused`` says why it was not done."""
+    """Board to host: what became of the REQUEST or WINDOW in frame ``request``; ``refused``: why it was not done."""
 
     request: Annotated[int, Key(2, uint(4))]
     refused: Annotated[str, Key(3, text(MAX_MESSAGE))] = ""
     hint: Annotated[str, Key(4, text(MAX_MESSAGE))] = ""
     sequence: Annotated[int | None, Key(5, uint(4))] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Record, code=20):
+    """Host to board: one chunk of a window to be answered, of ``size`` bytes in all, as the model stores its input."""
+
+    sequence: Annotated[int, Key(2, uint(4))]
+    offset: Annotated[int, Key(3, uint(4))]
+    size: Annotated[int, Key(4, uint(4))]
+    data: Annotated[bytes, Key(5, data(0, MAX_WINDOW_CHUNK))]
+    truth: Annotated[int | None, Key(6, uint(2))] = None
 
 
 class Received(NamedTuple):

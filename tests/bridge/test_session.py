@@ -173,6 +173,14 @@ def test_a_frame_that_comes_too_late_is_lost_and_discarded(link):
     assert [event.sequence for event in link.events[1:]] == [0, 2, 3]
 
 
+def test_a_result_that_a_board_repeats_for_a_window_sent_twice_is_discarded(link):
+    account = link.bring(SESSION, result(0), attribution(0), result(0), result(1))
+    assert link.tracker.sure
+    assert (account.results, account.frames, account.lost_frames, account.stale_frames) == (2, 5, 0, 1)
+    link.bring(result(1, class_index=1))
+    assert not link.tracker.sure  # that is another answer to the same window: of another session
+
+
 def later(session, time):
     return replace(session, time=time)
 

@@ -42,6 +42,7 @@ from edge.wire.records import (
     Session,
     Settings,
     Spread,
+    Window,
 )
 from firmware_bridge.nullmodem import NullModem
 from tests.link import FarEnd
@@ -186,6 +187,16 @@ def test_a_request_is_acknowledged_where_that_is_asked_for(stream, host, what, d
     assert (ack.request, not ack.refused) == (0, done)
     assert bool(ack.hint) != done
     assert stream.take_request() is None
+
+
+def test_a_board_with_a_source_of_its_own_refuses_windows_once_each(stream, host):
+    for offset in (0, 2):
+        host.say(Window(sequence=7, offset=offset, size=4, data=b"\x00\x01"))
+    host.say(Request(what=Health.code, acknowledge=True))
+    refusal, done = host.listen_for(Ack, 2)
+    assert (refusal.request, refusal.sequence, done.request) == (0, None, 2)
+    assert "source" in refusal.refused
+    assert refusal.hint
 
 
 def test_requests_that_nobody_takes_are_refused_when_they_are_too_many(stream, host):

@@ -23,6 +23,7 @@ from edge.wire.records import (
     Session,
     Settings,
     Spread,
+    Window,
     layout,
 )
 
@@ -174,6 +175,8 @@ EXAMPLES = (
         layers=("serving_default_input:0",),
         clock="DWT",
     ),
+    Window(sequence=300, offset=512, size=1200, data=b"\x00\x7f\x80\xff\x00", truth=6),
+    Window(sequence=0, offset=0, size=4, data=bytes(4)),
     Ping(token=0xDEADBEEF),
     Pong(token=23, received=10, sent=4_294_967_296),
 )
