@@ -7,7 +7,7 @@ from export.tflite import options as tables
 from export.tflite.options import Activation, Padding
 
 from .graphs import Sketch
-from .harness import Case, on_host
+from .harness import CORES, Case, on_board, on_host
 from .reference import tflm
 
 COUNT = 24
@@ -83,9 +83,19 @@ def dense(seed: int) -> Case:
     return Case(sketch.done(y), (sketch.values(x, 4),))
 
 
+def check(cases, outputs):
+    for case, got in zip(cases, outputs, strict=True):
+        for ours, theirs in zip(got, tflm(case), strict=True):
+            np.testing.assert_array_equal(ours, theirs, f"{case.graph.ops}")
+
+
 @pytest.mark.parametrize("make", [conv, depthwise, dense])
 def test_bytes_are_those_of_the_reference(make, tmp_path):
     cases = [make(seed) for seed in range(COUNT)]
-    for seed, (case, got) in enumerate(zip(cases, on_host(cases, tmp_path), strict=True)):
-        for ours, theirs in zip(got, tflm(case), strict=True):
-            np.testing.assert_array_equal(ours, theirs, f"seed {seed}: {case.graph.ops}")
+    check(cases, on_host(cases, tmp_path))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_boards_compute_the_same(core, tmp_path):
+    cases = [make(seed) for seed in range(10) for make in (conv, depthwise, dense)]
+    check(cases, on_board(cases, tmp_path, core))

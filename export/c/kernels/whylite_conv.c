@@ -2,8 +2,6 @@
 
 #include "whylite_arithmetic.h"
 
-#if !WHYLITE_MVE && !WHYLITE_DSP
-
 static int32_t dot(const int8_t *a, const int8_t *b, int32_t count) {
   int32_t sum = 0;
   for (int32_t i = 0; i < count; i++) {
@@ -53,5 +51,3 @@ void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *
     }
   }
 }
-
-#endif
