@@ -11,3 +11,19 @@ class BridgeError(WhyLiteError):
 
 class RecordingError(BridgeError):
     """A recording cannot be read or written, or is none."""
+
+
+class BoardError(BridgeError):
+    """A board is not known, its description is not valid, or it cannot do what was asked of it."""
+
+
+class FitError(BoardError):
+    """Firmware is too large for the board's flash or RAM."""
+
+
+class BuildError(BridgeError):
+    """No C compiler can be had, or it refuses the firmware's sources."""
+
+
+class EmulatorError(BridgeError):
+    """A virtual board cannot be started, or it has died."""
