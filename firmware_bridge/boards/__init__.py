@@ -202,8 +202,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def _check(board: Board) -> None:
     """Hold a description against itself; _FaultError for the first thing that cannot be."""
-    _check_choice("uart.kind", board.uart and board.uart.kind, UARTS)
-    _check_choice("emulator.program", board.emulator and board.emulator.program, EMULATORS)
+    _check_choice("uart.kind", board.uart.kind if board.uart else None, UARTS)
+    _check_choice("emulator.program", board.emulator.program if board.emulator else None, EMULATORS)
     if not board.name.isprintable() or not board.title.strip() or not board.title.isprintable():
         raise _FaultError("'title' is no line of text")
     if not 0 < board.clock_hz < _ADDRESSES:
