@@ -72,6 +72,8 @@ def function(part: Part, names: Names, first: int, classes: int) -> str:
     lines = [f"static void {c_name(part.name)}(int8_t *arena{index}) {{"]
     if part.class_index is not None and not part.decided:
         lines += _choice(part.class_index, classes)
+    if len(lines) == 1 and not part.calls:
+        lines.append("  (void)arena;")  # all is where it should be already
     for number_, call in enumerate(part.calls, 1):
         lines.append(f"  {_call(call, names)}")
         lines.append(f"  WHYLITE_OPERATION({first + number_ - 1});")

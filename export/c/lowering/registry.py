@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ...errors import UnsupportedModelError
 from ...tflite.graph import Op, Tensor
+from ..arithmetic import grid
 from ..program import Argument, Buffer, Constant
 
 Lowering = Callable[[Op, "Unit"], None]
@@ -79,3 +80,9 @@ def constant(op: Op, tensor: Tensor) -> np.ndarray:
     if tensor.data is None:
         raise refuse(op, f"operand {tensor!r} is not a constant", "fold it, or compute it outside of the model")
     return tensor.data
+
+
+def on_grid(op: Op, tensor: Tensor, scale: float, zero: int) -> None:
+    """Refuse an op whose arithmetic is made for another grid than a tensor's."""
+    if grid(tensor) != (scale, zero):
+        raise refuse(op, f"{tensor!r} is not on the grid {scale:g}, {zero}", "convert the model again")
