@@ -2,6 +2,8 @@
 
 #include "whylite_arithmetic.h"
 
+#if !WHYLITE_MVE
+
 static int32_t dot(const int8_t *a, const int8_t *b, int32_t count) {
   int32_t sum = 0;
   for (int32_t i = 0; i < count; i++) {
@@ -51,3 +53,5 @@ void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *
     }
   }
 }
+
+#endif

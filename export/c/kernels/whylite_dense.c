@@ -2,6 +2,8 @@
 
 #include "whylite_arithmetic.h"
 
+#if !WHYLITE_MVE
+
 void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y) {
   for (int32_t row = 0; row < p->rows; row++, x += p->depth) {
     const int8_t *weights = p->weights;
@@ -15,3 +17,5 @@ void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y)
     }
   }
 }
+
+#endif

@@ -1,0 +1,84 @@
+#include "whylite_dense.h"
+#include "whylite_mve.h"
+
+#if WHYLITE_MVE
+
+/* The weights of four outputs, the last one again where there are fewer. */
+typedef struct {
+  const int8_t *weights[4];
+  int32x4_t bias, multiplier, shift;
+  mve_pred16_t there; /* which of the four */
+} outputs;
+
+static outputs four(const whylite_dense *p, int32_t first) {
+  const mve_pred16_t there = vctp32q((uint32_t)(p->outputs - first));
+  outputs o = {{NULL}, vldrwq_z_s32(p->bias + first, there), vldrwq_z_s32(p->multiplier + first, there),
+               vldrbq_z_s32(p->shift + first, there), there};
+  const int8_t *weights = p->weights + first * p->depth;
+  for (int32_t i = 0; i < 4; i++) {
+    o.weights[i] = weights;
+    weights += first + i + 1 < p->outputs ? p->depth : 0;
+  }
+  return o;
+}
+
+/* Sums of products of two rows, x and y, with the weights of two outputs, v and w: four times 16 on four loads. */
+typedef struct {
+  int32_t xv, xw, yv, yw;
+} sums;
+
+static inline sums dot_2x2(const int8_t *x, const int8_t *y, const int8_t *v, const int8_t *w, int32_t depth) {
+  sums s = {0, 0, 0, 0};
+  __asm volatile(
+      "dlstp.8 lr, %[depth]\n"
+      "1:\n"
+      "vldrb.8 q0, [%[x]], #16\n"
+      "vldrb.8 q1, [%[v]], #16\n"
+      "vmladava.s8 %[xv], q0, q1\n"
+      "vldrb.8 q2, [%[w]], #16\n"
+      "vmladava.s8 %[xw], q0, q2\n"
+      "vldrb.8 q3, [%[y]], #16\n"
+      "vmladava.s8 %[yv], q3, q1\n"
+      "vmladava.s8 %[yw], q3, q2\n"
+      "letp lr, 1b\n"
+      : [x] "+r"(x), [y] "+r"(y), [v] "+r"(v), [w] "+r"(w), [xv] "+Te"(s.xv), [xw] "+Te"(s.xw), [yv] "+Te"(s.yv),
+        [yw] "+Te"(s.yw)
+      : [depth] "r"(depth)
+      : "q0", "q1", "q2", "q3", "lr", "memory");
+  return s;
+}
+
+/* Sums as lanes 0 and 2 of a vector, and 1 and 3. */
+static inline int32x4_t lanes(int32_t lane0, int32_t lane2, int32_t lane1, int32_t lane3) {
+  int32x4_t vector;
+  __asm("vmov %q0[2], %q0[0], %1, %2" : "=w"(vector) : "r"(lane0), "r"(lane2));
+  __asm("vmov %q0[3], %q0[1], %1, %2" : "+w"(vector) : "r"(lane1), "r"(lane3));
+  return vector;
+}
+
+static inline void put(const whylite_dense *p, const outputs *o, int32x4_t sum, int8_t *y) {
+  const int32x4_t scaled = whylite_scale_4(vaddq_s32(sum, o->bias), o->multiplier, o->shift);
+  vstrbq_p_s32(y, whylite_clamp_4(vaddq_n_s32(scaled, p->out_zero), p->lowest, p->highest), o->there);
+}
+
+void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y) {
+  const int32_t depth = p->depth;
+  for (int32_t first = 0; first < p->outputs; first += 4) {
+    const outputs o = four(p, first);
+    const int8_t *from = x;
+    int8_t *to = y + first;
+    for (int32_t row = 0; row < p->rows; row += 2) {
+      const int8_t *other = row + 1 < p->rows ? from + depth : from;
+      const sums even = dot_2x2(from, other, o.weights[0], o.weights[2], depth);
+      const sums odd = dot_2x2(from, other, o.weights[1], o.weights[3], depth);
+      put(p, &o, lanes(even.xv, even.xw, odd.xv, odd.xw), to);
+      if (row + 1 < p->rows) {
+        put(p, &o, lanes(even.yv, even.yw, odd.yv, odd.yw), to + p->outputs);
+      }
+      from += 2 * depth;
+      to += 2 * p->outputs;
+    }
+  }
+}
+
+#endif
