@@ -2,6 +2,8 @@
 
 #include "whylite_arithmetic.h"
 
+#if !WHYLITE_MVE
+
 /* One output value of channel c: the window that begins at (top, left), which may reach over the edge. */
 static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t top, int32_t left) {
   const int32_t from = c / (p->out_channels / p->in_channels);
@@ -18,7 +20,8 @@ static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t
   return sum;
 }
 
-void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y) {
+void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch) {
+  (void)scratch;
   for (int32_t row = 0; row < p->out_height; row++) {
     for (int32_t column = 0; column < p->out_width; column++) {
       const int32_t top = row * p->stride_height - p->pad_top;
@@ -31,3 +34,5 @@ void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y
     }
   }
 }
+
+#endif

@@ -4,7 +4,10 @@
 
 #include "whylite_conv.h"
 
-/* Each input channel by itself gives out_channels / in_channels output channels that follow each other. */
-void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y);
+/* Each input channel by itself gives out_channels / in_channels output channels that follow each other. `bias`,
+ * `multiplier` and `shift` go on with zeros to a multiple of eight channels. `scratch` has room for a window of
+ * [kernel_height, kernel_width, out_channels]; it may be NULL where no window reaches over the edge and each input channel
+ * gives one output channel. */
+void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 
 #endif

@@ -7,6 +7,7 @@
 #define WHYLITE_MVE_H
 
 #include "whylite_arithmetic.h"
+#include "whylite_conv.h"
 
 #if WHYLITE_MVE
 
@@ -25,19 +26,9 @@ static inline int32x4_t whylite_clamp_4(int32x4_t x, int32_t lowest, int32_t hig
   return vminq_s32(vmaxq_s32(x, vdupq_n_s32(lowest)), vdupq_n_s32(highest));
 }
 
-/* Copy bytes, 0 of them too. */
-static inline void whylite_copy_mve(int8_t *to, const int8_t *from, int32_t bytes) {
-  __asm volatile(
-      "wlstp.8 lr, %[bytes], 2f\n"
-      "1:\n"
-      "vldrb.8 q0, [%[from]], #16\n"
-      "vstrb.8 q0, [%[to]], #16\n"
-      "letp lr, 1b\n"
-      "2:\n"
-      : [from] "+r"(from), [to] "+r"(to)
-      : [bytes] "r"(bytes)
-      : "q0", "lr", "memory");
-}
+/* Copy the window of a convolution that begins at (top, left) to one run of bytes, what lies beyond the edge as the input's
+ * zero point, and return its end. */
+int8_t *whylite_gather_mve(const whylite_conv *p, const int8_t *x, int32_t top, int32_t left, int8_t *to);
 
 #endif
 

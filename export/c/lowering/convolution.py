@@ -45,9 +45,18 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     int8(op, x, weights, y)
     kernel = constant(op, weights)
     height, width = kernel.shape[1:3]
-    parameters = _parameters(op, unit, kernel, kernel.sum((0, 1, 2), dtype=np.int64), options)
-    macs = int(np.prod(y.shape)) * height * width
-    unit.call("depthwise", "whylite_depthwise_conv_2d", parameters, unit.value(x), unit.value(y), macs=macs)
+    parameters = _parameters(op, unit, kernel, kernel.sum((0, 1, 2), dtype=np.int64), options, 8)
+    taps = height * width
+    plain = x.shape[3] == y.shape[3] and (taps == 1 or options.padding == Padding.VALID)
+    unit.call(
+        "depthwise",
+        "whylite_depthwise_conv_2d",
+        parameters,
+        unit.value(x),
+        unit.value(y),
+        unit.scratch(0 if plain else taps * y.shape[3]),
+        macs=int(np.prod(y.shape)) * taps,
+    )
 
 
 def _parameters(
@@ -56,8 +65,12 @@ def _parameters(
     kernel: NDArray[np.int8],
     sums: NDArray[np.int64],
     options: Conv2DOptions | DepthwiseConv2DOptions,
+    multiple: int = 1,
 ) -> Parameters:
-    """Return the struct ``whylite_conv``; ``sums`` are the kernel's, for each output channel."""
+    """Return the struct ``whylite_conv``; ``sums`` are the kernel's, for each output channel.
+
+    What is per channel goes on with zeros to a multiple of so many.
+    """
     x, y = op.input(0), op.output
     scale, zero = grid(x)
     lowest, highest = bounds(y, options.fused_activation_function)
@@ -65,13 +78,14 @@ def _parameters(
     kernel_height, kernel_width = kernel.shape[1:3]
     top = padding(x.shape[1], y.shape[1], kernel_height, options.stride_h, options.dilation_h_factor, options.padding)
     left = padding(x.shape[2], y.shape[2], kernel_width, options.stride_w, options.dilation_w_factor, options.padding)
+    more = (0, -y.shape[3] % multiple)
     return Parameters(
         "whylite_conv",
         {
             "weights": unit.constant(kernel, np.int8, "weights"),
-            "bias": unit.constant(folded_bias(op, sums, zero), np.int32, "bias"),
-            "multiplier": unit.constant(mantissas, np.int32, "multiplier"),
-            "shift": unit.constant(shifts, np.int8, "shift"),
+            "bias": unit.constant(np.pad(folded_bias(op, sums, zero), more), np.int32, "bias"),
+            "multiplier": unit.constant(np.pad(mantissas, more), np.int32, "multiplier"),
+            "shift": unit.constant(np.pad(shifts, more), np.int8, "shift"),
             "in_height": x.shape[1],
             "in_width": x.shape[2],
             "in_channels": x.shape[3],
