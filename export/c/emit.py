@@ -151,6 +151,9 @@ extern "C" {{
 #endif
 
 #define {prefix}_ARENA_SIZE {self.size}
+#define {prefix}_INPUT_SIZE {self._buffer(described.graph.inputs[0]).size}
+#define {prefix}_SCORES_SIZE {self._buffer(described.scores).size}
+#define {prefix}_STEPS {max((len(e.nodes) for e in described.explanations if e.nodes is not None), default=0)}
 
 {offsets}
 

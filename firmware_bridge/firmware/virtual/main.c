@@ -1,6 +1,14 @@
-/* The firmware of a virtual board. Its clock is SysTick, as DWT's cycle counter stands still in QEMU. */
+/* The firmware of a virtual board: windows come from the host. Its clock is SysTick, as DWT's cycle counter stands still in
+ * QEMU.
+ *
+ * A virtual board has nothing random of its own. Its session is told by a counter in RAM that start-up leaves alone, so it
+ * differs after each reset of a running emulator; whoever starts a new one may write `whylite_seed` before the first
+ * instruction, or two runs have the same sessions.
+ */
 #include "uart.h"
 #include "virtual.h"
+#include "whylite_device.h"
+#include WHYLITE_MODEL_HEADER
 
 #define SYSTICK_CONTROL (*(volatile uint32_t *)0xE000E010u)
 #define SYSTICK_RELOAD (*(volatile uint32_t *)0xE000E014u)
@@ -8,12 +16,26 @@
 #define SYSTICK_BITS 24u
 #define SYSTICK_MAX ((1u << SYSTICK_BITS) - 1u)
 
+/* WHYLITE_MODEL_PREFIX is what the macros of WHYLITE_MODEL_HEADER begin with. */
+#define JOIN(prefix, name) prefix##name
+#define OF_MODEL(prefix, name) JOIN(prefix, name)
+#define ARENA OF_MODEL(WHYLITE_MODEL_PREFIX, _ARENA_SIZE)
+#define INPUT OF_MODEL(WHYLITE_MODEL_PREFIX, _INPUT_SIZE)
+#define SCORES OF_MODEL(WHYLITE_MODEL_PREFIX, _SCORES_SIZE)
+#define STEPS OF_MODEL(WHYLITE_MODEL_PREFIX, _STEPS)
+#define MEMORY (WHYLITE_DEVICE_MEMORY(ARENA, INPUT, SCORES) + (STEPS > 0 ? WHYLITE_SUMS_SIZE(INPUT) : 0u))
+
+extern uint8_t whylite_data_start[], whylite_ram_used[]; /* set by link.ld.in */
+
+__attribute__((section(".noinit"))) uint32_t whylite_seed[2];
+
 static volatile uint32_t wraps; /* of SysTick */
 
 void whylite_tick(void) { wraps++; }
 
-/* Return SysTick as a counter of 32 bits that counts up. */
-static uint32_t ticks(void) {
+/* Return SysTick, which counts down from 24 bits, as a counter of 32 bits that counts up. */
+static uint32_t ticks(void *context) {
+  (void)context;
   uint32_t before, value;
   do {
     before = wraps;
@@ -22,26 +44,58 @@ static uint32_t ticks(void) {
   return (before << SYSTICK_BITS) + (SYSTICK_MAX - value);
 }
 
-static void say(const char *text) {
-  for (; *text != 0; text++) {
-    while (!uart_has_room()) {
-    }
-    uart_write((uint8_t)*text);
+static uint32_t write(void *context, const uint8_t *data, uint32_t size) {
+  (void)context;
+  uint32_t taken = 0;
+  while (taken < size && uart_has_room()) {
+    uart_write(data[taken++]);
+  }
+  return taken;
+}
+
+static uint32_t read(void *context, uint8_t *data, uint32_t size) {
+  (void)context;
+  uint32_t given = 0;
+  while (given < size && uart_has_byte()) {
+    data[given++] = uart_read();
+  }
+  return given;
+}
+
+static void identify(void *context, uint8_t session[8]) {
+  (void)context;
+  whylite_seed[0]++;
+  for (uint32_t i = 0; i < 8u; i++) {
+    session[i] = (uint8_t)(whylite_seed[i / 4u] >> (8u * (i % 4u)));
   }
 }
 
+static uint32_t memory_in_use(void *context) {
+  (void)context;
+  return (uint32_t)(whylite_ram_used - whylite_data_start) + whylite_stack_peak();
+}
+
 int main(void) {
+  static const whylite_port port = {
+      .write = write,
+      .read = read,
+      .ticks = ticks,
+      .identify = identify,
+      .memory = memory_in_use,
+      .clock_hz = WHYLITE_CLOCK_HZ,
+      .board = WHYLITE_BOARD_NAME,
+      .clock = "SysTick",
+  };
+  static int8_t memory[MEMORY] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+  static whylite_device device;
   uart_start();
   SYSTICK_RELOAD = SYSTICK_MAX;
   SYSTICK_VALUE = 0;
   SYSTICK_CONTROL = 7u; /* on, with its interrupt, at the processor's clock */
-  for (;;) {
-    const uint32_t start = ticks();
-    say("WhyLite on " WHYLITE_BOARD_NAME "\n");
-    while (ticks() - start < WHYLITE_CLOCK_HZ) {
-      if (uart_has_byte()) {
-        (void)uart_read();
-      }
+  if (whylite_device_start(&device, &WHYLITE_MODEL, &port, memory, sizeof memory)) {
+    for (;;) {
+      (void)whylite_device_step(&device);
     }
   }
+  return 1; /* never: MEMORY is what the model takes */
 }

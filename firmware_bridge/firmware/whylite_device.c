@@ -1,0 +1,392 @@
+#include "whylite_device.h"
+
+#include <stddef.h>
+
+#include "whylite_desk.h"
+
+#define SESSION_PERIOD 3u    /* seconds */
+#define HEALTH_PERIOD 5u
+#define PATIENCE 2u          /* seconds without a byte taken after which nobody waits for the host any more */
+#define SESSION_SHARE 50u    /* SESSION takes at most one part in so many of the link's time */
+#define PER_STEP 4096u       /* bytes from the host at the most: one that never stops is not to hold a board up */
+#define NEARLY 0.1f          /* of the scores' range: two that are nearer to each other are nearly equal */
+#define RESIDUAL_BOUND 0.05f /* of the logit's change */
+
+void whylite_copy(int8_t *to, const int8_t *from, uint32_t size) {
+  for (uint32_t i = 0; i < size; i++) {
+    to[i] = from[i];
+  }
+}
+
+uint64_t whylite_device_time(whylite_device *device) {
+  const uint32_t ticks = device->port->ticks(device->port->context);
+  device->time += ticks - device->ticks;
+  device->ticks = ticks;
+  return device->time;
+}
+
+void whylite_device_log(whylite_device *device, uint8_t level, const char *text) {
+  whylite_send_log(&device->sender, whylite_device_time(device), level, text);
+}
+
+static bool is_int8(const whylite_tensor *tensor) { return tensor->type == WHYLITE_INT8; }
+
+static bool can_run(const whylite_model *model, uint32_t size) {
+  bool fits = model->arena_size <= size && is_int8(&model->input) && model->explanation_count <= WHYLITE_METHODS;
+  for (uint32_t i = 0; i < model->explanation_count; i++) {
+    fits = fits && is_int8(&model->explanations[i].map);
+  }
+  return fits;
+}
+
+/* Give the arena, the copy and the sums their places in the memory, as far as it reaches. */
+static void divide(whylite_device *device, int8_t *memory, uint32_t size) {
+  const whylite_model *model = device->model;
+  const uint32_t arena = WHYLITE_DEVICE_MEMORY(model->arena_size, 0u, 0u);
+  const uint32_t with_copy = WHYLITE_DEVICE_MEMORY(model->arena_size, model->input.size, model->scores.size);
+  device->arena = memory;
+  device->window = with_copy <= size ? memory + arena : NULL;
+  if (device->window != NULL && size - with_copy >= WHYLITE_SUMS_SIZE(model->input.size)) {
+    device->sums = (int32_t *)(void *)(memory + with_copy);
+  }
+}
+
+bool whylite_can_use(const whylite_device *device, uint32_t method) {
+  return device->model->explanations[method].steps == 0 || device->sums != NULL;
+}
+
+bool whylite_device_start(whylite_device *device, const whylite_model *model, const whylite_port *port, int8_t *memory,
+                          uint32_t size) {
+  if (!can_run(model, size)) {
+    return false;
+  }
+  *device = (whylite_device){.model = model, .port = port, .before = -1};
+  device->sender = (whylite_sender){.port = port, .patience = PATIENCE * port->clock_hz};
+  device->receiver = (whylite_receiver){.buffer = device->received, .capacity = sizeof device->received};
+  device->yes_no = whylite_count(&model->scores) == 1u && model->label_count == 2u;
+  divide(device, memory, size);
+  for (uint8_t i = 0; i < model->explanation_count; i++) {
+    if (whylite_can_use(device, i) && (device->method_count == 0 || device->window != NULL)) {
+      device->methods[device->method_count++] = i;
+    }
+  }
+  port->identify(port->context, device->session);
+  device->ticks = port->ticks(port->context);
+  return true;
+}
+
+/* --- what leaves unasked --- */
+
+void whylite_tell_settings(whylite_device *device) {
+  whylite_send_settings(&device->sender, &(whylite_settings){.methods = device->methods,
+                                                             .method_count = device->method_count,
+                                                             .explain = device->explain,
+                                                             .inputs = device->inputs,
+                                                             .alarms = device->alarms,
+                                                             .alarm_count = device->alarm_count,
+                                                             .kept = device->window != NULL});
+}
+
+static void introduce(whylite_device *device) {
+  const uint64_t start = whylite_device_time(device);
+  whylite_send_session(&device->sender, device->model, device->session, start);
+  whylite_tell_settings(device);
+  const uint64_t now = whylite_device_time(device);
+  const uint64_t period = (uint64_t)SESSION_PERIOD * device->port->clock_hz;
+  const uint64_t share = SESSION_SHARE * (now - start);
+  device->session_due = now + (share > period ? share : period);
+}
+
+static void report(whylite_device *device) {
+  const whylite_port *port = device->port;
+  const uint64_t now = whylite_device_time(device);
+  device->health_due = now + (uint64_t)HEALTH_PERIOD * port->clock_hz;
+  whylite_send_health(&device->sender, &(whylite_health){.time = now,
+                                                         .produced = device->produced,
+                                                         .bad_frames = device->receiver.bad,
+                                                         .clock_faults = device->clock_faults,
+                                                         .memory = port->memory == NULL ? 0 : port->memory(port->context)});
+}
+
+/* --- answering --- */
+
+static const int8_t *scores_of(const whylite_device *device) {
+  const whylite_model *model = device->model;
+  return device->window == NULL ? device->arena + model->scores.offset : device->window + model->input.size;
+}
+
+uint32_t whylite_classes(const whylite_device *device) {
+  return whylite_count(&device->model->scores) + device->yes_no;
+}
+
+float whylite_score(const whylite_device *device, uint32_t class_index) {
+  const uint32_t place = device->yes_no ? 0 : class_index;
+  const float score = whylite_real(&device->model->scores, scores_of(device), place);
+  return device->yes_no && class_index == 0 ? 1.0f - score : score;
+}
+
+static uint32_t best(const whylite_device *device) {
+  uint32_t found = 0;
+  for (uint32_t i = 1; i < whylite_classes(device); i++) {
+    found = whylite_score(device, i) > whylite_score(device, found) ? i : found;
+  }
+  return found;
+}
+
+/* Predict the window, and keep the scores, which later predictions overwrite. */
+static void predict(whylite_device *device) {
+  const whylite_model *model = device->model;
+  if (device->window != NULL) {
+    whylite_copy(device->arena + model->input.offset, device->window, model->input.size);
+  }
+  model->predict(device->arena);
+  if (device->window != NULL) {
+    whylite_copy(device->window + model->input.size, device->arena + model->scores.offset, model->scores.size);
+  }
+}
+
+void whylite_tell_result(whylite_device *device) {
+  whylite_send_result(&device->sender, &device->result, &device->model->scores, scores_of(device), device->yes_no);
+}
+
+static bool is_alarm(const whylite_device *device, uint32_t answer) {
+  bool found = false;
+  for (uint32_t i = 0; i < device->alarm_count; i++) {
+    found = found || device->alarms[i] == answer;
+  }
+  return found;
+}
+
+static bool wants_explanation(const whylite_device *device, uint32_t answer) {
+  switch (device->explain) {
+    case WHYLITE_ALWAYS:
+      return true;
+    case WHYLITE_ON_CHANGE:
+      return (int32_t)answer != device->before;
+    case WHYLITE_ON_ALARM:
+      return is_alarm(device, answer);
+    default:
+      return false;
+  }
+}
+
+/* Note how long something took, into one of the latency's tables. */
+static void note(whylite_device *device, uint64_t *table, uint32_t *known, uint32_t place, uint64_t since) {
+  table[place] += whylite_device_time(device) - since;
+  *known |= 1u << place;
+}
+
+void whylite_answer(whylite_device *device) {
+  whylite_latency *latency = &device->latency;
+  const uint64_t start = whylite_device_time(device);
+  predict(device);
+  note(device, latency->phases, &latency->phases_known, WHYLITE_PREDICT, start);
+  latency->valid = latency->phases[WHYLITE_PREDICT] > 0; /* else the clock stands still */
+  device->clock_faults += !latency->valid;
+  const uint32_t answer = best(device);
+  latency->sequence = device->result.sequence;
+  device->result.class_index = (uint16_t)answer;
+  device->result.time = whylite_device_time(device);
+  device->kept = device->window != NULL;
+  device->answered = true;
+  device->produced++;
+  whylite_tell_result(device);
+  note(device, latency->phases, &latency->phases_known, WHYLITE_SEND, device->result.time);
+  device->job = (whylite_job){.on = true, .intact = true, .class_index = answer};
+  if (wants_explanation(device, answer)) {
+    device->job.count = device->method_count;
+    whylite_copy((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
+    if (device->inputs) {
+      whylite_tell_input(device);
+    }
+  }
+  device->before = (int32_t)answer;
+}
+
+/* --- explaining --- */
+
+static uint32_t chunk_size(const whylite_port *port) {
+  const uint32_t soon = port->bytes_per_second / 50u; /* what the port carries in 20 ms */
+  const uint32_t least = soon < WHYLITE_LEAST_CHUNK ? WHYLITE_LEAST_CHUNK : soon;
+  return port->bytes_per_second == 0 || least > WHYLITE_CHUNK ? WHYLITE_CHUNK : least;
+}
+
+void whylite_tell_input(whylite_device *device) {
+  const whylite_map input = {.code = WHYLITE_INPUT,
+                             .sequence = device->result.sequence,
+                             .tensor = &device->model->input,
+                             .data = device->window};
+  whylite_send_map(&device->sender, &input, chunk_size(device->port));
+}
+
+static float magnitude(float value) { return value < 0.0f ? -value : value; }
+
+/* Whether the two best scores are nearly equal: in units of the range, which two alone do not have, or of their sum. */
+static bool is_close(const whylite_device *device) {
+  const uint32_t classes = whylite_classes(device);
+  const uint32_t answer = best(device);
+  const float first = whylite_score(device, answer);
+  float second = 0.0f;
+  float least = first;
+  bool found = false;
+  for (uint32_t i = 0; i < classes; i++) {
+    const float score = whylite_score(device, i);
+    if (i != answer) {
+      second = !found || score > second ? score : second;
+      found = true;
+    }
+    least = score < least ? score : least;
+  }
+  const float sum = magnitude(first) + magnitude(second);
+  return found && first - second < NEARLY * (classes > 2u ? first - least : sum);
+}
+
+static bool is_zero(const whylite_tensor *tensor, const int8_t *map) {
+  for (uint32_t i = 0; i < tensor->size; i++) {
+    if (map[i] != tensor->zero_point) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static void tell_map(whylite_device *device, uint8_t method, whylite_map *map) {
+  map->code = WHYLITE_MAP_CHUNK;
+  map->sequence = device->result.sequence;
+  map->method = method;
+  map->class_index = (uint16_t)device->job.class_index;
+  map->flags = (uint16_t)(map->flags | (is_zero(map->tensor, map->data) ? WHYLITE_ZERO_MAP : 0) |
+                          (is_close(device) ? WHYLITE_SMALL_MARGIN : 0));
+  whylite_send_map(&device->sender, map, chunk_size(device->port));
+}
+
+/* Take one step of Integrated Gradients; return whether the attribution is there. */
+static bool integrate(whylite_device *device, const whylite_explanation *explanation, int32_t target,
+                      whylite_attribution *attribution) {
+  whylite_integral *integral = &device->integral;
+  whylite_job *job = &device->job;
+  if (!job->integrating) {
+    whylite_integrate_start(integral, device->model, explanation, device->arena, device->window, device->sums, target);
+    job->integrating = true;
+  }
+  if (whylite_integrate_step(integral)) {
+    return false;
+  }
+  whylite_integrate_finish(integral, attribution);
+  job->integrating = false;
+  return true;
+}
+
+/* Do one piece of what is under way: an explanation, or one step of it. */
+static void explain(whylite_device *device) {
+  whylite_job *job = &device->job;
+  const uint8_t method = job->methods[job->next];
+  const whylite_explanation *explanation = &device->model->explanations[method];
+  const int32_t target = device->yes_no ? 0 : (int32_t)job->class_index; /* one score is all that there is */
+  const uint64_t start = whylite_device_time(device);
+  if (!job->intact && !job->integrating) {
+    predict(device);
+  }
+  job->intact = false;
+  whylite_attribution attribution;
+  whylite_map map = {.tensor = &explanation->map, .data = device->arena + explanation->map.offset, .steps = 1};
+  bool done = true;
+  if (explanation->steps == 0) {
+    explanation->run(device->arena, target);
+  } else {
+    done = integrate(device, explanation, target, &attribution);
+  }
+  note(device, device->latency.methods, &device->latency.methods_known, method, start);
+  if (!done) {
+    return;
+  }
+  if (explanation->steps > 0) {
+    const bool kept = magnitude(attribution.residual) <= RESIDUAL_BOUND * magnitude(attribution.change);
+    map = (whylite_map){.tensor = &attribution.tensor,
+                        .data = attribution.values,
+                        .complete = true,
+                        .residual = attribution.residual,
+                        .steps = explanation->steps,
+                        .flags = kept ? 0 : WHYLITE_RESIDUAL_OVER_BOUND};
+  }
+  tell_map(device, method, &map);
+  job->next++;
+}
+
+static void finish(whylite_device *device) {
+  const whylite_job *job = &device->job;
+  if (!job->requested) {
+    whylite_send_latency(&device->sender, &device->latency);
+  } else if (job->acknowledge) {
+    whylite_send_ack(&device->sender, job->request, NULL, NULL, &device->result.sequence);
+  }
+  device->job.on = false;
+  device->latency = (whylite_latency){0};
+}
+
+/* --- the loop --- */
+
+/* Take in what the host says, until something has to wait for what is under way. */
+static bool listen(whylite_device *device) {
+  const whylite_port *port = device->port;
+  uint32_t heard = 0;
+  uint8_t byte;
+  if (device->held && !whylite_take(device)) {
+    return false;
+  }
+  device->held = false;
+  while (!device->held && heard < PER_STEP && port->read(port->context, &byte, 1) > 0) {
+    heard++;
+    const uint32_t size = whylite_receive(&device->receiver, byte);
+    if (size == 0) {
+      continue;
+    }
+    if (whylite_read(device->received, size, &device->message)) {
+      device->held = !whylite_take(device);
+    } else {
+      device->receiver.bad++;
+    }
+  }
+  return heard > 0;
+}
+
+/* Take the next window from the board itself. */
+static bool capture(whylite_device *device) {
+  const whylite_model *model = device->model;
+  const uint64_t start = whylite_device_time(device);
+  int8_t *input = device->window == NULL ? device->arena + model->input.offset : device->window;
+  if (!device->port->capture(device->port->context, input)) {
+    return false;
+  }
+  note(device, device->latency.phases, &device->latency.phases_known, WHYLITE_CAPTURE, start);
+  const uint32_t sequence = device->answered ? device->result.sequence + 1u : 0;
+  device->result = (whylite_result){.sequence = sequence, .truth = -1, .captured = device->time};
+  whylite_answer(device);
+  return true;
+}
+
+bool whylite_device_step(whylite_device *device) {
+  const whylite_port *port = device->port;
+  const uint64_t now = whylite_device_time(device);
+  if (now >= device->session_due) {
+    introduce(device);
+  }
+  if (now >= device->health_due) {
+    report(device);
+  }
+  bool busy = listen(device);
+  if (device->job.on) {
+    busy = true;
+    if (device->job.next < device->job.count) {
+      explain(device);
+    } else {
+      finish(device);
+    }
+  } else if (port->capture != NULL) {
+    busy = capture(device) || busy;
+  }
+  if (!busy && port->idle != NULL) {
+    port->idle(port->context);
+  }
+  return busy;
+}

@@ -1,0 +1,87 @@
+#include "whylite_integrate.h"
+
+#include "whylite_records.h"
+
+#define Q15 15u
+#define HALF (1 << (Q15 - 1u))
+
+static float logit(const whylite_integral *integral) {
+  const whylite_tensor *logits = &integral->model->logits;
+  return whylite_real(logits, integral->arena + logits->offset, (uint32_t)integral->class_index);
+}
+
+/* Write the point `node` of the way from the baseline to the window, rounded to nearest, into the arena. */
+static void interpolate(const whylite_integral *integral, int32_t node) {
+  int8_t *input = integral->arena + integral->model->input.offset;
+  const int8_t *baseline = integral->explanation->baseline;
+  for (uint32_t i = 0; i < integral->model->input.size; i++) {
+    const int32_t way = integral->window[i] - baseline[i];
+    input[i] = (int8_t)(baseline[i] + ((way * node + HALF) >> Q15));
+  }
+}
+
+void whylite_integrate_start(whylite_integral *integral, const whylite_model *model,
+                             const whylite_explanation *explanation, int8_t *arena, const int8_t *window,
+                             int32_t *sums, int32_t class_index) {
+  *integral = (whylite_integral){model, explanation, arena, window, sums, class_index, 0, 0.0f};
+  integral->logit = logit(integral);
+  for (uint32_t i = 0; i < model->input.size; i++) {
+    sums[i] = 0;
+  }
+}
+
+bool whylite_integrate_step(whylite_integral *integral) {
+  const whylite_explanation *explanation = integral->explanation;
+  interpolate(integral, explanation->node[integral->steps]);
+  integral->model->predict(integral->arena);
+  explanation->run(integral->arena, integral->class_index);
+  const int8_t *gradient = integral->arena + explanation->map.offset;
+  const int32_t weight = explanation->weight[integral->steps];
+  for (uint32_t i = 0; i < integral->model->input.size; i++) {
+    integral->sums[i] += weight * (gradient[i] - explanation->map.zero_point);
+  }
+  integral->steps++;
+  return integral->steps < explanation->steps;
+}
+
+/* Return a sum times the way from the baseline: an attribution in 1/32768 of the product of both scales. */
+static int64_t product(const whylite_integral *integral, uint32_t index) {
+  return (int64_t)integral->sums[index] * (integral->window[index] - integral->explanation->baseline[index]);
+}
+
+/* Quantise the products, whose greatest magnitude is `largest`, into the memory of the sums. */
+static void quantize(const whylite_integral *integral, int64_t largest) {
+  int8_t *values = (int8_t *)integral->sums;
+  uint32_t shift = 0; /* so that 32 bits hold 127 times what is left */
+  while (largest >> shift >= 1 << 24) {
+    shift++;
+  }
+  const int32_t range = (int32_t)(largest >> shift);
+  for (uint32_t i = 0; i < integral->model->input.size; i++) {
+    const int32_t scaled = (int32_t)(product(integral, i) >> shift) * 127;
+    const int32_t half = scaled < 0 ? -(range / 2) : range / 2;
+    values[i] = (int8_t)(range == 0 ? 0 : (scaled + half) / range);
+  }
+}
+
+void whylite_integrate_finish(whylite_integral *integral, whylite_attribution *attribution) {
+  int64_t sum = 0;
+  int64_t largest = 0;
+  for (uint32_t i = 0; i < integral->model->input.size; i++) {
+    const int64_t each = product(integral, i);
+    const int64_t magnitude = each < 0 ? -each : each;
+    sum += each;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  quantize(integral, largest);
+  interpolate(integral, 0);
+  integral->model->predict(integral->arena);
+  const whylite_explanation *explanation = integral->explanation;
+  const float unit = integral->model->input.scale * explanation->map.scale / (float)(1u << Q15);
+  attribution->tensor = explanation->map;
+  attribution->tensor.scale = largest == 0 ? 1.0f : unit * (float)largest / 127.0f;
+  attribution->tensor.zero_point = 0;
+  attribution->values = (const int8_t *)integral->sums;
+  attribution->change = integral->logit - logit(integral);
+  attribution->residual = attribution->change - unit * (float)sum;
+}
