@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .program import Buffer, places_of
-
-_UNIT = 4
-"""Buffers begin at multiples of it, so that a word of four values can be read at once."""
+from .program import ALIGNED, Buffer, places_of
 
 
 def plan(buffers: Sequence[Buffer]) -> int:
@@ -18,17 +15,21 @@ def plan(buffers: Sequence[Buffer]) -> int:
     near such orders come, see Pisarchyk & Lee 2020, arXiv 2001.03288).
     """
     best: tuple[int, list[int]] | None = None
+    wholes = [buffer for buffer in buffers if buffer.whole is None]
     for order in _ORDERS:
-        for buffer in buffers:
+        for buffer in wholes:
             buffer.offset = -1
-        for buffer in sorted(buffers, key=order):
-            _place(buffer, buffers)
-        size = places_of(buffers)
+        for buffer in sorted(wholes, key=order):
+            _place(buffer, wholes)
+        size = places_of(wholes)
         if best is None or size < best[0]:
-            best = size, [buffer.offset for buffer in buffers]
+            best = size, [buffer.offset for buffer in wholes]
     assert best is not None
-    for buffer, offset in zip(buffers, best[1], strict=True):
+    for buffer, offset in zip(wholes, best[1], strict=True):
         buffer.offset = offset
+    for buffer in buffers:
+        if buffer.whole is not None:
+            buffer.offset = buffer.whole.offset + buffer.begin
     return best[0]
 
 
@@ -38,7 +39,7 @@ def _place(buffer: Buffer, buffers: Sequence[Buffer]) -> None:
     for begin, end in taken:
         if offset + buffer.size <= begin:
             break
-        offset = max(offset, -(-end // _UNIT) * _UNIT)
+        offset = max(offset, -(-end // ALIGNED) * ALIGNED)
     buffer.offset = offset
 
 

@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 from ..tflite.graph import Tensor
 
 ALIGNMENT = 16
-"""Of the arena; what lies in it is aligned to 4 bytes."""
+"""Of the arena, in bytes."""
+ALIGNED = 4
+"""Of what lies in it: tensors begin at multiples of it, so that a word of four values can be read at once."""
+
+C_TYPE = {
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "int32": "int32_t",
+    "float32": "float",
+}
+"""What a type of numbers is called in C."""
 
 PREDICT = "predict"
 
@@ -22,13 +34,16 @@ class Buffer:
     """A run of bytes in the arena.
 
     ``alive`` says from which to which step it holds something, in each part of the program: what predicting leaves to
-    an explanation is alive from the explanation's step -1 on. ``offset`` is the planner's answer.
+    an explanation is alive from the explanation's step -1 on. ``offset`` is the planner's answer. A part of another
+    buffer, ``begin`` bytes into ``whole``, lives as long as that does.
     """
 
     name: str
     size: int
     alive: dict[str, tuple[int, int]] = field(default_factory=dict)
     offset: int = -1
+    whole: Buffer | None = None
+    begin: int = 0
 
     def touch(self, part: str, step: int) -> None:
         """Extend the buffer's life in a part to a step."""

@@ -11,7 +11,7 @@ from ..errors import UnsupportedModelError
 from ..tflite.graph import Graph, Op, Tensor
 from .lowering import LOWERINGS
 from .lowering.registry import Unit
-from .program import PREDICT, Argument, Buffer, Call, Constant, Part, Program, size_of
+from .program import ALIGNED, PREDICT, Argument, Buffer, Call, Constant, Part, Program, size_of
 
 _BEFORE = -1
 """The step at which a part finds what was there before it began."""
@@ -114,15 +114,22 @@ class _Scheduler(Unit):
         self.buffers.append(buffer)
         return self._touch(buffer)
 
-    def view(self, output: Tensor, source: Tensor) -> bool:
-        if source.data is not None:
+    def view(self, output: Tensor, source: Tensor, begin: int = 0) -> bool:
+        if source.data is not None or begin % ALIGNED:
             return False
-        self._place(output, self._places[source])
+        buffer = self._places[source]
+        if begin or size_of(output) < buffer.size:
+            whole = buffer.whole or buffer
+            buffer = Buffer(output.name, size_of(output), whole=whole, begin=buffer.begin + begin)
+            self.buffers.append(buffer)
+        self._place(output, buffer)
         return True
 
     def in_place(self, output: Tensor, source: Tensor) -> bool:
         buffer = self._places.get(source)
-        if buffer is None or size_of(output) > buffer.size or any(map(self._wanted_later, self.held[buffer])):
+        if buffer is None or size_of(output) > buffer.size:
+            return False
+        if any(map(self._wanted_later, self.held[buffer.whole or buffer])):
             return False
         self._place(output, buffer)
         return True
@@ -144,15 +151,16 @@ class _Scheduler(Unit):
 
     def _place(self, tensor: Tensor, buffer: Buffer) -> None:
         self._places[tensor] = buffer
-        self.held.setdefault(buffer, []).append(tensor)
+        self.held.setdefault(buffer.whole or buffer, []).append(tensor)
         self._touch(buffer)
 
     def _touch(self, buffer: Buffer) -> Buffer:
         """Note that a buffer is used now; what predicting left was there since it ended."""
-        if self.part != PREDICT and PREDICT in buffer.alive:
-            buffer.touch(PREDICT, len(self.ops[PREDICT]))
-            buffer.touch(self.part, _BEFORE)
-        buffer.touch(self.part, self.step)
+        whole = buffer.whole or buffer
+        if self.part != PREDICT and PREDICT in whole.alive:
+            whole.touch(PREDICT, len(self.ops[PREDICT]))
+            whole.touch(self.part, _BEFORE)
+        whole.touch(self.part, self.step)
         return buffer
 
     def _wanted_later(self, tensor: Tensor) -> bool:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..tflite.graph import Tensor
-from .program import Argument, Buffer, Call, Constant, Parameters, Part
+from .program import C_TYPE, PREDICT, Argument, Buffer, Call, Constant, Parameters, Part
 
 _WIDTH = 120
-C_TYPE = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
 ENUMERATOR = {"int8": "WHYLITE_INT8", "uint8": "WHYLITE_UINT8", "int32": "WHYLITE_INT32", "float32": "WHYLITE_FLOAT32"}
 
 
@@ -68,8 +67,12 @@ class Names:
 
 def function(part: Part, names: Names, first: int, classes: int) -> str:
     """Return the function that runs a part; ``first`` is the index of its first call among all calls."""
-    index = "" if part.class_index is None else ", int32_t class_index"
-    lines = [f"static void {c_name(part.name)}(int8_t *arena{index}) {{"]
+    explains = part.name != PREDICT
+    lines = [f"static void {c_name(part.name)}(int8_t *arena{', int32_t class_index' if explains else ''}) {{"]
+    if not part.calls:
+        lines.append("  (void)arena;")
+    if explains and part.class_index is None:
+        lines.append("  (void)class_index;")
     if part.class_index is not None and not part.decided:
         lines += _choice(part.class_index, classes)
     if len(lines) == 1 and not part.calls:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 from .graphs import file_of
-from .harness import Case
+from .harness import Case, on_host
 
 _ARENA = 1 << 22
 """Bytes; by itself the interpreter asks for ten times the model's file, which is too few for some graphs of one op."""
@@ -23,3 +26,10 @@ def tflm(case: Case) -> list[np.ndarray]:
         for place, row in enumerate(rows):
             row.append(np.array(interpreter.get_output(place)))
     return [np.stack(row) for row in rows]
+
+
+def assert_as_reference(cases: Sequence[Case], folder: Path) -> None:
+    """Compare every output's bytes on the host with TensorFlow Lite Micro's."""
+    for place, (case, got) in enumerate(zip(cases, on_host(cases, folder), strict=True)):
+        for ours, theirs in zip(got, tflm(case), strict=True):
+            np.testing.assert_array_equal(ours, theirs, f"case {place}: {case.graph.ops}")

@@ -1,6 +1,17 @@
 """Ops as kernel calls: one function an op, one family a file, registered by being there."""
 
-from . import convolution, dense, quantize, shape, unary
+from . import convolution, deconvolution, dense, gather, pooling, quantize, shape, unary
 from .registry import LOWERINGS, Lowering
 
-__all__ = ["LOWERINGS", "Lowering", "convolution", "dense", "quantize", "shape", "unary"]
+__all__ = [
+    "LOWERINGS",
+    "Lowering",
+    "convolution",
+    "deconvolution",
+    "dense",
+    "gather",
+    "pooling",
+    "quantize",
+    "shape",
+    "unary",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ...errors import UnsupportedModelError
 from ...tflite.graph import Op, Tensor
 from ..arithmetic import grid
-from ..program import Argument, Buffer, Constant
+from ..program import C_TYPE, Argument, Buffer, Constant
 
 Lowering = Callable[[Op, "Unit"], None]
 
@@ -48,8 +48,11 @@ class Unit(ABC):
         """Return so many bytes that are the op's own while it runs, or None for none."""
 
     @abstractmethod
-    def view(self, output: Tensor, source: Tensor) -> bool:
-        """Let ``output`` be the same bytes as ``source`` and return True; False where ``source`` is in flash."""
+    def view(self, output: Tensor, source: Tensor, begin: int = 0) -> bool:
+        """Let ``output`` be the bytes of ``source`` from ``begin`` on, and return True.
+
+        False where that cannot be: where ``source`` is in flash, or ``begin`` is no multiple of 4.
+        """
 
     @abstractmethod
     def in_place(self, output: Tensor, source: Tensor) -> bool:
@@ -86,3 +89,39 @@ def on_grid(op: Op, tensor: Tensor, scale: float, zero: int) -> None:
     """Refuse an op whose arithmetic is made for another grid than a tensor's."""
     if grid(tensor) != (scale, zero):
         raise refuse(op, f"{tensor!r} is not on the grid {scale:g}, {zero}", "convert the model again")
+
+
+def integers(op: Op, place: int) -> list[int]:
+    """Return a constant operand of whole numbers."""
+    values = constant(op, op.input(place))
+    if values.dtype.kind not in "iu" or not values.size:
+        raise refuse(op, f"operand {op.input(place)!r} are no whole numbers")
+    return [int(value) for value in values.ravel()]
+
+
+def axis_of(op: Op, axis: int, rank: int) -> int:
+    """Return an axis, which may be counted from the end, as counted from the front."""
+    if not -rank <= axis < rank:
+        raise refuse(op, f"axis {axis} is not among {rank}")
+    return axis % rank
+
+
+def stored(op: Op, *tensors: Tensor) -> None:
+    """Refuse an op on tensors of another type than the first, or of one that C is not given."""
+    for tensor in tensors:
+        if tensor.dtype != tensors[0].dtype or tensor.dtype.name not in C_TYPE:
+            raise refuse(op, f"tensor {tensor!r} is of another type than it takes")
+
+
+def image(op: Op, tensor: Tensor) -> tuple[int, int, int]:
+    """Return the height, width and channels of one image."""
+    if len(tensor.shape) != 4 or tensor.shape[0] != 1:
+        raise refuse(op, f"{tensor!r} is not one image")
+    _, height, width, channels = tensor.shape
+    return height, width, channels
+
+
+def expect(op: Op, tensor: Tensor, shape: Sequence[int]) -> None:
+    """Refuse an op where a tensor is not declared with the shape it must have: C would write over what is beside it."""
+    if tensor.shape != tuple(shape):
+        raise refuse(op, f"{tensor!r} should be {list(shape)}", "the file is damaged; convert the model again")
