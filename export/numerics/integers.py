@@ -49,7 +49,7 @@ def use_integers(
     if wanted:
         peaks = observed.find(graph, inputs, wanted, calibration)
         undone = _late(graph, inputs, outputs)
-        _Lowering(graph, region, peaks, equalizing_scales(graph, region, peaks, undone)).run()
+        Lowering(graph, region, peaks, equalizing_scales(graph, region, peaks, undone)).run()
     use_hybrid_convolutions(graph)
     prune(graph)
 
@@ -96,7 +96,7 @@ def _level_classes(
     seeds = [tensor for tensor in read if tensor is not None and tensor not in of_inputs]
     if not seeds or any(tensor in of_inputs for tensor in read if tensor is not None):
         return
-    sizes = observed.of_classes(graph, inputs["class_index"], seeds, classes)
+    sizes = observed.size_of_classes(observed.of_classes(graph, inputs["class_index"], seeds, classes))
     loudness = np.where(sizes > 0, sizes, 1.0)
     builder = Builder(graph, "level/")
     position = max(number for number, op in enumerate(graph.ops) if op.output in seeds) + 1
@@ -137,8 +137,8 @@ def _has_a_twin(op: Op, walk: set[Tensor]) -> bool:
     return op.code in LAYOUT and all(tensor in walk for tensor in operands if tensor.dtype == FLOAT)
 
 
-class _Lowering:
-    """Writes a graph's ops anew, those of the region in int8.
+class Lowering:
+    """Writes a graph's ops anew, those of the region in int8; ``stored`` says what is held as int8, and where.
 
     ``scales`` says by what the channels of a tensor are multiplied before they are stored; those that are read or
     written by float ops have none.
@@ -308,4 +308,4 @@ def _scale_of(tensor: Tensor) -> float:
     return _grid_of(tensor).scale[0]
 
 
-__all__ = ["Calibration", "use_integers"]
+__all__ = ["Calibration", "Lowering", "use_integers"]

@@ -26,7 +26,8 @@ _CLASSES_PER_INPUT = 4
 class Calibration:
     """What entries of gradients are given for real inputs, the baseline of integration, and how many classes there are.
 
-    Each of ``given`` holds ``x`` with its batch dimension, and whatever else belongs to that input.
+    Each of ``given`` holds ``x`` with its batch dimension, and whatever else belongs to that input. Where it does not name
+    the ``class_index``, classes take turns.
     """
 
     given: Sequence[Mapping[str, NDArray[Any]]]
@@ -35,11 +36,16 @@ class Calibration:
 
 
 def find(
-    graph: Graph, inputs: Mapping[str, Tensor], wanted: Sequence[Tensor], calibration: Calibration
+    graph: Graph,
+    inputs: Mapping[str, Tensor],
+    wanted: Sequence[Tensor],
+    calibration: Calibration,
+    seconds: float = _SECONDS,
 ) -> dict[Tensor, NDArray[np.float64]]:
     """Return the peaks of the ``wanted`` float tensors, ``[channels]`` each, over calibration inputs and classes.
 
-    They are reduced in the graph, so that activations need no more memory than they do when it runs.
+    They are reduced in the graph, so that activations need no more memory than they do when it runs. Calls for which
+    there is no time in ``seconds`` are left out.
     """
     watched = graph.copy("peaks")
     builder = Builder(watched, "peak/")
@@ -52,7 +58,7 @@ def find(
     instance, _ = interpreter.load(write(Model([watched], [Signature("peaks", watched, dict(inputs), outputs)])))
     run = instance.get_signature_runner("peaks")
     peaks = {tensor: np.zeros(tensor.shape[-1]) for tensor in wanted}
-    for given in within(_SECONDS, _calls(inputs, calibration)):
+    for given in within(seconds, _calls(inputs, calibration)):
         found = run(**given)
         for number, tensor in enumerate(wanted):
             np.maximum(peaks[tensor], found[f"p{number}"], out=peaks[tensor])
@@ -63,9 +69,10 @@ def _calls(inputs: Mapping[str, Tensor], calibration: Calibration) -> Iterator[d
     """Yield what to call a saliency or integration entry with: every input in turn, each time with another class."""
     random = np.random.default_rng(0)
     classes = itertools.cycle(random.permutation(calibration.classes))
-    for own in [*calibration.given] * _CLASSES_PER_INPUT:
-        given = dict(own)
-        given["class_index"] = np.asarray([next(classes)], np.int32)
+    undecided = [own for own in calibration.given if "class_index" not in own]
+    decided = [own for own in calibration.given if "class_index" in own]
+    for own in [*decided, *undecided * _CLASSES_PER_INPUT]:
+        given = {"class_index": np.asarray([next(classes)], np.int32), **own}
         if "alphas" in inputs:
             steps = inputs["alphas"].shape[0]
             given["alphas"] = ((np.arange(steps) + random.uniform(size=steps)) / steps).astype(np.float32)
@@ -77,13 +84,18 @@ def _calls(inputs: Mapping[str, Tensor], calibration: Calibration) -> Iterator[d
         yield given
 
 
-def of_classes(graph: Graph, index: Tensor, seeds: Sequence[Tensor], classes: int) -> NDArray[np.float64]:
-    """Return the largest absolute value of the ``seeds``, which depend on the class alone, for each class."""
+def of_classes(graph: Graph, index: Tensor, seeds: Sequence[Tensor], classes: int) -> list[NDArray[np.float64]]:
+    """Return the ``seeds``, which depend on the class alone, for each class, ``[classes, ...]`` each."""
     part = graph.copy("seeds")
     part.inputs, part.outputs = [index], list(seeds)
     prune(part)
     names = {f"s{number}": seed for number, seed in enumerate(seeds)}
     instance, _ = interpreter.load(write(Model([part], [Signature("seeds", part, {"index": index}, names)])))
     run = instance.get_signature_runner("seeds")
-    found = (run(index=np.asarray([number], np.int32)).values() for number in range(classes))
-    return np.asarray([max(float(np.abs(values).max()) for values in seed) for seed in found])
+    found = [run(index=np.asarray([number], np.int32)) for number in range(classes)]
+    return [np.asarray([values[name] for values in found], np.float64) for name in names]
+
+
+def size_of_classes(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the largest absolute value of all seeds, for each class."""
+    return np.max([np.abs(seed).reshape(len(seed), -1).max(1) for seed in seeds], axis=0)

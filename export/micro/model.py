@@ -1,0 +1,206 @@
+"""A graph that predicts and explains in int8: the user's ops, the class they choose, and what explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UnsupportedModelError
+from ..heads import Head
+from ..methods import GradCAM, InputXGradient, IntegratedGradients, Saliency, Source
+from ..numerics import Calibration, store_float
+from ..numerics.emitter import Emitter
+from ..numerics.gradient import Gradient, OneHot
+from ..tflite.graph import Graph, Model, Op, Signature, Tensor
+from ..tflite.ops import INT8, INT32, Builder
+from ..tflite.options import ArgMaxOptions
+from ..tflite.writer import require_runtime, write
+from ..vjp import backward
+from .core import Core, core_of, stored
+from .lowering import lower
+from .reference import Reference
+
+Stored = NDArray[np.int8]
+
+CLASS_INDEX = "class_index"
+"""Name of the tensor (int32 ``[1]``) through which all that depends on the explained class does."""
+ONE = 1 << 15
+"""What nodes and weights of a schedule count in: 1 in fixed point."""
+_INT32_CODE = 2  # in the schema's TensorType
+_OLDEST_RUNTIME = "2.14.0"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Where Integrated Gradients takes its steps: ``nodes`` and ``weights`` in 1/32768, the latter of which sum to it.
+
+    ``baseline`` is stored as the input is.
+    """
+
+    nodes: tuple[int, ...]
+    weights: tuple[int, ...]
+    baseline: Stored
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One explanation in the graph: the int8 tensor ``map`` of ``shape``, about tensor ``layer``.
+
+    The map's real values times the class's entry of ``units`` are what the method gives, in its own unit. Where there
+    are ``steps``, the map is the gradient of which so many are summed.
+    """
+
+    method: str
+    layer: str
+    map: Tensor
+    shape: tuple[int, ...]
+    units: tuple[float, ...]
+    steps: Steps | None = None
+
+
+@dataclass(frozen=True)
+class MicroModel:
+    """The graph from ``input`` to ``scores``, ``class_index`` and each explanation's map, in this order its outputs.
+
+    The first ``predicting`` ops are the user's. Then one finds ``class_index``, the largest score's, through which all
+    that depends on the class does: a caller may put another class there. All others only explain.
+    """
+
+    graph: Graph
+    input: Tensor
+    scores: Tensor
+    logits: Tensor
+    class_index: Tensor
+    predicting: int
+    explanations: tuple[Explanation, ...]
+
+    def file(self) -> bytes:
+        """Return the graph as a ``.tflite`` file."""
+        return _file(self.graph)
+
+    def file_of_classes(self) -> bytes:
+        """Return the same with ``class_index`` as a second input instead of found in the graph."""
+        graph = self.graph.copy(self.graph.name)
+        graph.ops = [op for op in graph.ops if self.class_index not in op.outputs]
+        graph.inputs = [self.input, self.class_index]
+        graph.outputs = [tensor for tensor in graph.outputs if tensor is not self.class_index]
+        return _file(graph)
+
+
+def build(
+    graph: Graph,
+    head: Head,
+    layers: Mapping[str, Tensor],
+    samples: Sequence[NDArray[np.float32]],
+    steps: Steps | None = None,
+) -> MicroModel:
+    """Return a model with the explanations that ``layers`` maps methods of :data:`METHODS` to tensors for.
+
+    ``samples`` are inputs that decide the grids of what explains, ``steps`` those of Integrated Gradients. Raises
+    :class:`UnsupportedModelError` where model or method cannot be had in int8.
+    """
+    core = core_of(graph, head)
+    layers = {name: core.input if layer is head.input else layer for name, layer in layers.items()}
+    walked = core.graph.copy("micro")
+    builder = Builder(walked, "why/")
+    index = builder.tensor(CLASS_INDEX, (1,), INT32)
+    emit = Emitter(builder, store_float)
+    predicting = len(walked.ops)
+    found = {name: _positive(emit, METHODS[name](core, layer, index, emit)) for name, layer in layers.items()}
+    seen = _calibration(core, samples, None if steps is None else steps.baseline)
+    maps, units = lower(walked, core.input, index, [gradient.tensor for gradient in found.values()], seen)
+    axis = builder.constant(len(core.scores.shape) - 1, INT32)
+    walked.ops.insert(predicting, Op("ARG_MAX", [core.scores, axis], [index], ArgMaxOptions(_INT32_CODE), 2))
+    walked.inputs, walked.outputs = [core.input], list(dict.fromkeys([core.scores, index, *maps]))
+    explanations = tuple(
+        Explanation(
+            method,
+            layer.name,
+            tensor,
+            _shape(method, layer),
+            tuple((units / gradient.factor).tolist()),
+            steps if method == IntegratedGradients.name else None,
+        )
+        for (method, layer), gradient, tensor in zip(layers.items(), found.values(), maps, strict=True)
+    )
+    return MicroModel(walked, core.input, core.scores, core.logits, index, predicting, explanations)
+
+
+def _gradcam(core: Core, layer: Tensor, index: Tensor, emit: Emitter) -> Gradient:
+    """Return the map at a layer, ``[positions, 1]``."""
+    if layer.dtype != INT8 or layer not in core.graph.tensors:
+        raise UnsupportedModelError(f"layer {layer!r} is not int8", "choose another --layer")
+    head = Head(core.input, core.scores, core.logits)
+    return GradCAM().heatmap(Source(core.graph, head, store_float), emit, layer, index)
+
+
+def _gradient(core: Core, start: Tensor, index: Tensor, emit: Emitter) -> Gradient:
+    """Return the gradient at the input, in full size."""
+    if start is not core.input:
+        raise UnsupportedModelError(
+            f"gradients reach {start!r} and not the input, and target micro explains at the input",
+            "ask for --method gradcam, or export it for --target pi",
+        )
+    (value,) = backward(emit.builder.graph, {core.logits: OneHot(index, core.logits.shape)}, [start], emit)
+    return emit.expand(emit.dense(value), start.shape)
+
+
+def _input_x_gradient(core: Core, start: Tensor, index: Tensor, emit: Emitter) -> Gradient:
+    """Return the product of the input and the gradient there."""
+    return emit.times(_gradient(core, start, index, emit), emit.real(start))
+
+
+METHODS: Mapping[str, Callable[[Core, Tensor, Tensor, Emitter], Gradient]] = {
+    GradCAM.name: _gradcam,
+    Saliency.name: _gradient,
+    InputXGradient.name: _input_x_gradient,
+    IntegratedGradients.name: _gradient,
+}
+"""The methods of target micro: what each emits into the graph, of the explained tensor and the class."""
+
+
+def _positive(emit: Emitter, gradient: Gradient) -> Gradient:
+    """Return a gradient stored with a factor above 0, so that a map's sign is its own."""
+    return gradient if gradient.factor > 0 else emit.rescale(gradient, -gradient.factor)
+
+
+def _shape(method: str, layer: Tensor) -> tuple[int, ...]:
+    """Return a map's shape, as :class:`export.methods.base.Compiled` has it."""
+    if method != GradCAM.name:
+        return layer.shape[1:]
+    return tuple(size for size in layer.shape[1:-1] if size > 1) or (1,)
+
+
+def _calibration(core: Core, samples: Sequence[NDArray[np.float32]], baseline: Stored | None) -> Calibration:
+    """Return what decides the grids: each input with the class predicted of it and with others in turn.
+
+    Where steps are taken from a ``baseline``, also points on the way from there.
+    """
+    random = np.random.default_rng(0)
+    reference = Reference(_file(core.graph))
+    given = []
+    for sample in samples:
+        x = stored(core, sample)
+        (scores,) = reference.run([x], 1)
+        predicted = {"class_index": np.asarray([scores.argmax()], np.int32)}
+        given += [{"x": x}, {"x": x, **predicted}]
+        if baseline is not None:
+            node = int(random.integers(1, ONE))
+            given.append({"x": interpolated(x, baseline, node), **predicted})
+    return Calibration(given, np.zeros(core.input.shape[1:], np.float32), core.logits.shape[-1])
+
+
+def interpolated(x: Stored, baseline: Stored, node: int) -> Stored:
+    """Return the point ``node`` / 32768 of the way from ``baseline`` to ``x``, rounded to nearest, ties upwards."""
+    way = x.astype(np.int32) - baseline
+    return (baseline + ((way * node + ONE // 2) >> 15)).astype(np.int8)
+
+
+def _file(graph: Graph) -> bytes:
+    inputs, outputs = ({tensor.name: tensor for tensor in side} for side in (graph.inputs, graph.outputs))
+    model = Model([graph], [Signature("serving_default", graph, inputs, outputs)])
+    require_runtime(model, _OLDEST_RUNTIME)
+    return write(model)
