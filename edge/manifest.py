@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BundleError
+from .micro import Micro
 from .samples.preprocessing import Preprocessing
 
 FORMAT = 1
@@ -217,7 +218,8 @@ class Manifest:
     ``yes_no`` models have one output, the sigmoid score of class 1; class 0, of label 0, has what is left of 1. The
     answer is class 1 above one half; what is explained is the logit of class 1, whatever the answer.
 
-    ``preprocessing`` is how raw values of a sensor become the model's input; None where nobody said.
+    ``preprocessing`` is how raw values of a sensor become the model's input; None where nobody said. ``micro`` is what
+    there is for microcontrollers, None where it was exported for another target.
     """
 
     name: str
@@ -244,6 +246,7 @@ class Manifest:
     recurrent: bool = False
     yes_no: bool = False
     preprocessing: Preprocessing | None = None
+    micro: Micro | None = None
     format: int = FORMAT
     members: dict[str, str] = field(default_factory=dict)
 

@@ -30,7 +30,9 @@ class MicroExplanation:
     ``steps`` is 0 where ``map`` is the explanation itself; else ``map`` is the gradient of a logit at the input, of
     which Integrated Gradients sums ``steps``, at ``nodes`` with ``weights``, both in 1/32768, from ``baseline`` as the
     input is stored (a member of the C). ``fidelity`` and ``fidelity_p05`` are the median and 5th percentile over
-    ``samples`` calibration inputs of the rank correlation with the same map in exact arithmetic.
+    ``samples`` calibration inputs of the rank correlation with the same map in exact arithmetic. ``units`` are what the
+    real values of ``map`` are multiplied by to be in the unit of the bundle's head of that method, for each class: the
+    weights of one may be many times those of another, and one int8 grid holds the maps of all.
     """
 
     method: str
@@ -42,6 +44,7 @@ class MicroExplanation:
     steps: int = 0
     nodes: tuple[int, ...] = ()
     weights: tuple[int, ...] = ()
+    units: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

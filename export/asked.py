@@ -54,8 +54,13 @@ def _is_whole(number: object) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)
 
 
-def with_layers(methods: Sequence[Method], graph: Graph, head: Head, *, must: bool) -> tuple[list[Method], list[str]]:
-    """Return the methods without those that find no layer to look at, unless they ``must``, and what to say of them."""
+def with_layers(
+    methods: Sequence[Method], graph: Graph, head: Head, otherwise: Sequence[str], *, must: bool
+) -> tuple[list[Method], list[str]]:
+    """Return the methods without those that find no layer to look at, unless they ``must``, and what to say of them.
+
+    Where none is left, methods of the names ``otherwise`` stand in for them.
+    """
     kept, left_out = [], []
     for method in methods:
         try:
@@ -66,7 +71,7 @@ def with_layers(methods: Sequence[Method], graph: Graph, head: Head, *, must: bo
             left_out.append(f"{method.name} left out: {error.cause}")
         else:
             kept.append(method)
-    return kept, left_out
+    return kept or [METHODS[name]() for name in otherwise], left_out
 
 
 def fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list[Method]:

@@ -24,7 +24,8 @@ from .shipped import Shipped
 Array = NDArray[np.float32]
 Explain = Callable[[Array, int | None], Array]
 """Explains an input, for a class or for the one that is predicted."""
-_Likeness = tuple[float, float, float]  # rank correlation, sign agreement, overlap of the largest tenth
+Likeness = tuple[float, float, float]
+"""Of two maps: rank correlation, sign agreement, overlap of the largest tenth."""
 
 FIDELITY_BOUND = 0.9
 """Rank correlation with the map of exact arithmetic that half of the inputs must reach."""
@@ -55,7 +56,7 @@ def measure(candidates: Sequence[tuple[Numerics, Shipped]], x: Array, baseline: 
         measured = zip(
             candidates,
             _costs(exact, explain, x),
-            _fidelities(explain, x, exact.source.head.classes),
+            fidelities(explain, x, exact.source.head.classes),
             _lost(candidates, name, x, baseline),
             strict=True,
         )
@@ -75,12 +76,12 @@ def with_fidelity_of(
         both = (exact, shipped)
         steps = max(one.compiled[row.method].steps_per_call for one in both)
         explain = [_explain(one, row.method, baseline, steps) for one in both]
-        return _with_likeness(row, _fidelities(explain, x, exact.source.head.classes)[1])
+        return _with_likeness(row, fidelities(explain, x, exact.source.head.classes)[1])
 
     return tuple(again(row) for row in rows)
 
 
-def _with_likeness(row: Candidate, alike: Sequence[_Likeness]) -> Candidate:
+def _with_likeness(row: Candidate, alike: Sequence[Likeness]) -> Candidate:
     rho, signs, top = np.transpose(alike)
     p50, p05 = np.quantile(rho, (0.5, 0.05)).tolist()
     return replace(
@@ -218,12 +219,14 @@ def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list
     return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in zip(nodes, weights, strict=True)]
 
 
-def _fidelities(explain: Sequence[Explain], x: Array, classes: int) -> list[list[_Likeness]]:
+def fidelities(
+    explain: Sequence[Explain], x: Array, classes: int, seconds: float = _FIDELITY_SECONDS
+) -> list[list[Likeness]]:
     """Return how alike each candidate's maps are to the first's: each input's predicted class, and another in turn."""
-    found: list[list[_Likeness]] = [[] for _ in explain]
+    found: list[list[Likeness]] = [[] for _ in explain]
     others = itertools.cycle(np.random.default_rng(1).permutation(classes).tolist())
     asked = [(sample, other) for sample in x[:_SAMPLES] for other in (None, next(others))]
-    for sample, class_index in within(_FIDELITY_SECONDS, asked):
+    for sample, class_index in within(seconds, asked):
         maps = [call(sample, class_index) for call in explain]
         for row, own in zip(found, maps, strict=True):
             row.append((rank_correlation(maps[0], own), sign_agreement(maps[0], own), top_overlap(maps[0], own)))

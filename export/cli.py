@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--method",
         action="append",
         choices=list(METHODS),
-        help="may be repeated (default: gradcam, integrated_gradients); "
+        help=f"may be repeated (default: {_defaults()}); "
         f"visual aids, no evidence: {', '.join(name for name, method in METHODS.items() if not method.signed)}",
     )
     add("--target", choices=list(TARGETS), default="pi", help="where the bundle will run (default: %(default)s)")
@@ -85,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _defaults() -> str:
+    """Return what methods each target has where none is named."""
+    return "; ".join(f"{', '.join(target.defaults)} for {target.name}" for target in TARGETS.values())
+
+
 def main(argv: list[str]) -> int:
     """Run ``whylite export``; ``argv[0]`` is the subcommand's name."""
     arguments = parser().parse_args(argv[1:])
@@ -114,7 +119,7 @@ def main(argv: list[str]) -> int:
 def _ensure_used(arguments: argparse.Namespace) -> None:
     """Raise :class:`UnsupportedModelError` for an option that no method asked for has a use for."""
     defaults = parser()
-    asked = arguments.method or pipeline.DEFAULT_METHODS
+    asked = arguments.method or TARGETS[arguments.target].defaults
     for option, kinds in _METHOD_OPTIONS.items():
         if getattr(arguments, option) == defaults.get_default(option):
             continue

@@ -18,6 +18,7 @@ from edge.samples.preprocessing import Preprocessing
 
 from . import measure, reach
 from .methods import METHODS, WALKS, Role
+from .micro import Firmware
 from .selection import Selected
 from .shipped import Shipped, is_recurrent
 from .tflite.graph import Graph, Tensor
@@ -55,8 +56,9 @@ def pack(
     measures: Sequence[Measure],
     schedules: Sequence[Schedule],
     x: Array,
+    firmware: Firmware,
 ) -> Bundle:
-    """Return the bundle; measures what its explanations cost."""
+    """Return the bundle, with ``firmware`` in it; measures what its explanations cost."""
     shipped = selected.shipped
     graph, head = shipped.source.graph, shipped.source.head
     heads = tuple(_head(name, selected, schedules) for name in shipped.compiled)
@@ -89,8 +91,9 @@ def pack(
         recurrent=is_recurrent(graph),
         yes_no=head.yes_no,
         preprocessing=label.preprocessing,
+        micro=firmware.micro,
     )
-    members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x)}
+    members = {MODEL: shipped.file, GOLDEN: _golden(shipped, x), **firmware.members}
     if label.baseline != "zero":
         members[BASELINE] = npz_bytes(baseline=selected.baseline)
     return measure.with_costs(seal(manifest, members), x)

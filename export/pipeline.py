@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from edge.bundle import Bundle
 from edge.errors import InterpreterError
 from edge.files import read_bytes
-from edge.manifest import Check
+from edge.manifest import Check, Schedule
 from edge.samples.preprocessing import Preprocessing
 
-from . import asked, choose, heads, stepping, support, targets, tflite, trust
+from . import asked, choose, heads, micro, stepping, support, targets, tflite, trust
 from . import calibration as calibrations
 from . import report as reports
 from .compiling import MARK, compile_methods, enter
@@ -25,17 +25,16 @@ from .errors import CheckFailedError, ModelFileError, UnsupportedModelError
 from .methods import IntegratedGradients, Source
 from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
-from .selection import select
+from .selection import Selected, select
 from .shipped import Shipped
 from .tflite.admission import Shapes, check_shapes, check_weights, try_out
-from .tflite.graph import Graph, Model
+from .tflite.graph import Graph, Model, Tensor
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
 
-DEFAULT_METHODS = ("gradcam", "integrated_gradients")
-
 _SYNTHETIC_SAMPLES = 16
+_NO_SANITY = trust.Sanity(notes=("sanity checks and measures were not made: on random inputs they say nothing",))
 
 
 def explain(
@@ -65,9 +64,10 @@ def explain(
 
     ``model`` is a ``.tflite`` file or its bytes. ``calibration`` is ``[N, ...]``, inputs as the float the model was
     trained on; without it checks run on random inputs and the bundle says so. ``methods`` are names of
-    :data:`export.methods.METHODS`, by default :data:`DEFAULT_METHODS`, without GradCAM where no layer has positions
-    (which a note says). ``layer`` is the tensor GradCAM and its kin look at, ``output`` the one to explain, by its name
-    or the signature's, ``signature`` the entry point where that is not the primary graph.
+    :data:`export.methods.METHODS`, by default those of the target (:data:`export.targets.TARGETS`), without GradCAM
+    where no layer has positions (which a note says). ``layer`` is the tensor GradCAM and its kin look at, ``output``
+    the one to explain, by its name or the signature's, ``signature`` the entry point where that is not the primary
+    graph.
     ``baseline`` is where Integrated Gradients starts: "zero", "mean" (of the calibration inputs), or an array of the
     shape of what it explains: the input, or the first tensor that can be reached where the way to the input is barred
     (an embedding look-up, an RFFT front end). ``batch`` is how many of its steps share a call, by default what is
@@ -93,14 +93,16 @@ def explain(
         raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
     chosen_target = _choose(targets.TARGETS, target, "target")
     asked.check_options(schedule, memory)
-    wanted = asked.methods(DEFAULT_METHODS if methods is None else methods, layer, batch, refine=refine)
+    wanted = asked.methods(chosen_target.methods(methods), layer, batch, refine=refine)
     with _about(file_name):
         entered = heads.graph_of(source, signature)
         shapes = _tried_out(entered, source, original, file_name)
         _, graph, head = enter(source, entered, output, runs=shapes is not None)
         check_shapes(graph, shapes or {}, file_name)
         check_weights(graph, file_name)
-        wanted, left_out = asked.with_layers(wanted, graph, head, must=methods is not None or layer is not None)
+        wanted, left_out = asked.with_layers(
+            wanted, graph, head, chosen_target.without_positions, must=methods is not None or layer is not None
+        )
         targets_of = {method.name: method.target(graph, head) for method in wanted}
         support.check(graph, head, list(targets_of.values()), runs=shapes is not None)
         wanted = asked.fitted(wanted, Source(graph, head, store_float), batch)
@@ -110,6 +112,7 @@ def explain(
         classes = asked.labels(labels, head, source.associated_files)
         raw = asked.preprocessing(preprocessing, head.sample_shape)
         truth = calibrations.check_truth(truth, len(x), head.answers)
+        integers = _integers(chosen_target, original, source, graph, head, targets_of, x, given)
 
         def compiled(
             kind: Numerics, steps: int | None = None, seen: Calibration | None = None, of: bytes | None = None
@@ -125,8 +128,8 @@ def explain(
         progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
         arithmetic = trust.run(shipped, selected.exact, x)
         checks = [*arithmetic.checks, *choose.checks(selected.numerics, selected.rows, len(x))]
-        if real_data:
-            sanity = trust.sanity_checks(
+        sanity = (
+            trust.sanity_checks(
                 shipped,
                 lambda file: selected.compile_at(of=file),
                 x,
@@ -135,10 +138,9 @@ def explain(
                 noise=not calibrations.takes_ids(graph, head),
                 progress=progress,
             )
-        else:
-            sanity = trust.Sanity(
-                notes=("sanity checks and measures were not made: on random inputs they say nothing",)
-            )
+            if real_data
+            else _NO_SANITY
+        )
         checks += sanity.checks
         _stop_if_failed(checks, allow_unfaithful)
         measured = trust.measures(shipped, sanity.maps, selected.baseline, progress=progress)
@@ -149,6 +151,7 @@ def explain(
         )
         checks += adds_up.checks
         _stop_if_incomplete(adds_up.checks, choose.lost(selected.numerics, selected.rows), allow_unfaithful)
+        firmware = _firmware(integers, selected, schedules, name, classes, x, progress, allow=allow_unfaithful)
         progress("measuring cost")
         label = Label(
             name,
@@ -172,12 +175,48 @@ def explain(
             ),
             raw,
         )
-        bundle = pack(selected, label, checks, measured.rows, schedules, x)
+        bundle = pack(selected, label, [*checks, *firmware.checks], measured.rows, schedules, x, firmware)
         if not report:
             return bundle
         progress("drawing the report")
         compare = reports.comparison(shipped, selected.exact, selected.baseline)
         return reports.attached(bundle, x, truth, compare)
+
+
+def _integers(
+    target: targets.Target,
+    original: bytes,
+    source: Model,
+    graph: Graph,
+    head: heads.Head,
+    layers: Mapping[str, Tensor],
+    x: NDArray[np.float32],
+    baseline: NDArray[np.float32] | None,
+) -> micro.MicroModel | None:
+    """Return the model in int8 with its explanations, where it is for microcontrollers: what cannot be is refused."""
+    if target is not targets.MICRO:
+        return None
+    return micro.admit(source, original, graph, head, layers, x, x.mean(0) if baseline is None else baseline)
+
+
+def _firmware(
+    integers: micro.MicroModel | None,
+    selected: Selected,
+    schedules: Sequence[Schedule],
+    name: str,
+    classes: Sequence[str],
+    x: NDArray[np.float32],
+    progress: Progress,
+    *,
+    allow: bool,
+) -> micro.Firmware:
+    """Return what microcontrollers are given, nothing for other targets; stops where it is not faithful."""
+    if integers is None:
+        return micro.Firmware()
+    progress("compiling to C, checking with TensorFlow Lite Micro")
+    firmware = micro.compiled(integers, selected, schedules, name, classes, x)
+    _stop_if_unlike(firmware.checks, allow)
+    return firmware
 
 
 @contextmanager
@@ -261,6 +300,18 @@ def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
     raise CheckFailedError(
         f"the compiled explanation does not hold: {lines}",
         "report the model; --allow-unfaithful ships it marked all the same",
+    )
+
+
+def _stop_if_unlike(checks: Sequence[Check], allow: bool) -> None:
+    failed = [check for check in checks if not check.passed]
+    if not failed or allow:
+        return
+    lines = "; ".join(f"{check.name}: {check.value:.3g}, bound {check.bound:.3g} ({check.detail})" for check in failed)
+    raise CheckFailedError(
+        f"what the microcontroller computes in int8 is not like exact arithmetic: {lines}",
+        f"{_without(failed, checks)}, or take calibration inputs like those of the device; --allow-unfaithful ships it "
+        "marked all the same",
     )
 
 

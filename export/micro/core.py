@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import UnsupportedModelError
 from ..heads import Head
 from ..support import described
@@ -59,7 +57,7 @@ OPS = frozenset(
         "TRANSPOSE_CONV",
     }
 )
-"""Builtins that target micro may use: those that TensorFlow Lite Micro computes on int8 (each was tried there alone)."""
+"""Builtins that target micro may use: those that TensorFlow Lite Micro computes on int8, each tried there alone."""
 
 _OTHER_TARGET = "export it for --target pi"
 _QUANTIZE_HINT = (
@@ -85,7 +83,7 @@ def core_of(graph: Graph, head: Head) -> Core:
     or is an op that target micro has not.
     """
     if head.states or len(graph.inputs) > 1:
-        raise UnsupportedModelError("target micro takes no streaming models: it keeps state in variables", _OTHER_TARGET)
+        raise UnsupportedModelError("target micro takes no models that keep state in variables", _OTHER_TARGET)
     for op in graph.ops:
         if any(tensor is not None and tensor.is_variable for tensor in op.inputs):
             raise UnsupportedModelError(
@@ -109,7 +107,9 @@ def _entry(graph: Graph, tensor: Tensor) -> Tensor:
     if len(readers) == 1 and readers[0].code == "QUANTIZE" and readers[0].output.dtype == INT8:
         graph.ops.remove(readers[0])
         return readers[0].output
-    raise UnsupportedModelError(f"target micro takes int8 models, and input {tensor!r} is read as it is", _QUANTIZE_HINT)
+    raise UnsupportedModelError(
+        f"target micro takes int8 models, and input {tensor!r} is read as it is", _QUANTIZE_HINT
+    )
 
 
 def _exit(graph: Graph, tensor: Tensor) -> Tensor:
@@ -141,10 +141,3 @@ def _check(graph: Graph, op: Op) -> None:
                 + f"\n  at tensor {tensor!r}",
                 _QUANTIZE_HINT,
             )
-
-
-def stored(core: Core, sample: np.ndarray) -> np.ndarray:
-    """Return one float input as int8, with its batch dimension."""
-    grid = core.input.quantization
-    assert grid is not None
-    return grid.quantize(sample.reshape(core.input.shape), INT8)

@@ -7,7 +7,7 @@ may be many times those of another, and one int8 grid must do for all. What foll
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,9 @@ def lower(
 ) -> tuple[list[Tensor], Array]:
     """Let the float ``maps`` be computed in int8, in place; return them so, and the unit of each class.
 
-    What the graph gives already, it gives still; a map's real values times the unit of its class are the float map's. ``calibration`` gives inputs as ``x`` stores
-    them. Raises :class:`UnsupportedModelError` naming the op that has no int8 twin.
+    What the graph gives already, it gives still; a map's real values times the unit of its class are the float map's.
+    ``calibration`` gives inputs as ``x`` stores them. Raises :class:`UnsupportedModelError` naming the op that has no
+    int8 twin.
     """
     given = {"x": x, "class_index": index}
     kept = graph.outputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from ..tflite.ops import INT8, INT32, Builder
 from ..tflite.options import ArgMaxOptions
 from ..tflite.writer import require_runtime, write
 from ..vjp import backward
-from .core import Core, core_of, stored
+from .core import Core, core_of
 from .lowering import lower
 from .reference import Reference
 
@@ -60,6 +61,11 @@ class Explanation:
     units: tuple[float, ...]
     steps: Steps | None = None
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the map is but one step of the explanation."""
+        return self.method == IntegratedGradients.name
+
 
 @dataclass(frozen=True)
 class MicroModel:
@@ -94,13 +100,14 @@ def build(
     graph: Graph,
     head: Head,
     layers: Mapping[str, Tensor],
-    samples: Sequence[NDArray[np.float32]],
-    steps: Steps | None = None,
+    samples: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    baseline: NDArray[np.float32] | None = None,
 ) -> MicroModel:
     """Return a model with the explanations that ``layers`` maps methods of :data:`METHODS` to tensors for.
 
-    ``samples`` are inputs that decide the grids of what explains, ``steps`` those of Integrated Gradients. Raises
-    :class:`UnsupportedModelError` where model or method cannot be had in int8.
+    ``samples`` are inputs that decide the grids of what explains, with points on the way there from ``baseline``, from
+    which Integrated Gradients is to take steps: which ones is left open. Raises :class:`UnsupportedModelError` where
+    model or method cannot be had in int8.
     """
     core = core_of(graph, head)
     layers = {name: core.input if layer is head.input else layer for name, layer in layers.items()}
@@ -110,7 +117,8 @@ def build(
     emit = Emitter(builder, store_float)
     predicting = len(walked.ops)
     found = {name: _positive(emit, METHODS[name](core, layer, index, emit)) for name, layer in layers.items()}
-    seen = _calibration(core, samples, None if steps is None else steps.baseline)
+    start = stored(core.input, baseline) if baseline is not None and IntegratedGradients.name in layers else None
+    seen = _calibration(core, samples, start)
     maps, units = lower(walked, core.input, index, [gradient.tensor for gradient in found.values()], seen)
     axis = builder.constant(len(core.scores.shape) - 1, INT32)
     walked.ops.insert(predicting, Op("ARG_MAX", [core.scores, axis], [index], ArgMaxOptions(_INT32_CODE), 2))
@@ -122,7 +130,6 @@ def build(
             tensor,
             _shape(method, layer),
             tuple((units / gradient.factor).tolist()),
-            steps if method == IntegratedGradients.name else None,
         )
         for (method, layer), gradient, tensor in zip(layers.items(), found.values(), maps, strict=True)
     )
@@ -174,16 +181,18 @@ def _shape(method: str, layer: Tensor) -> tuple[int, ...]:
     return tuple(size for size in layer.shape[1:-1] if size > 1) or (1,)
 
 
-def _calibration(core: Core, samples: Sequence[NDArray[np.float32]], baseline: Stored | None) -> Calibration:
+def _calibration(
+    core: Core, samples: Sequence[NDArray[np.float32]] | NDArray[np.float32], baseline: Stored | None
+) -> Calibration:
     """Return what decides the grids: each input with the class predicted of it and with others in turn.
 
     Where steps are taken from a ``baseline``, also points on the way from there.
     """
     random = np.random.default_rng(0)
     reference = Reference(_file(core.graph))
-    given = []
+    given: list[dict[str, NDArray[Any]]] = []
     for sample in samples:
-        x = stored(core, sample)
+        x = stored(core.input, sample)
         (scores,) = reference.run([x], 1)
         predicted = {"class_index": np.asarray([scores.argmax()], np.int32)}
         given += [{"x": x}, {"x": x, **predicted}]
@@ -191,6 +200,23 @@ def _calibration(core: Core, samples: Sequence[NDArray[np.float32]], baseline: S
             node = int(random.integers(1, ONE))
             given.append({"x": interpolated(x, baseline, node), **predicted})
     return Calibration(given, np.zeros(core.input.shape[1:], np.float32), core.logits.shape[-1])
+
+
+def stored(tensor: Tensor, sample: NDArray[np.floating[Any]]) -> Stored:
+    """Return one float input as the int8 input stores it, with its batch dimension."""
+    assert tensor.quantization is not None
+    return tensor.quantization.quantize(sample.reshape(tensor.shape), INT8)
+
+
+def in_fixed_point(nodes: Sequence[float], weights: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a schedule in 1/32768; its weights, whose sum is 1, sum to 32768 exactly.
+
+    What rounding leaves goes to the weights that it took most of.
+    """
+    exact = np.asarray(weights, np.float64) * ONE
+    whole = np.floor(exact).astype(int)
+    whole[np.argsort(whole - exact, kind="stable")[: ONE - whole.sum()]] += 1
+    return tuple(np.rint(np.asarray(nodes) * ONE).astype(int).tolist()), tuple(whole.tolist())
 
 
 def interpolated(x: Stored, baseline: Stored, node: int) -> Stored:

@@ -1,4 +1,4 @@
-"""What is linear between two tensors of a walk as one matrix: GradCAM needs a gradient's mean only, not the gradient."""
+"""What is linear between two tensors of a walk, as one matrix: GradCAM needs the mean of a gradient only."""
 
 from __future__ import annotations
 

@@ -158,6 +158,7 @@ class Lowering:
         self.builder = Builder(graph, "int8/")
 
     def run(self) -> None:
+        """Rewrite the graph, in place."""
         ops, self.graph.ops = self.graph.ops, []
         for op in ops:
             if op in self.region:

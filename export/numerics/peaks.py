@@ -26,8 +26,8 @@ _CLASSES_PER_INPUT = 4
 class Calibration:
     """What entries of gradients are given for real inputs, the baseline of integration, and how many classes there are.
 
-    Each of ``given`` holds ``x`` with its batch dimension, and whatever else belongs to that input. Where it does not name
-    the ``class_index``, classes take turns.
+    Each of ``given`` holds ``x`` with its batch dimension, and whatever else belongs to that input. Where it does not
+    name the ``class_index``, classes take turns.
     """
 
     given: Sequence[Mapping[str, NDArray[Any]]]
@@ -98,4 +98,4 @@ def of_classes(graph: Graph, index: Tensor, seeds: Sequence[Tensor], classes: in
 
 def size_of_classes(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the largest absolute value of all seeds, for each class."""
-    return np.max([np.abs(seed).reshape(len(seed), -1).max(1) for seed in seeds], axis=0)
+    return np.asarray(np.max([np.abs(seed).reshape(len(seed), -1).max(1) for seed in seeds], axis=0))

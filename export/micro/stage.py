@@ -1,0 +1,151 @@
+"""Target micro as a stage of an export: what it adds to a bundle, and the checks that decide whether it may ship."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import npz_bytes
+from edge.integrate import default_schedule
+from edge.manifest import Check, Schedule
+from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
+
+from .. import c
+from ..errors import UnsupportedModelError
+from ..heads import Head
+from ..selection import Selected
+from ..tflite.graph import Graph, Model, Tensor
+from . import reference
+from .fidelity import Fidelity, fidelities, predictions
+from .model import Explanation, MicroModel, Steps, build, in_fixed_point, stored
+
+Array = NDArray[np.float32]
+
+_GOLDEN_SAMPLES = 16
+_CALIBRATION_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """What target micro adds to a bundle: what the manifest says of it, the members, and the checks it was held to.
+
+    Other targets add nothing.
+    """
+
+    micro: Micro | None = None
+    members: Mapping[str, bytes] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+
+
+def admit(
+    source: Model, original: bytes, graph: Graph, head: Head, layers: Mapping[str, Tensor], x: Array, baseline: Array
+) -> MicroModel:
+    """Return the model in int8, explanations and all, but for the steps of Integrated Gradients.
+
+    Raises :class:`UnsupportedModelError` for what a microcontroller could not run, and
+    :class:`MissingReferenceError` without TensorFlow Lite Micro: before the long part of an export.
+    """
+    if len(source.graphs) > 1:
+        raise UnsupportedModelError(
+            f"target micro takes models of one subgraph, and this one has {len(source.graphs)}",
+            "convert it without control flow and with one signature, or export it for --target pi",
+        )
+    built = build(graph, head, layers, x[:_CALIBRATION_SAMPLES], baseline)
+    reference.arena_of(original, "the model")
+    reference.arena_of(built.file(), "what was compiled of the model")
+    return built
+
+
+def compiled(
+    built: MicroModel, selected: Selected, schedules: Sequence[Schedule], name: str, labels: Sequence[str], x: Array
+) -> Firmware:
+    """Return the C of a model, what it takes, golden vectors, and how faithful its explanations are."""
+    shipped = selected.shipped
+    if schedules:
+        built = _with_steps(built, schedules, selected.baseline)
+    digest = hashlib.sha256(shipped.original).digest()
+    sources = c.emit(_described(built, name, labels, digest))
+    alike = fidelities(built, selected, x)
+    original_arena = reference.arena_of(shipped.original, "the model")
+    micro = Micro(
+        identifier=sources.identifier,
+        input=_stored(built.input),
+        scores=_stored(built.scores),
+        arena=sources.arena,
+        constants=sources.constants,
+        reference_arena=original_arena,
+        reference=reference.version(),
+        explanations=tuple(
+            _explanation(explanation, fidelity) for explanation, fidelity in zip(built.explanations, alike, strict=True)
+        ),
+        operations=sources.operations,
+    )
+    members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
+    members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
+    return Firmware(micro, members, (predictions(built, shipped, x), *(fidelity.check for fidelity in alike)))
+
+
+def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Array) -> MicroModel:
+    """Return the model with the steps that are taken unless others are asked for: a rule that needs no probes."""
+    chosen = default_schedule([own for own in schedules if not own.intervals] or schedules)
+    nodes, weights = in_fixed_point(chosen.nodes, chosen.weights)
+    steps = Steps(nodes, weights, stored(built.input, baseline))
+    explanations = [replace(own, steps=steps) if own.takes_steps else own for own in built.explanations]
+    return replace(built, explanations=tuple(explanations))
+
+
+def _described(built: MicroModel, name: str, labels: Sequence[str], digest: bytes) -> c.Described:
+    graph = built.graph.copy(built.graph.name)
+    graph.outputs = [tensor for tensor in graph.outputs if tensor is not built.class_index]
+    explained = []
+    for own in built.explanations:
+        steps = own.steps
+        explained.append(
+            c.Explained(
+                own.method,
+                own.layer,
+                own.map,
+                None if steps is None else np.asarray(steps.nodes, np.uint16),
+                None if steps is None else np.asarray(steps.weights, np.uint16),
+                None if steps is None else steps.baseline,
+            )
+        )
+    named = labels if len(labels) == built.scores.shape[-1] else ()
+    return c.Described(name, graph, built.scores, built.logits, digest, named, built.class_index, explained)
+
+
+def _explanation(own: Explanation, fidelity: Fidelity) -> MicroExplanation:
+    steps = own.steps
+    return MicroExplanation(
+        method=own.method,
+        layer=own.layer.encode("utf-8", "replace").decode(),
+        map=replace(_stored(own.map), shape=own.shape),
+        fidelity=fidelity.check.value,
+        fidelity_p05=fidelity.tail,
+        samples=fidelity.check.samples,
+        steps=0 if steps is None else len(steps.nodes),
+        nodes=() if steps is None else steps.nodes,
+        weights=() if steps is None else steps.weights,
+        units=own.units,
+    )
+
+
+def _stored(tensor: Tensor) -> Stored:
+    assert tensor.quantization is not None
+    return Stored(tuple(tensor.shape[1:]), tensor.quantization.scale[0], (tensor.quantization.zero_point or (0,))[0])
+
+
+def _golden(built: MicroModel, x: Array) -> bytes:
+    """Return inputs, and the scores and maps of the predicted class that a device must reproduce byte for byte."""
+    run = reference.Reference(built.file())
+    inputs = [stored(built.input, sample) for sample in x[:_GOLDEN_SAMPLES]]
+    outputs = [run.run([value], len(built.graph.outputs)) for value in inputs]
+    arrays = {"x": np.concatenate(inputs), "scores": np.concatenate([values[0] for values in outputs])}
+    for own in built.explanations:
+        place = built.graph.outputs.index(own.map)
+        arrays[own.method] = np.stack([values[place].reshape(own.shape) for values in outputs])
+    return npz_bytes(**arrays)
