@@ -1,0 +1,125 @@
+#include "whylite_elementwise.h"
+
+#include "whylite_arithmetic.h"
+
+/* The innermost axis of an output, and how far the operands move along it. */
+typedef struct {
+  int32_t count, left, right;
+} steps;
+
+typedef void row(const void *parameters, steps along, const int8_t *left, const int8_t *right, int8_t *y);
+
+static void rows(row *each, const void *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+  const steps along = {axes[3], axes[7], axes[11]};
+  for (int32_t a = 0; a < axes[0]; a++) {
+    for (int32_t b = 0; b < axes[1]; b++) {
+      for (int32_t c = 0; c < axes[2]; c++) {
+        const int8_t *const from = left + a * axes[4] + b * axes[5] + c * axes[6];
+        each(p, along, from, right + a * axes[8] + b * axes[9] + c * axes[10], y);
+        y += along.count;
+      }
+    }
+  }
+}
+
+/* value * multiplier / 2^32, halves up: one instruction where there is SMMULR. With the value doubled beforehand it is
+ * whylite_high_product. */
+static inline int32_t high_word(int32_t value, int32_t multiplier) {
+  return (int32_t)(((int64_t)value * multiplier + (INT64_C(1) << 31)) >> 32);
+}
+
+static inline int32_t lifted(int32_t value, int32_t by) {
+  return (int32_t)((uint32_t)value << by);
+}
+
+/* whylite_halve for exponents above 0 and values that leave room for the half. */
+static inline int32_t halved(int32_t value, int32_t exponent) {
+  return (value + (1 << (exponent - 1)) + (value >> 31)) >> exponent;
+}
+
+/* Parameters are copied: the compiler must take y for one that may overwrite them. */
+static inline void sum_row(whylite_sum p, int32_t sign, steps along, const int8_t *left, const int8_t *right,
+                           int8_t *y) {
+  for (int32_t i = 0; i < along.count; i++) {
+    const int32_t a = halved(high_word(lifted(*left - p.left_zero, p.left_lift), p.left_multiplier), p.left_shift);
+    const int32_t b = halved(high_word(lifted(*right - p.right_zero, p.right_lift), p.right_multiplier), p.right_shift);
+    const int32_t sum = halved(high_word(2 * (a + sign * b), p.out_multiplier), p.out_shift);
+    y[i] = whylite_clamp(sum + p.out_zero, p.lowest, p.highest);
+    left += along.left;
+    right += along.right;
+  }
+}
+
+static void add_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
+  sum_row(*(const whylite_sum *)p, 1, along, left, right, y);
+}
+
+static void subtract_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
+  sum_row(*(const whylite_sum *)p, -1, along, left, right, y);
+}
+
+void whylite_add(const whylite_sum *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+  rows(add_row, p, axes, left, right, y);
+}
+
+void whylite_subtract(const whylite_sum *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+  rows(subtract_row, p, axes, left, right, y);
+}
+
+static void multiply_row(const void *parameters, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
+  const whylite_product p = *(const whylite_product *)parameters;
+  for (int32_t i = 0; i < along.count; i++) {
+    const int32_t product = (*left - p.left_zero) * (*right - p.right_zero);
+    const int32_t scaled = whylite_halve(high_word(lifted(product, p.lift), p.multiplier), p.shift);
+    y[i] = whylite_clamp(scaled + p.out_zero, p.lowest, p.highest);
+    left += along.left;
+    right += along.right;
+  }
+}
+
+void whylite_multiply(const whylite_product *p, const int32_t *axes, const int8_t *left, const int8_t *right,
+                      int8_t *y) {
+  rows(multiply_row, p, axes, left, right, y);
+}
+
+static void prelu_row(const void *parameters, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
+  const whylite_slope p = *(const whylite_slope *)parameters;
+  for (int32_t i = 0; i < along.count; i++) {
+    const int32_t x = *left - p.left_zero;
+    const int32_t scaled = x >= 0 ? whylite_scale(x, p.multiplier, p.shift)
+                                  : whylite_scale(x * (*right - p.right_zero), p.slope_multiplier, p.slope_shift);
+    y[i] = whylite_clamp(scaled + p.out_zero, INT8_MIN, INT8_MAX);
+    left += along.left;
+    right += along.right;
+  }
+}
+
+void whylite_prelu(const whylite_slope *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+  rows(prelu_row, p, axes, left, right, y);
+}
+
+static void maximum_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
+  (void)p;
+  for (int32_t i = 0; i < along.count; i++) {
+    y[i] = *left > *right ? *left : *right;
+    left += along.left;
+    right += along.right;
+  }
+}
+
+static void minimum_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
+  (void)p;
+  for (int32_t i = 0; i < along.count; i++) {
+    y[i] = *left < *right ? *left : *right;
+    left += along.left;
+    right += along.right;
+  }
+}
+
+void whylite_maximum(const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+  rows(maximum_row, NULL, axes, left, right, y);
+}
+
+void whylite_minimum(const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+  rows(minimum_row, NULL, axes, left, right, y);
+}
