@@ -57,12 +57,21 @@ EVERY = [(unary, code) for code in CODES] + [(between_types, code) for code in (
 
 
 def table(case: Case) -> np.ndarray:
-    """The values that an op's table has for all bytes, in the order of ``BYTES``."""
+    """The values that an op's table has for all bytes, in the order of ``BYTES``; they themselves if it needs none."""
     graph = case.graph
     compiled = emit(Described("one", graph, graph.outputs[0], graph.outputs[0])).files["whylite_one.c"]
-    _, _, rest = compiled.partition("table_0[256] WHYLITE_ALIGNED = {")
+    _, called, rest = compiled.partition("table_0[256] WHYLITE_ALIGNED = {")
+    if not called:
+        return case.inputs[0]
     values = np.array(rest.partition("}")[0].replace("\n", "").rstrip(", ").split(","), int).astype(np.int8)
     return values.view(graph.outputs[0].dtype)[case.inputs[0].view(np.uint8)]
+
+
+def hard_swish(scale: float, zero: int, out: float, out_zero: int) -> Case:
+    sketch = Sketch(0)
+    x = sketch.input(1, 256, grid=Quantization((scale,), (zero,)))
+    y = sketch.builder.op("HARD_SWISH", [x], x.shape, quantization=Quantization((out,), (out_zero,)))
+    return Case(sketch.done(y), (BYTES,))
 
 
 @pytest.mark.parametrize(("make", "code"), EVERY, ids=[code for _, code in EVERY])
@@ -70,6 +79,24 @@ def test_tables_are_those_of_the_reference(make, code):
     for seed in range(1, 60):
         case = make(code, seed)
         np.testing.assert_array_equal(table(case), tflm(case)[0], f"seed {seed}: {case.graph.ops}")
+
+
+def test_halves_are_rounded_as_the_reference_does():
+    """Products that are a half but for the precision in which the factor was worked out: one grid, a decimal slope."""
+    for seed in range(500):
+        sketch = Sketch(seed)
+        alpha = float(np.float32(sketch.rng.integers(1, 100) / 100))
+        x = sketch.input(1, 256)
+        y = sketch.builder.op("LEAKY_RELU", [x], x.shape, tables.LeakyReluOptions(alpha), quantization=x.quantization)
+        case = Case(sketch.done(y), (BYTES,))
+        np.testing.assert_array_equal(table(case), tflm(case)[0], f"seed {seed}: {alpha}")
+    # Where single precision would give another table.
+    for grids in [
+        (0.2715720534324646, 4, 0.4393528997898102, 4),
+        (0.005762786138802767, 9, 0.0013157031498849392, -45),
+    ]:
+        case = hard_swish(*grids)
+        np.testing.assert_array_equal(table(case), tflm(case)[0], f"{grids}")
 
 
 def on_edges(seed: int) -> Case:

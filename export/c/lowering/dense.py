@@ -28,10 +28,7 @@ def fully_connected(op: Op, unit: Unit) -> None:
     out, out_zero = grid(y)
     lowest, highest = bounds(y, options.fused_activation_function)
     own = scales(weights, outputs)
-    # With one scale for all, TensorFlow Lite rounds the product of the two to single precision.
-    per_channel = weights.quantization is not None and weights.quantization.per_channel
-    products = [scale * s if per_channel else float(np.float32(scale) * np.float32(s)) for s in own]
-    mantissas, shifts = multipliers(product / out for product in products)
+    mantissas, shifts = multipliers(scale * s / out for s in own)
     if weights.quantization is not None and any(weights.quantization.zero_point):
         raise refuse(op, f"weights {weights!r} have a zero point", "convert the model with symmetric weights")
     parameters = Parameters(

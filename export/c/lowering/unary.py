@@ -71,10 +71,10 @@ def leaky_relu(op: Op, unit: Unit) -> None:
     assert isinstance(options, LeakyReluOptions)
     x, y = op.input(0), op.output
     int8(op, x, y)
-    (scale, zero), (out, out_zero) = (_single(x), _single(y))
+    (scale, zero), (out, out_zero) = grid(x), grid(y)
     above = stored() - zero
-    kept = fixed_point.scale(above, *multiplier(float(scale / out)))
-    leaked = fixed_point.scale(above, *multiplier(float(scale * np.float32(options.alpha) / out)))
+    kept = fixed_point.scale(above, *multiplier(scale / out))
+    leaked = fixed_point.scale(above, *multiplier(scale * options.alpha / out))
     look_up(op, unit, x, np.where(above >= 0, kept, leaked) + out_zero)
 
 
@@ -111,25 +111,24 @@ def hard_swish(op: Op, unit: Unit) -> None:
     """On int8, between any two grids of which the output's is not 128 times finer."""
     x, y = op.input(0), op.output
     int8(op, x, y)
-    (scale, zero), (out, out_zero) = (_single(x), _single(y))
-    fine = np.float32(1 / 128) * scale
-    mantissa, shift = multiplier(float(fine / out))
-    slope, slope_shift = multiplier(float(fine / np.float32(3 / 32768)))
+    (scale, zero), (out, out_zero) = grid(x), grid(y)
+    mantissa, shift = multiplier(scale / 128 / out)
+    slope, slope_shift = multiplier(scale / 128 / (3 / 32768))
     if shift > 0:
         raise refuse(op, f"the grid of {y!r} is too fine for that of {x!r}", "convert the model again")
     values = (stored() - zero) << 7
     ramp = values
     if slope_shift > 0:
         ramp = _int16(ramp << (slope_shift - 1))
-    ramp = high_product16(ramp, slope)
+    ramp = _high_product16(ramp, slope)
     ramp = _int16(ramp << 1) if slope_shift > 0 else fixed_point.halve(ramp, -slope_shift)
     ramp = (ramp + (1 << 15)) >> 1
-    product = ramp * high_product16(values, mantissa)
+    product = ramp * _high_product16(values, mantissa)
     towards_zero = np.sign(product) * (np.abs(product) >> 15)
     look_up(op, unit, x, fixed_point.halve(towards_zero, -shift) + out_zero)
 
 
-def high_product16(a: Values, mantissa: int) -> Values:
+def _high_product16(a: Values, mantissa: int) -> Values:
     """Return ``a * mantissa / 2 ** 31``, the mantissa cut to 16 bits, rounded to nearest."""
     return fixed_point.high_product(a, min((mantissa + (1 << 15)) >> 16, (1 << 15) - 1), 15)
 
@@ -145,9 +144,3 @@ def absolute(op: Op, unit: Unit) -> None:
     int8(op, x, y)
     (scale, zero), (out, out_zero) = grid(x), grid(y)
     look_up(op, unit, x, fixed_point.scale(np.abs(stored() - zero), *multiplier(scale / out)) + out_zero)
-
-
-def _single(tensor: Tensor) -> tuple[np.float32, int]:
-    """Return a tensor's grid with the scale in single precision, in which some preparations are done."""
-    scale, zero = grid(tensor)
-    return np.float32(scale), zero
