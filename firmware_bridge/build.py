@@ -1,0 +1,192 @@
+"""From a bundle and a board to firmware: what fits is compiled and linked, and what it takes is read from the ELF."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.bundle import Bundle
+from edge.micro import SOURCES, Micro
+from firmware_bridge import toolchain as compilers
+from firmware_bridge.boards import Board, Memory
+from firmware_bridge.cores import Core
+from firmware_bridge.errors import BoardError, BuildError, FitError
+from firmware_bridge.footprint import KERNELS, LINK, MODEL, RUNTIME, Footprint, measure
+
+FIRMWARE = Path(__file__).parent / "firmware"
+OPTIMIZATIONS = ("-Os", "-O2", "-O3")
+_LAYOUT = "link.ld"
+_LINK = ("whylite_link.c", "whylite_records.c")
+_CODE = 12 << 10  # bytes of flash that kernels, link and runtime take, about: enough to tell before compiling
+_WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
+_OVERFLOW = re.compile(r"region\W+(FLASH|RAM)\W+overflowed by (\d+) bytes|do not fit the (RAM)")
+_SMALLER = "a smaller model, or a board with more of it; `whylite profile` lists what fits where"
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A program for one board.
+
+    ``elf`` is the file, of which ``image`` are the bytes that go to the board's flash, from its first address on.
+    """
+
+    board: Board
+    elf: Path
+    image: bytes
+    footprint: Footprint
+    toolchain: str
+    optimize: str
+    profile: bool
+
+
+def needs(micro: Micro) -> tuple[int, int]:
+    """Return how many bytes of flash and of RAM a model's firmware takes, about, before it is compiled."""
+    return micro.constants + _CODE, micro.arena + _WORK
+
+
+def fits(bundle: Bundle, board: Board) -> None:
+    """Raise FitError where a bundle's firmware is too large for a board, as far as that can be told unbuilt.
+
+    BoardError for a board that runs no firmware, and for a bundle that has none.
+    """
+    flash, ram = _memories(board)
+    for name, need, memory in zip(("flash", "RAM"), needs(micro_of(bundle)), (flash, ram), strict=True):
+        if need > memory.size:
+            raise _too_large(board, name, need, memory.size)
+
+
+def build(
+    bundle: Bundle,
+    board: Board,
+    folder: Path,
+    *,
+    toolchain: str | None = None,
+    optimize: str = "-O2",
+    profile: bool = False,
+) -> Firmware:
+    """Compile a bundle's C with the runtime and the link for a board, in ``folder``, which is made.
+
+    ``toolchain`` is "gcc" or "zig", by default the first of them that is installed; ``profile`` has a counter read
+    after each kernel call. Equal bundles give equal images with one toolchain. FitError where it is too large,
+    BoardError for a board that firmware is not built for here, BuildError where it does not compile.
+    """
+    fits(bundle, board)
+    micro = micro_of(bundle)
+    sources = {name.removeprefix(SOURCES): data for name, data in bundle.members.items() if name.startswith(SOURCES)}
+    identifier = micro.identifier
+    return build_sources(sources, identifier, board, folder, toolchain=toolchain, optimize=optimize, profile=profile)
+
+
+def build_sources(
+    sources: Mapping[str, bytes],
+    identifier: str,
+    board: Board,
+    folder: Path,
+    *,
+    toolchain: str | None = None,
+    optimize: str = "-O2",
+    profile: bool = False,
+) -> Firmware:
+    """Compile C files, by name, that define ``whylite_<identifier>``; all else as in :func:`build`."""
+    if optimize not in OPTIMIZATIONS:
+        raise BuildError(f"there is no optimization {optimize!r}", f"choose {', '.join(OPTIMIZATIONS)}")
+    core, defines = _target(board)
+    compiler = compilers.find(toolchain)
+    names = _unpack(sources, board, folder)
+    defines |= {"WHYLITE_MODEL": f"whylite_{identifier}", "WHYLITE_MODEL_HEADER": f'"whylite_{identifier}.h"'}
+    if profile:
+        defines["WHYLITE_PROFILE"] = "1"
+    elf = folder / "firmware.elf"
+    objects = compiler.compile(names, folder, core, optimize=optimize, defines=defines)
+    try:
+        compiler.link(objects, _LAYOUT, folder, core, elf.name)
+    except BuildError as error:
+        raise _fit_error(error, board) from error
+    groups = {name: _group(name, sources, f"whylite_{identifier}.c") for name in names}
+    footprint, image = measure(elf, groups)
+    return Firmware(board, elf, image, footprint, compiler.version, optimize, profile)
+
+
+def micro_of(bundle: Bundle) -> Micro:
+    """Return what a bundle has for microcontrollers; BoardError where that is nothing."""
+    if bundle.manifest.micro is None:
+        raise BoardError(
+            f"bundle {bundle.manifest.name!r} was exported for {bundle.manifest.target}, and has no firmware",
+            "whylite export MODEL --target micro",
+        )
+    return bundle.manifest.micro
+
+
+def _memories(board: Board) -> tuple[Memory, Memory]:
+    if board.flash is None or board.ram is None:
+        raise BoardError(f"{board.name} runs Linux, not firmware", "run `whylite run BUNDLE` there")
+    return board.flash, board.ram
+
+
+def _target(board: Board) -> tuple[Core, dict[str, str]]:
+    """Return a board's core, and what its start-up code and drivers have to know."""
+    _memories(board)
+    if board.cpu is None or board.uart is None or not board.virtual:
+        raise BoardError(
+            f"firmware for {board.name} is built in the board's own SDK, which starts its clocks and pins",
+            "`whylite emit` gives the C to add there; docs/microcontrollers.md says how",
+        )
+    return board.cpu, {
+        "WHYLITE_BOARD_NAME": f'"{board.name}"',
+        "WHYLITE_CLOCK_HZ": f"{board.clock_hz}u",
+        f"WHYLITE_UART_{board.uart.kind.upper()}": f"{board.uart.base:#x}u",
+    }
+
+
+def _unpack(sources: Mapping[str, bytes], board: Board, folder: Path) -> list[str]:
+    """Put everything that is compiled into ``folder``, flat, and return the names of the C files."""
+    own = sorted([*FIRMWARE.glob("*.[ch]"), *(FIRMWARE / "virtual").glob("*.[ch]")])
+    files = {path.name: path.read_bytes() for path in own} | dict(sources)
+    for name in files:
+        if not re.fullmatch(r"\w+\.[ch]", name, re.ASCII):
+            raise BuildError(f"{name!r} is no name of a C file", "export the bundle again")
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        (folder / _LAYOUT).write_text(_layout(board))
+    except OSError as error:
+        raise BuildError(f"cannot write {folder}: {error.strerror}", "name a folder that may be made anew") from error
+    return sorted(name for name in files if name.endswith(".c"))
+
+
+def _group(name: str, sources: Mapping[str, bytes], model: str) -> str:
+    """Return what a C file is part of."""
+    if name in sources:
+        return MODEL if name == model else KERNELS
+    return LINK if name in _LINK else RUNTIME
+
+
+def _layout(board: Board) -> str:
+    """Return the linker script of a board."""
+    script = (FIRMWARE / "virtual" / "link.ld.in").read_text()
+    for name, memory in zip(("FLASH", "RAM"), _memories(board), strict=True):
+        script = script.replace(f"@{name}_ORIGIN@", f"{memory.origin:#x}").replace(f"@{name}_SIZE@", str(memory.size))
+    return script
+
+
+def _fit_error(error: BuildError, board: Board) -> BuildError | FitError:
+    """Return what a linker's complaint means: that a memory is too small, or something else."""
+    found = _OVERFLOW.search(error.cause)
+    if found is None:
+        return error
+    flash, ram = _memories(board)
+    if found[1] is None:
+        there = f"{ram.size:,} bytes of RAM of {board.name}"
+        return FitError(f"the firmware's data and stack do not fit the {there}", _SMALLER)
+    memory = flash if found[1] == "FLASH" else ram
+    return _too_large(board, "flash" if found[1] == "FLASH" else "RAM", memory.size + int(found[2]), memory.size)
+
+
+def _too_large(board: Board, name: str, need: int, there: int) -> FitError:
+    return FitError(f"the firmware needs {need:,} bytes of {name}, and {board.name} has {there:,}", _SMALLER)
