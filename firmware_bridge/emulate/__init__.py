@@ -1,0 +1,76 @@
+"""Virtual boards: firmware in an emulator, with a serial port that anything can open.
+
+    with start(firmware.elf, named("qemu-mps2-an386")) as machine:
+        monitor = Monitor(machine.url)
+
+The program begins when the port is opened the first time; pyserial drops what comes before it has done so, so ask for a
+SESSION, as ``Monitor`` does. Time is emulated: every instruction takes 32 ns, on every board, in QEMU as in Unicorn, so
+counts are the same from run to run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from firmware_bridge.boards import Board
+from firmware_bridge.errors import EmulatorError
+
+INSTRUCTION_NS = 32
+"""Emulated nanoseconds per instruction, in Unicorn as in QEMU under ``-icount shift=5``; SysTick counts those."""
+
+
+class Machine(Protocol):
+    """A virtual board that runs; leaving its ``with`` block ends it, whatever happened."""
+
+    @property
+    def url(self) -> str:
+        """The port of its UART, for ``edge.wire.port.Port`` and all that is built on it."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why it died of itself, for people; None as long as it lives, and where ``stop`` ended it."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, for at most so long; return whether it has."""
+        ...
+
+    def stop(self) -> None:
+        """End it and wait for that; more than once does no harm."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def start(elf: Path, board: Board) -> Machine:
+    """Start firmware on a virtual board; EmulatorError where the board is real, or its emulator is not installed."""
+    if lack := missing(board):
+        raise EmulatorError(f"{board.name} cannot be emulated: {lack[0]}", lack[1])
+    assert board.emulator is not None
+    if board.emulator.program == "qemu":
+        from firmware_bridge.emulate.qemu import Qemu
+
+        return Qemu(elf, board)
+    from firmware_bridge.emulate.unicorn import Unicorn
+
+    return Unicorn(elf, board)
+
+
+def missing(board: Board) -> tuple[str, str] | None:
+    """Return what keeps a board from being emulated here, and what to do about it; None where nothing does."""
+    if board.emulator is None:
+        return "it is a real board", "give --port for one that is connected; `whylite boards` lists virtual ones"
+    if board.emulator.program == "qemu" and shutil.which("qemu-system-arm") is None:
+        return "there is no qemu-system-arm", "apt-get install qemu-system-arm, or take a unicorn-... board"
+    if board.emulator.program == "unicorn" and importlib.util.find_spec("unicorn") is None:
+        return "unicorn is not installed", "pip install 'whylite[micro]'"
+    return None

@@ -1,0 +1,101 @@
+"""Firmware in QEMU, a process of its own that never outlives whoever started it in order."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from firmware_bridge.boards import Board
+from firmware_bridge.emulate.ports import listener, url
+from firmware_bridge.errors import EmulatorError
+
+COUNTED = ("-icount", "shift=5,sleep=off")
+_PATIENCE = 10.0  # seconds for a killed process to be gone
+
+
+class Qemu:
+    """A ``Machine`` in QEMU.
+
+    ``halted`` has the processor wait for a debugger before the first instruction, for which ``debug`` opens a port:
+    ``debugger`` is its address, ``HOST:PORT`` for gdb's ``target remote``. With either the program does not wait until
+    the serial port is opened. ``elf`` may be None then: memory is what the debugger loads.
+    """
+
+    def __init__(self, elf: Path | None, board: Board, *, halted: bool = False, debug: bool = False) -> None:
+        assert board.emulator is not None
+        self._stopped = False
+        self._failure: str | None = None
+        serial_options = "server=on,wait=off" if halted or debug else "server=on,wait=on"
+        with ExitStack() as opened:
+            # listening sockets of ours, handed on: no port can be taken by another between choosing and using it
+            serial = opened.enter_context(listener())
+            self.url = url(serial)
+            command = ["qemu-system-arm", "-M", board.emulator.machine, "-display", "none", "-monitor", "none"]
+            command += ["-nodefaults", *COUNTED]
+            command += ["-chardev", f"socket,id=link,fd={serial.fileno()},{serial_options}", "-serial", "chardev:link"]
+            passed = [serial.fileno()]
+            self.debugger = ""
+            if debug:
+                port = opened.enter_context(listener())
+                self.debugger = f"127.0.0.1:{port.getsockname()[1]}"
+                command += ["-chardev", f"socket,id=gdb,fd={port.fileno()},server=on,wait=off", "-gdb", "chardev:gdb"]
+                passed.append(port.fileno())
+            command += ["-S"] if halted else []
+            command += ["-kernel", str(elf)] if elf is not None else []
+            self._process, self._complaints = _started(command, passed)
+
+    @property
+    def failure(self) -> str | None:
+        """Why it died of itself; None as long as it lives, and where ``stop`` ended it."""
+        if self._stopped:
+            return self._failure
+        status = self._process.poll()
+        if status is None:
+            return None
+        self._complaints.seek(0)
+        words = self._complaints.read(2000).decode(errors="replace").strip()
+        how = f"signal {-status}" if status < 0 else f"exit code {status}"
+        return f"QEMU ended with {how}: {words or 'it says nothing'}"
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, for at most so long; return whether it has."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Kill it and wait for that."""
+        if not self._stopped:
+            self._failure = self.failure
+            self._stopped = True
+            self._process.kill()  # which does nothing to one that has ended
+            self._process.wait(_PATIENCE)
+            self._complaints.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _started(command: Sequence[str], descriptors: Sequence[int]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start QEMU, which keeps these descriptors; return it, and the file that it complains into."""
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the process has died; a pipe could fill
+    try:
+        process = subprocess.Popen(
+            command, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints
+        )
+    except OSError as error:
+        complaints.close()
+        raise EmulatorError(f"cannot start QEMU: {error.strerror}", "apt-get install qemu-system-arm") from error
+    return process, complaints
