@@ -91,7 +91,8 @@ class _Scheduler(Unit):
         for tensor in lasting:
             self._touch(self._places[tensor])
         if name != PREDICT and self.class_index is not None:
-            index = self.explaining[self.class_index]
+            # None where the map is the same whatever the class. A class that predicting forgot lies where nothing else is.
+            index = self.explaining.get(self.class_index)
         return Part(name, tuple(self.calls), index, decided)
 
     # What lowerings ask for
@@ -167,4 +168,9 @@ class _Scheduler(Unit):
         later = list(self.ops[self.part][self.step + 1 :])
         if self.part == PREDICT:
             later += [op for part, ops in self.ops.items() if part != PREDICT for op in ops]
-        return tensor in self.kept or tensor in self.maps.values() or any(tensor in op.inputs for op in later)
+        return (
+            tensor is self.class_index
+            or tensor in self.kept
+            or tensor in self.maps.values()
+            or any(tensor in op.inputs for op in later)
+        )

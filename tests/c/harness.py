@@ -91,13 +91,17 @@ def sources(cases: Sequence[Case], folder: Path) -> list[Path]:
 
 def on_host(cases: Sequence[Case], folder: Path, compiler: str = "gcc") -> list[list[np.ndarray]]:
     """Return each case's outputs ``[runs, ...]``, run here under sanitizers."""
-    files = sources(cases, folder)
+    return split(cases, host_output(sources(cases, folder), folder, compiler))
+
+
+def host_output(files: Sequence[Path], folder: Path, compiler: str = "gcc") -> bytes:
+    """Return what a program of these files writes, run here under sanitizers."""
     command = [compiler, *STRICT, *SANITIZED, "-DHOSTED", *map(str, files), "-o", str(folder / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
     ran = subprocess.run([str(folder / "run")], capture_output=True, check=False)
     assert ran.returncode == 0, ran.stderr.decode()[:4000]
-    return split(cases, ran.stdout)
+    return ran.stdout
 
 
 def on_board(
