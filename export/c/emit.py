@@ -86,7 +86,7 @@ def emit(described: Described) -> Sources:
     operations = tuple(
         Operation(call.code, call.kernel, part.name, call.macs) for part in program.parts for call in part.calls
     )
-    constants = sum(constant.data.nbytes for constant in program.constants)
+    constants = sum(constant.size for constant in program.constants)
     return Sources(identifier, files | kernels(program.families), size, constants, operations)
 
 
@@ -174,7 +174,7 @@ extern const whylite_model {self.symbol};
             shape = "x".join(map(str, source.sample_shape(tensor))) or "1"
             rows.append((name, tensor.dtype.name, shape, scale, zero, f"+{self._buffer(tensor).offset}"))
         methods = [f" *   MAP_{i} is {e.method} of {e.layer}" for i, e in enumerate(self.described.explanations)]
-        constants = sum(constant.data.nbytes for constant in self.program.constants)
+        constants = sum(constant.size for constant in self.program.constants)
         macs = {part.name: sum(call.macs for call in part.calls) for part in self.program.parts}
         costs = ", ".join(f"{count} {name}" for name, count in macs.items())
         lines = [

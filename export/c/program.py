@@ -61,10 +61,19 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Numbers in flash; C has them in the array type of ``data``."""
+    """Numbers in flash; C has them in the array type of ``data``.
+
+    ``packed`` are the same numbers as the instruction set wants them that a macro stands for.
+    """
 
     name: str
     data: NDArray[Any]
+    packed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes, of the larger of all variants."""
+        return max(data.nbytes for data in (self.data, *self.packed.values()))
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,12 @@ class _Scheduler(Unit):
         buffer = self._places.get(tensor)
         return self._touch(self._new(tensor) if buffer is None else buffer)
 
-    def constant(self, values: ArrayLike, dtype: DTypeLike, label: str) -> Constant:
-        data = np.ascontiguousarray(values, dtype)
-        key = (data.dtype.str, data.tobytes())
-        return self.constants.setdefault(key, Constant(f"{label}_{len(self.constants)}", data))
+    def constant(
+        self, values: ArrayLike, dtype: DTypeLike, label: str, packed: Mapping[str, np.ndarray] | None = None
+    ) -> Constant:
+        data, packed = np.ascontiguousarray(values, dtype), packed or {}
+        key = (data.dtype.str, data.tobytes(), *((macro, one.tobytes()) for macro, one in packed.items()))
+        return self.constants.setdefault(key, Constant(f"{label}_{len(self.constants)}", data, packed))
 
     def scratch(self, size: int) -> Buffer | None:
         if not size:

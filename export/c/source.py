@@ -16,11 +16,17 @@ ENUMERATOR = {"int8": "WHYLITE_INT8", "uint8": "WHYLITE_UINT8", "int32": "WHYLIT
 
 def constant(value: Constant) -> str:
     """Return the definition of an array in flash."""
-    numbers = [number(each) for each in value.data.ravel().tolist()]
+    plain = _array(value.name, value.data)
+    for macro, data in value.packed.items():
+        plain = f"#if {macro}\n{_array(value.name, data)}\n#else\n{plain}\n#endif"
+    return plain
+
+
+def _array(name: str, data: np.ndarray) -> str:
+    numbers = [number(each) for each in data.ravel().tolist()]
     columns = (_WIDTH - 2) // (max(map(len, numbers)) + 1)
     body = "\n".join("  " + ",".join(numbers[i : i + columns]) + "," for i in range(0, len(numbers), columns))
-    kind = C_TYPE[value.data.dtype.name]
-    return f"static const {kind} {value.name}[{value.data.size}] WHYLITE_ALIGNED = {{\n{body}\n}};"
+    return f"static const {C_TYPE[data.dtype.name]} {name}[{data.size}] WHYLITE_ALIGNED = {{\n{body}\n}};"
 
 
 def number(value: float) -> str:

@@ -2,12 +2,12 @@
 #ifndef WHYLITE_CONV_H
 #define WHYLITE_CONV_H
 
-#include <stdint.h>
+#include "whylite_arithmetic.h"
 
 /* A convolution of [in_height, in_width, in_channels], stored channels last, with `weights` [out_channels,
  * kernel_height, kernel_width, in_channels] ([kernel_height, kernel_width, out_channels] where it is depthwise). `bias`
- * has the input's zero point in it: what lies beyond the edge is read as `in_zero`. `multiplier` and `shift` are per
- * output channel. */
+ * has the input's zero point in it: what lies beyond the edge is read as `in_zero`. `bias`, `multiplier` and `shift` are
+ * per output channel, and filled up with zeros to a multiple of four. */
 typedef struct {
   const int8_t *weights;
   const int32_t *bias;
@@ -24,5 +24,13 @@ typedef struct {
 
 /* `scratch` has room for two windows as int16. */
 void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
+
+/* The same for weights of -127 to 127 that are packed for DSP instructions where there are any (whylite_dsp.h), where
+ * every shift is <= 0 and every sum within 2^30. In `scratch` rows of a window are filled up to a multiple of four. */
+#if WHYLITE_DSP
+void whylite_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
+#else
+#define whylite_conv_2d_fast whylite_conv_2d
+#endif
 
 #endif

@@ -2,9 +2,10 @@
 #ifndef WHYLITE_DENSE_H
 #define WHYLITE_DENSE_H
 
-#include <stdint.h>
+#include "whylite_arithmetic.h"
 
-/* [rows, depth] times `weights` [outputs, depth], transposed; `bias` has the input's zero point in it. */
+/* [rows, depth] times `weights` [outputs, depth], transposed; `bias` has the input's zero point in it. `bias`,
+ * `multiplier` and `shift` are per output, and filled up with zeros to a multiple of four. */
 typedef struct {
   const int8_t *weights;
   const int32_t *bias;
@@ -15,5 +16,13 @@ typedef struct {
 } whylite_dense;
 
 void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y);
+
+/* The same for weights of -127 to 127 that are packed for DSP instructions where there are any (whylite_dsp.h), where
+ * every shift is <= 0 and every sum within 2^30. `scratch` has room for a row as int16, filled up to a multiple of four. */
+#if WHYLITE_DSP
+void whylite_fully_connected_fast(const whylite_dense *p, const int8_t *x, int8_t *y, int8_t *scratch);
+#else
+#define whylite_fully_connected_fast(p, x, y, scratch) whylite_fully_connected(p, x, y)
+#endif
 
 #endif

@@ -10,4 +10,12 @@
  * gives one output channel. */
 void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 
+/* The same for as many output channels as input channels, four or more of them, where every shift is <= 0 and every sum
+ * within 2^30. `scratch` has room for eight bytes a tap. */
+#if WHYLITE_DSP
+void whylite_depthwise_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
+#else
+#define whylite_depthwise_conv_2d_fast whylite_depthwise_conv_2d
+#endif
+
 #endif

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from ...tflite.graph import Op
 from ...tflite.options import Conv2DOptions, DepthwiseConv2DOptions, Padding
 from ..arithmetic import bounds, grid, multipliers, scales
-from ..program import Parameters
+from ..program import Constant, Parameters
+from .packing import CHANNELS, MACRO, TAPS, Figures, fast, filled_up, packed
 from .registry import Unit, constant, int8, lowering, refuse
 
 
@@ -23,15 +24,21 @@ def conv_2d(op: Op, unit: Unit) -> None:
     channels, height, width, depth = kernel.shape
     if depth != x.shape[3]:
         raise refuse(op, f"its {x.shape[3]} input channels are in groups of {depth}")
-    parameters = _parameters(op, unit, kernel, kernel.reshape(channels, -1).sum(1, dtype=np.int64), options)
+    # Taps that follow each other in the input, and how many runs of them a window has.
+    run = width * depth if options.dilation_w_factor == 1 else depth
+    rows = kernel.reshape(channels, -1, run)
+    figures = _figures(op, rows.sum((1, 2), dtype=np.int64))
+    quick = fast(kernel, figures)
+    stored = unit.constant(kernel, np.int8, "weights", {MACRO: packed(rows)} if quick else None)
     taps = height * width * depth
+    filled = rows.shape[1] * (-(-run // TAPS) * TAPS)
     unit.call(
         "conv",
-        "whylite_conv_2d",
-        parameters,
+        "whylite_conv_2d_fast" if quick else "whylite_conv_2d",
+        _parameters(op, unit, stored, (height, width), figures, options),
         unit.value(x),
         unit.value(y),
-        unit.scratch(2 * 2 * taps),
+        unit.scratch(2 * 2 * filled),
         macs=int(np.prod(y.shape)) * taps,
     )
 
@@ -45,62 +52,65 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     int8(op, x, weights, y)
     kernel = constant(op, weights)
     height, width = kernel.shape[1:3]
-    parameters = _parameters(op, unit, kernel, kernel.sum((0, 1, 2), dtype=np.int64), options, 8)
+    figures = _figures(op, kernel.sum((0, 1, 2), dtype=np.int64))
+    alike = x.shape[3] == y.shape[3]
+    quick = alike and y.shape[3] >= CHANNELS and fast(kernel, figures, 3)
     taps = height * width
-    plain = x.shape[3] == y.shape[3] and (taps == 1 or options.padding == Padding.VALID)
+    plain = alike and (taps == 1 or options.padding == Padding.VALID)
+    stored = unit.constant(kernel, np.int8, "weights")
     unit.call(
         "depthwise",
-        "whylite_depthwise_conv_2d",
-        parameters,
+        "whylite_depthwise_conv_2d_fast" if quick else "whylite_depthwise_conv_2d",
+        _parameters(op, unit, stored, (height, width), figures, options),
         unit.value(x),
         unit.value(y),
-        unit.scratch(0 if plain else taps * y.shape[3]),
+        unit.scratch(max(0 if plain else taps * y.shape[3], 2 * CHANNELS * taps if quick else 0)),
         macs=int(np.prod(y.shape)) * taps,
     )
+
+
+def _figures(op: Op, sums: NDArray[np.int64]) -> Figures:
+    """Return the figures of a convolution; ``sums`` are its weights', for each output channel."""
+    scale, zero = grid(op.input(0))
+    return filled_up(folded_bias(op, sums, zero), *factors(op, len(sums), scale))
 
 
 def _parameters(
     op: Op,
     unit: Unit,
-    kernel: NDArray[np.int8],
-    sums: NDArray[np.int64],
+    weights: Constant,
+    window: tuple[int, int],
+    figures: Figures,
     options: Conv2DOptions | DepthwiseConv2DOptions,
-    multiple: int = 1,
 ) -> Parameters:
-    """Return the struct ``whylite_conv``; ``sums`` are the kernel's, for each output channel.
-
-    What is per channel goes on with zeros to a multiple of so many.
-    """
+    """Return the struct ``whylite_conv``."""
     x, y = op.input(0), op.output
-    scale, zero = grid(x)
     lowest, highest = bounds(y, options.fused_activation_function)
-    mantissas, shifts = factors(op, y.shape[3], scale)
-    kernel_height, kernel_width = kernel.shape[1:3]
-    top = padding(x.shape[1], y.shape[1], kernel_height, options.stride_h, options.dilation_h_factor, options.padding)
-    left = padding(x.shape[2], y.shape[2], kernel_width, options.stride_w, options.dilation_w_factor, options.padding)
-    more = (0, -y.shape[3] % multiple)
+    height, width = window
+    top = padding(x.shape[1], y.shape[1], height, options.stride_h, options.dilation_h_factor, options.padding)
+    left = padding(x.shape[2], y.shape[2], width, options.stride_w, options.dilation_w_factor, options.padding)
     return Parameters(
         "whylite_conv",
         {
-            "weights": unit.constant(kernel, np.int8, "weights"),
-            "bias": unit.constant(np.pad(folded_bias(op, sums, zero), more), np.int32, "bias"),
-            "multiplier": unit.constant(np.pad(mantissas, more), np.int32, "multiplier"),
-            "shift": unit.constant(np.pad(shifts, more), np.int8, "shift"),
+            "weights": weights,
+            "bias": unit.constant(figures.bias, np.int32, "bias"),
+            "multiplier": unit.constant(figures.multiplier, np.int32, "multiplier"),
+            "shift": unit.constant(figures.shift, np.int8, "shift"),
             "in_height": x.shape[1],
             "in_width": x.shape[2],
             "in_channels": x.shape[3],
             "out_height": y.shape[1],
             "out_width": y.shape[2],
             "out_channels": y.shape[3],
-            "kernel_height": kernel_height,
-            "kernel_width": kernel_width,
+            "kernel_height": height,
+            "kernel_width": width,
             "stride_height": options.stride_h,
             "stride_width": options.stride_w,
             "dilation_height": options.dilation_h_factor,
             "dilation_width": options.dilation_w_factor,
             "pad_top": top,
             "pad_left": left,
-            "in_zero": zero,
+            "in_zero": grid(x)[1],
             "out_zero": grid(y)[1],
             "lowest": lowest,
             "highest": highest,

@@ -7,8 +7,9 @@ import numpy as np
 from ...tflite.graph import Op
 from ...tflite.options import FullyConnectedOptions
 from ..arithmetic import bounds, grid, multipliers, scales
-from ..program import Parameters
+from ..program import Argument, Parameters
 from .convolution import folded_bias
+from .packing import MACRO, TAPS, fast, filled_up, packed
 from .registry import Unit, constant, int8, lowering, refuse
 
 
@@ -31,13 +32,15 @@ def fully_connected(op: Op, unit: Unit) -> None:
     mantissas, shifts = multipliers(scale * s / out for s in own)
     if weights.quantization is not None and any(weights.quantization.zero_point):
         raise refuse(op, f"weights {weights!r} have a zero point", "convert the model with symmetric weights")
+    figures = filled_up(folded_bias(op, kernel.sum(1, dtype=np.int64), zero), mantissas, shifts)
+    quick = fast(kernel, figures)
     parameters = Parameters(
         "whylite_dense",
         {
-            "weights": unit.constant(kernel, np.int8, "weights"),
-            "bias": unit.constant(folded_bias(op, kernel.sum(1, dtype=np.int64), zero), np.int32, "bias"),
-            "multiplier": unit.constant(mantissas, np.int32, "multiplier"),
-            "shift": unit.constant(shifts, np.int8, "shift"),
+            "weights": unit.constant(kernel, np.int8, "weights", {MACRO: packed(kernel[:, None])} if quick else None),
+            "bias": unit.constant(figures.bias, np.int32, "bias"),
+            "multiplier": unit.constant(figures.multiplier, np.int32, "multiplier"),
+            "shift": unit.constant(figures.shift, np.int8, "shift"),
             "rows": rows,
             "depth": depth,
             "outputs": outputs,
@@ -46,4 +49,8 @@ def fully_connected(op: Op, unit: Unit) -> None:
             "highest": highest,
         },
     )
-    unit.call("dense", "whylite_fully_connected", parameters, unit.value(x), unit.value(y), macs=rows * outputs * depth)
+    arguments: list[Argument] = [parameters, unit.value(x), unit.value(y)]
+    if quick:
+        arguments.append(unit.scratch(2 * (-(-depth // TAPS) * TAPS)))
+    kernel_name = "whylite_fully_connected_fast" if quick else "whylite_fully_connected"
+    unit.call("dense", kernel_name, *arguments, macs=rows * outputs * depth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -40,8 +40,13 @@ class Unit(ABC):
         """Return where a tensor's value is: in the arena or in flash."""
 
     @abstractmethod
-    def constant(self, values: ArrayLike, dtype: DTypeLike, label: str) -> Constant:
-        """Return numbers as a constant in flash; equal ones are kept once."""
+    def constant(
+        self, values: ArrayLike, dtype: DTypeLike, label: str, packed: Mapping[str, np.ndarray] | None = None
+    ) -> Constant:
+        """Return numbers as a constant in flash; equal ones are kept once.
+
+        ``packed`` are the same as an instruction set wants them, by the macro that stands for it.
+        """
 
     @abstractmethod
     def scratch(self, size: int) -> Buffer | None:

@@ -1,0 +1,113 @@
+/* What the kernels for the DSP instructions of Armv7E-M and Armv8-M share.
+ *
+ * SMLAD adds two products of 16 bits, so two multiply-accumulates take one instruction; what costs is to make 16 bits of
+ * 8. Weights therefore lie in flash as export/c/lowering/packing.py packs them, two output channels in one:
+ *
+ *     half word = 256 * odd channel's weight + even channel's weight        (a pair of taps is a word)
+ *
+ * Multiplied as it is, it gives 256 * odd sum + even sum; its low bytes alone, which one SXTB16 cuts out of both halves,
+ * give the even sum; the difference is the odd one. It wraps at 2^32 without harm as long as an odd sum is within 2^23:
+ * 512 taps at the most are summed at once.
+ *
+ * Inputs are spread to int16 once, into scratch, and then used for all output channels. Four taps in a row lie in the
+ * order in which SXTB16 takes them from a word, 0 2 1 3.
+ */
+#ifndef WHYLITE_DSP_H
+#define WHYLITE_DSP_H
+
+#include "whylite_arithmetic.h"
+
+#if WHYLITE_DSP
+
+/* Sums of four output channels over `count` taps, a multiple of 4: of two windows that lie word by word in turn, first
+ * the sums of the one, then those of the other. `x` and `weights` are aligned to 4 bytes. */
+void whylite_dot_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
+
+/* The same of one window. */
+void whylite_dot_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]);
+
+/* Bytes 0 and 2 of a word as int16. */
+static inline uint32_t whylite_even(uint32_t word) {
+  uint32_t spread;
+  __asm("sxtb16 %0, %1" : "=r"(spread) : "r"(word));
+  return spread;
+}
+
+/* Bytes 1 and 3 of a word as int16. */
+static inline uint32_t whylite_odd(uint32_t word) {
+  uint32_t spread;
+  __asm("sxtb16 %0, %1, ror #8" : "=r"(spread) : "r"(word));
+  return spread;
+}
+
+/* sum + the product of the lower halves. */
+static inline int32_t whylite_add_low(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  __asm("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+/* sum + the product of the upper halves. */
+static inline int32_t whylite_add_high(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  __asm("smlatt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+/* What four channels' sums become. */
+typedef struct {
+  uint32_t lowest, highest; /* four times the same byte */
+  int32_t zero;
+} whylite_output;
+
+static inline whylite_output whylite_output_of(int16_t zero, int16_t lowest, int16_t highest) {
+  const whylite_output output = {(uint8_t)lowest * 0x01010101u, (uint8_t)highest * 0x01010101u, zero};
+  return output;
+}
+
+/* whylite_scale, the zero point added, as int8: for shift <= 0 and |sum| < 2^30, as twice the sum is multiplied here. */
+static inline uint32_t whylite_byte(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero) {
+  int32_t high, value;
+  __asm("smmulr %0, %1, %2" : "=r"(high) : "r"(sum * 2), "r"(multiplier));
+  if (shift == 0) {
+    __asm("ssat %0, #8, %1" : "=r"(value) : "r"(high + zero));
+  } else {
+    /* The last of the halvings rounds, and is left to SSAT's own shifter. */
+    const int32_t before = (high + (high >> 31)) >> ~shift;
+    __asm("ssat %0, #8, %1, asr #1" : "=r"(value) : "r"(before + 2 * zero + 1));
+  }
+  return (uint8_t)value;
+}
+
+/* Four bytes, each no less than that of `lowest` and no more than that of `highest`. */
+static inline uint32_t whylite_clamp_4(uint32_t bytes, const whylite_output *to) {
+  __asm("ssub8 r12, %0, %1\n\tsel %0, %0, %1\n\tssub8 r12, %2, %0\n\tsel %0, %0, %2"
+        : "+r"(bytes)
+        : "r"(to->lowest), "r"(to->highest)
+        : "r12", "cc");
+  return bytes;
+}
+
+static inline uint32_t whylite_get_word(const int8_t *from) {
+  uint32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  return word;
+}
+
+static inline void whylite_put_word(int8_t *to, uint32_t word) {
+  __builtin_memcpy(to, &word, sizeof word);
+}
+
+/* Write the first `count` bytes of a word, 1 to 4. */
+static inline void whylite_put_bytes(int8_t *to, uint32_t word, int32_t count) {
+  if (count >= 4) {
+    whylite_put_word(to, word);
+    return;
+  }
+  for (; count > 0; count--, word >>= 8) {
+    *to++ = (int8_t)word;
+  }
+}
+
+#endif
+#endif
