@@ -91,7 +91,7 @@ class _Scheduler(Unit):
         for tensor in lasting:
             self._touch(self._places[tensor])
         if name != PREDICT and self.class_index is not None:
-            # None where the map is the same whatever the class. A class that predicting forgot lies where nothing else is.
+            # None where a map is the same whatever the class. One that predicting forgot lies where nothing is yet.
             index = self.explaining.get(self.class_index)
         return Part(name, tuple(self.calls), index, decided)
 
