@@ -3,25 +3,6 @@
 
 #if WHYLITE_MVE
 
-/* The weights of four outputs, the last one again where there are fewer. */
-typedef struct {
-  const int8_t *weights[4];
-  int32x4_t bias, multiplier, shift;
-  mve_pred16_t there; /* which of the four */
-} outputs;
-
-static outputs four(const whylite_dense *p, int32_t first) {
-  const mve_pred16_t there = vctp32q((uint32_t)(p->outputs - first));
-  outputs o = {{NULL}, vldrwq_z_s32(p->bias + first, there), vldrwq_z_s32(p->multiplier + first, there),
-               vldrbq_z_s32(p->shift + first, there), there};
-  const int8_t *weights = p->weights + first * p->depth;
-  for (int32_t i = 0; i < 4; i++) {
-    o.weights[i] = weights;
-    weights += first + i + 1 < p->outputs ? p->depth : 0;
-  }
-  return o;
-}
-
 /* Sums of products of two rows, x and y, with the weights of two outputs, v and w: four times 16 on four loads. */
 typedef struct {
   int32_t xv, xw, yv, yw;
@@ -56,28 +37,44 @@ static inline int32x4_t lanes(int32_t lane0, int32_t lane2, int32_t lane1, int32
   return vector;
 }
 
-static inline void put(const whylite_dense *p, const outputs *o, int32x4_t sum, int8_t *y) {
-  const int32x4_t scaled = whylite_scale_4(vaddq_s32(sum, o->bias), o->multiplier, o->shift);
-  vstrbq_p_s32(y, whylite_clamp_4(vaddq_n_s32(scaled, p->out_zero), p->lowest, p->highest), o->there);
+/* How four outputs are scaled, and which of them there are. */
+typedef struct {
+  int32x4_t bias, multiplier, shift;
+  mve_pred16_t there;
+} scaling;
+
+static inline void put(const whylite_dense *p, const scaling *s, int32x4_t sum, int8_t *y) {
+  const int32x4_t scaled = whylite_scale_4(vaddq_s32(sum, s->bias), s->multiplier, s->shift);
+  vstrbq_p_s32(y, whylite_clamp_4(vaddq_n_s32(scaled, p->out_zero), p->lowest, p->highest), s->there);
+}
+
+/* All rows of four outputs, or of the last ones: then what is beyond them has the last one's weights, and is not kept. */
+static void four(const whylite_dense *p, int32_t first, const int8_t *x, int8_t *y) {
+  const int32_t depth = p->depth;
+  const int32_t left = p->outputs - first;
+  const mve_pred16_t there = vctp32q((uint32_t)left);
+  const scaling s = {vldrwq_z_s32(p->bias + first, there), vldrwq_z_s32(p->multiplier + first, there),
+                     vldrbq_z_s32(p->shift + first, there), there};
+  const int8_t *w0 = p->weights + first * depth;
+  const int8_t *w1 = left > 1 ? w0 + depth : w0;
+  const int8_t *w2 = left > 2 ? w1 + depth : w1;
+  const int8_t *w3 = left > 3 ? w2 + depth : w2;
+  for (int32_t rows = p->rows; rows > 0; rows -= 2) {
+    const int8_t *other = rows > 1 ? x + depth : x;
+    const sums even = dot_2x2(x, other, w0, w2, depth);
+    const sums odd = dot_2x2(x, other, w1, w3, depth);
+    put(p, &s, lanes(even.xv, even.xw, odd.xv, odd.xw), y);
+    if (rows > 1) {
+      put(p, &s, lanes(even.yv, even.yw, odd.yv, odd.yw), y + p->outputs);
+    }
+    x = other + depth;
+    y += 2 * p->outputs;
+  }
 }
 
 void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y) {
-  const int32_t depth = p->depth;
   for (int32_t first = 0; first < p->outputs; first += 4) {
-    const outputs o = four(p, first);
-    const int8_t *from = x;
-    int8_t *to = y + first;
-    for (int32_t row = 0; row < p->rows; row += 2) {
-      const int8_t *other = row + 1 < p->rows ? from + depth : from;
-      const sums even = dot_2x2(from, other, o.weights[0], o.weights[2], depth);
-      const sums odd = dot_2x2(from, other, o.weights[1], o.weights[3], depth);
-      put(p, &o, lanes(even.xv, even.xw, odd.xv, odd.xw), to);
-      if (row + 1 < p->rows) {
-        put(p, &o, lanes(even.yv, even.yw, odd.yv, odd.yw), to + p->outputs);
-      }
-      from += 2 * depth;
-      to += 2 * p->outputs;
-    }
+    four(p, first, x, y + first);
   }
 }
 
