@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ FIRMWARE = Path(__file__).parent / "firmware"
 OPTIMIZATIONS = ("-Os", "-O2", "-O3")
 _LAYOUT = "link.ld"
 _LINK = ("whylite_link.c", "whylite_records.c")
-_CODE = 12 << 10  # bytes of flash that kernels, link and runtime take, about: enough to tell before compiling
+_CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about: enough to tell before compiling
 _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
 _OVERFLOW = re.compile(r"region\W+(FLASH|RAM)\W+overflowed by (\d+) bytes|do not fit the (RAM)")
 _SMALLER = "a smaller model, or a board with more of it; `whylite profile` lists what fits where"
@@ -43,8 +44,14 @@ class Firmware:
 
 
 def needs(micro: Micro) -> tuple[int, int]:
-    """Return how many bytes of flash and of RAM a model's firmware takes, about, before it is compiled."""
-    return micro.constants + _CODE, micro.arena + _WORK
+    """Return how many bytes of flash and of RAM a model's firmware takes, about, before it is compiled.
+
+    Beside the arena there is a copy of the window and its scores, so that a window can be explained again, and where
+    Integrated Gradients are taken a sum of 4 bytes for each input.
+    """
+    window, scores = math.prod(micro.input.shape), math.prod(micro.scores.shape)
+    sums = 4 * window if any(explanation.steps for explanation in micro.explanations) else 0
+    return micro.constants + _CODE, micro.arena + window + scores + sums + _WORK
 
 
 def fits(bundle: Bundle, board: Board) -> None:
@@ -69,9 +76,10 @@ def build(
 ) -> Firmware:
     """Compile a bundle's C with the runtime and the link for a board, in ``folder``, which is made.
 
-    ``toolchain`` is "gcc" or "zig", by default the first of them that is installed; ``profile`` has a counter read
-    after each kernel call. Equal bundles give equal images with one toolchain. FitError where it is too large,
-    BoardError for a board that firmware is not built for here, BuildError where it does not compile.
+    ``toolchain`` is "gcc" or "zig", by default the first of them that is installed; ``optimize`` is for model and
+    kernels, the rest being compiled for size; ``profile`` has a counter read after each kernel call. Equal bundles give
+    equal images with one toolchain. FitError where it is too large, BoardError for a board that firmware is not built
+    for here, BuildError where it does not compile.
     """
     fits(bundle, board)
     micro = micro_of(bundle)
@@ -96,11 +104,18 @@ def build_sources(
     core, defines = _target(board)
     compiler = compilers.find(toolchain)
     names = _unpack(sources, board, folder)
-    defines |= {"WHYLITE_MODEL": f"whylite_{identifier}", "WHYLITE_MODEL_HEADER": f'"whylite_{identifier}.h"'}
+    defines |= {
+        "WHYLITE_MODEL": f"whylite_{identifier}",
+        "WHYLITE_MODEL_HEADER": f'"whylite_{identifier}.h"',
+        "WHYLITE_MODEL_PREFIX": f"WHYLITE_{identifier.upper()}",
+    }
     if profile:
         defines["WHYLITE_PROFILE"] = "1"
     elf = folder / "firmware.elf"
-    objects = compiler.compile(names, folder, core, optimize=optimize, defines=defines)
+    computing = [name for name in names if name in sources]
+    serving = [name for name in names if name not in sources]  # seldom at work: better small than fast
+    objects = compiler.compile(computing, folder, core, optimize=optimize, defines=defines)
+    objects += compiler.compile(serving, folder, core, optimize="-Os", defines=defines)
     try:
         compiler.link(objects, _LAYOUT, folder, core, elf.name)
     except BuildError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,7 +92,7 @@ class Toolchain:
         if done.returncode:
             raise BuildError(
                 f"{self.version} refuses {what}:\n{complaint(done.stderr)}",
-                f"in {folder}, this repeats it: {' '.join(command)}",
+                f"in {folder}, this repeats it: {shlex.join(command)}",
             )
 
 

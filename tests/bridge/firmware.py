@@ -6,6 +6,9 @@ _HEADER = b"""#ifndef WHYLITE_TINY_H
 #define WHYLITE_TINY_H
 #include "whylite.h"
 #define WHYLITE_TINY_ARENA_SIZE 64
+#define WHYLITE_TINY_INPUT_SIZE 4
+#define WHYLITE_TINY_SCORES_SIZE 4
+#define WHYLITE_TINY_STEPS 0
 extern const whylite_model whylite_tiny;
 #endif
 """
