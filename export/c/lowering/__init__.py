@@ -1,6 +1,6 @@
 """Ops as kernel calls: one function an op, one family a file, registered by being there."""
 
-from . import convolution, deconvolution, dense, elementwise, gather, normalize, pooling, quantize, shape, unary
+from . import convolution, deconvolution, dense, elementwise, gather, matmul, normalize, pooling, quantize, shape, unary
 from .registry import LOWERINGS, Lowering
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "dense",
     "elementwise",
     "gather",
+    "matmul",
     "normalize",
     "pooling",
     "quantize",

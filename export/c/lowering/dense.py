@@ -9,20 +9,24 @@ from ...tflite.options import FullyConnectedOptions
 from ..arithmetic import bounds, grid, multipliers, scales
 from ..program import Argument, Parameters
 from .convolution import folded_bias
+from .matmul import variable_weights
 from .packing import MACRO, TAPS, fast, filled_up, packed
-from .registry import Unit, constant, int8, lowering, refuse
+from .registry import Unit, int8, lowering, refuse
 
 
 @lowering("FULLY_CONNECTED")
 def fully_connected(op: Op, unit: Unit) -> None:
-    """On int8; weights constant, with a scale per tensor or per channel."""
+    """On int8; weights with a scale per tensor or per channel if they are constant, per tensor if they are computed."""
     options = op.options
     assert isinstance(options, FullyConnectedOptions)
     x, weights, y = op.input(0), op.input(1), op.output
     int8(op, x, weights, y)
     if options.weights_format:
         raise refuse(op, "its weights are shuffled", "convert the model again")
-    kernel = constant(op, weights)
+    if weights.data is None or (weights.quantization is not None and any(weights.quantization.zero_point)):
+        variable_weights(op, unit)
+        return
+    kernel = weights.data
     outputs, depth = kernel.shape
     rows = int(np.prod(x.shape)) // depth
     scale, zero = grid(x)
@@ -30,8 +34,6 @@ def fully_connected(op: Op, unit: Unit) -> None:
     lowest, highest = bounds(y, options.fused_activation_function)
     own = scales(weights, outputs)
     mantissas, shifts = multipliers(scale * s / out for s in own)
-    if weights.quantization is not None and any(weights.quantization.zero_point):
-        raise refuse(op, f"weights {weights!r} have a zero point", "convert the model with symmetric weights")
     figures = filled_up(folded_bias(op, kernel.sum(1, dtype=np.int64), zero), mantissas, shifts)
     quick = fast(kernel, figures)
     parameters = Parameters(

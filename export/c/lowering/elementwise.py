@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...tflite.graph import Op, Tensor
 from ...tflite.options import AddOptions, MulOptions, SubOptions
@@ -13,10 +12,10 @@ from .. import fixed_point
 from ..arithmetic import bounds, grid, multiplier
 from ..fixed_point import Values
 from ..program import Parameters
+from .broadcast import axes
 from .registry import Unit, int8, lowering, refuse
 from .unary import look_up, stored
 
-_AXES = 4
 _HINT = "convert the model again"
 
 
@@ -112,7 +111,7 @@ def _combine(
 ) -> None:
     """Call a kernel of two operands, or look ``together`` of them up where one is a constant of one value."""
     left, right, y = op.input(0), op.input(1), op.output
-    runs = axes(op, left, right)
+    runs = axes(op, left.shape, right.shape, y.shape)
     if right.data is not None and right.data.size == 1 and left.data is None:
         look_up(op, unit, left, together(stored(), right.data.astype(np.int64).ravel()))
         return
@@ -130,36 +129,3 @@ def overwrite(unit: Unit, y: Tensor, operands: Sequence[Tensor]) -> None:
     whole = [tensor for tensor in operands if np.prod(tensor.shape) == np.prod(y.shape)]
     if len(whole) == len(operands) or len({unit.value(tensor) for tensor in operands}) == len(operands):
         any(unit.in_place(y, tensor) for tensor in whole)
-
-
-def axes(op: Op, left: Tensor, right: Tensor) -> NDArray[np.int32]:
-    """Return how two operands run along their broadcast shape ``[3, 4]``: sizes, steps of the left and of the right.
-
-    Neighbouring axes that both run along, or that one stays at, are one.
-    """
-    shape = op.output.shape
-    sizes = [(1,) * (len(shape) - len(tensor.shape)) + tensor.shape for tensor in (left, right)]
-    if any(len(own) != len(shape) for own in sizes) or tuple(map(max, *sizes)) != shape:
-        raise refuse(op, f"{left!r} and {right!r} do not make {list(shape)}", _HINT)
-    merged: list[list[int]] = []
-    for size, *own in zip(shape, *sizes, strict=True):
-        if not {1, size}.issuperset(own):
-            raise refuse(op, f"{left!r} and {right!r} do not fit", _HINT)
-        if size == 1:
-            continue
-        moves = [int(each == size) for each in own]
-        if merged and merged[-1][1:] == moves:
-            merged[-1][0] *= size
-        else:
-            merged.append([size, *moves])
-    if len(merged) > _AXES:
-        raise refuse(op, f"{left!r} and {right!r} are broadcast along more than {_AXES} groups of axes", "reshape them")
-    counts, *moving = np.array([[1, 0, 0]] * (_AXES - len(merged)) + merged, np.int32).T
-    return np.array([counts, *(_steps(counts, own) for own in moving)], np.int32)
-
-
-def _steps(sizes: NDArray[np.int32], moves: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return how far an operand moves along each axis, 0 where it stays: as far as all axes further in reach."""
-    reach = np.cumprod(np.where(moves, sizes, 1)[::-1])[::-1]
-    steps: NDArray[np.int32] = moves * np.append(reach[1:], 1).astype(np.int32)
-    return steps
