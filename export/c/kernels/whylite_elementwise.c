@@ -1,6 +1,7 @@
 #include "whylite_elementwise.h"
 
 #include "whylite_arithmetic.h"
+#include "whylite_elementwise_mve.h"
 
 /* The innermost axis of an output, and how far the operands move along it. */
 typedef struct {
@@ -22,6 +23,8 @@ static void rows(row *each, const void *p, const int32_t *axes, const int8_t *le
   }
 }
 
+#if !WHYLITE_MVE
+
 /* value * multiplier / 2^32, halves up: one instruction where there is SMMULR. With the value doubled beforehand it is
  * whylite_high_product. */
 static inline int32_t high_word(int32_t value, int32_t multiplier) {
@@ -37,9 +40,14 @@ static inline int32_t halved(int32_t value, int32_t exponent) {
   return (value + (1 << (exponent - 1)) + (value >> 31)) >> exponent;
 }
 
+#endif
+
 /* Parameters are copied: the compiler must take y for one that may overwrite them. */
 static inline void sum_row(whylite_sum p, int32_t sign, steps along, const int8_t *left, const int8_t *right,
                            int8_t *y) {
+#if WHYLITE_MVE
+  whylite_sum_mve(p, sign, along.count, left, along.left, right, along.right, y);
+#else
   for (int32_t i = 0; i < along.count; i++) {
     const int32_t a = halved(high_word(lifted(*left - p.left_zero, p.left_lift), p.left_multiplier), p.left_shift);
     const int32_t b = halved(high_word(lifted(*right - p.right_zero, p.right_lift), p.right_multiplier), p.right_shift);
@@ -48,6 +56,7 @@ static inline void sum_row(whylite_sum p, int32_t sign, steps along, const int8_
     left += along.left;
     right += along.right;
   }
+#endif
 }
 
 static void add_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
@@ -68,6 +77,9 @@ void whylite_subtract(const whylite_sum *p, const int32_t *axes, const int8_t *l
 
 static void multiply_row(const void *parameters, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
   const whylite_product p = *(const whylite_product *)parameters;
+#if WHYLITE_MVE
+  whylite_product_mve(p, along.count, left, along.left, right, along.right, y);
+#else
   for (int32_t i = 0; i < along.count; i++) {
     const int32_t product = (*left - p.left_zero) * (*right - p.right_zero);
     const int32_t scaled = whylite_halve(high_word(lifted(product, p.lift), p.multiplier), p.shift);
@@ -75,6 +87,7 @@ static void multiply_row(const void *parameters, steps along, const int8_t *left
     left += along.left;
     right += along.right;
   }
+#endif
 }
 
 void whylite_multiply(const whylite_product *p, const int32_t *axes, const int8_t *left, const int8_t *right,
