@@ -38,7 +38,7 @@ static refusal store(whylite_device *device) {
     return gap;
   }
   int8_t *input = device->window == NULL ? device->arena + model->input.offset : device->window;
-  whylite_copy(input + offset, (const int8_t *)message->data, size);
+  whylite_copy_bytes(input + offset, (const int8_t *)message->data, size);
   device->kept = false;
   incoming->filled = offset + size > incoming->filled ? offset + size : incoming->filled;
   if (has(message, WHYLITE_WINDOW_TRUTH)) {
@@ -196,7 +196,7 @@ static void begin_explanation(whylite_device *device) {
     device->job.methods[0] = (uint8_t)message->value[WHYLITE_REQUEST_METHOD];
     device->job.count = 1;
   } else {
-    whylite_copy((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
+    whylite_copy_bytes((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
     device->job.count = device->method_count;
   }
 }

@@ -13,7 +13,7 @@ extern "C" {
 bool whylite_take(whylite_device *device);
 
 /* whylite_device.c */
-void whylite_copy(int8_t *to, const int8_t *from, uint32_t size);
+void whylite_copy_bytes(int8_t *to, const int8_t *from, uint32_t size);
 void whylite_answer(whylite_device *device);      /* the window that is there, as `result` numbers it */
 void whylite_tell_result(whylite_device *device); /* once more */
 void whylite_tell_settings(whylite_device *device);

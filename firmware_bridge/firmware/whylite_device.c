@@ -12,7 +12,7 @@
 #define NEARLY 0.1f          /* of the scores' range: two that are nearer to each other are nearly equal */
 #define RESIDUAL_BOUND 0.05f /* of the logit's change */
 
-void whylite_copy(int8_t *to, const int8_t *from, uint32_t size) {
+void whylite_copy_bytes(int8_t *to, const int8_t *from, uint32_t size) {
   for (uint32_t i = 0; i < size; i++) {
     to[i] = from[i];
   }
@@ -137,11 +137,11 @@ static uint32_t best(const whylite_device *device) {
 static void predict(whylite_device *device) {
   const whylite_model *model = device->model;
   if (device->window != NULL) {
-    whylite_copy(device->arena + model->input.offset, device->window, model->input.size);
+    whylite_copy_bytes(device->arena + model->input.offset, device->window, model->input.size);
   }
   model->predict(device->arena);
   if (device->window != NULL) {
-    whylite_copy(device->window + model->input.size, device->arena + model->scores.offset, model->scores.size);
+    whylite_copy_bytes(device->window + model->input.size, device->arena + model->scores.offset, model->scores.size);
   }
 }
 
@@ -195,7 +195,7 @@ void whylite_answer(whylite_device *device) {
   device->job = (whylite_job){.on = true, .intact = true, .class_index = answer};
   if (wants_explanation(device, answer)) {
     device->job.count = device->method_count;
-    whylite_copy((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
+    whylite_copy_bytes((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
     if (device->inputs) {
       whylite_tell_input(device);
     }
