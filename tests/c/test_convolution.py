@@ -30,11 +30,11 @@ def window(sketch: Sketch) -> tuple:
     return sizes, taps, stride, dilation, padding, shape
 
 
-def conv(seed: int) -> Case:
+def conv(seed: int, most: int = 21) -> Case:
     sketch = Sketch(seed)
     rng = sketch.rng
     sizes, taps, stride, dilation, padding, shape = window(sketch)
-    channels, outputs = (int(c) for c in rng.integers(1, 22, 2))
+    channels, outputs = (int(c) for c in rng.integers(1, most + 1, 2))
     x = sketch.input(1, *sizes, channels)
     weights = sketch.weights(outputs, *taps, channels, axis=0 if rng.random() < 0.8 else None)
     activation = Activation(int(rng.integers(4)))
@@ -46,11 +46,11 @@ def conv(seed: int) -> Case:
     return Case(sketch.done(y), (sketch.values(x, 4),))
 
 
-def depthwise(seed: int) -> Case:
+def depthwise(seed: int, most: int = 19) -> Case:
     sketch = Sketch(seed)
     rng = sketch.rng
     sizes, taps, stride, dilation, padding, shape = window(sketch)
-    channels, times = int(rng.integers(1, 20)), int(rng.integers(1, 3))
+    channels, times = int(rng.integers(1, most + 1)), int(rng.integers(1, 3))
     x = sketch.input(1, *sizes, channels)
     weights = sketch.weights(1, *taps, channels * times, axis=3)
     options = tables.DepthwiseConv2DOptions(
@@ -69,10 +69,10 @@ def depthwise(seed: int) -> Case:
     return Case(sketch.done(y), (sketch.values(x, 4),))
 
 
-def dense(seed: int) -> Case:
+def dense(seed: int, most: int = 39) -> Case:
     sketch = Sketch(seed)
     rng = sketch.rng
-    rows, depth, outputs = (int(n) for n in rng.integers(1, 40, 3))
+    rows, depth, outputs = (int(n) for n in rng.integers(1, most + 1, 3))
     x = sketch.input(rows if rng.random() < 0.3 else 1, depth)
     weights = sketch.weights(outputs, depth, axis=0 if rng.random() < 0.5 else None)
     bias = sketch.bias(x, weights, outputs) if rng.random() < 0.8 else None
@@ -98,4 +98,11 @@ def test_bytes_are_those_of_the_reference(make, tmp_path):
 @pytest.mark.parametrize("core", CORES)
 def test_boards_compute_the_same(core, tmp_path):
     cases = [make(seed) for seed in range(10) for make in (conv, depthwise, dense)]
+    check(cases, on_board(cases, tmp_path, core))
+
+
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_vectors_and_what_is_left_of_them_are_computed(core, tmp_path):
+    """Up to 70 channels: some vectors and a rest, for each of the kernels that take several values at once."""
+    cases = [make(seed, 70) for seed in range(100, 108) for make in (conv, depthwise, dense)]
     check(cases, on_board(cases, tmp_path, core))

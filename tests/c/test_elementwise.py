@@ -10,7 +10,7 @@ from export.tflite import options as tables
 from export.tflite.options import Activation
 
 from .graphs import Sketch
-from .harness import Case, on_host
+from .harness import Case, on_board, on_host
 from .reference import tflm
 
 COUNTS = {"ADD": 10, "SUB": 6, "MUL": 10, "PRELU": 8, "MAXIMUM": 3, "MINIMUM": 3}
@@ -83,6 +83,13 @@ def test_bytes_are_those_of_the_reference(tmp_path):
     cases += [every_pair(code, seed) for code in ("ADD", "SUB", "MUL", "PRELU") for seed in (0, 3)]
     cases += [with_itself(reshaped) for reshaped in (False, True)]
     for case, (got,) in zip(cases, on_host(cases, tmp_path), strict=True):
+        np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
+
+
+def test_vectors_compute_the_same(tmp_path):
+    cases = [binary(code, seed) for code, count in COUNTS.items() for seed in range(count)]
+    cases += [every_pair(code, 0) for code in ("ADD", "SUB", "MUL")]
+    for case, (got,) in zip(cases, on_board(cases, tmp_path, "m55"), strict=True):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
 
 
