@@ -43,7 +43,7 @@ static inline int32_t halved(int32_t value, int32_t exponent) {
 #endif
 
 /* Parameters are copied: the compiler must take y for one that may overwrite them. */
-static inline void sum_row(whylite_sum p, int32_t sign, steps along, const int8_t *left, const int8_t *right,
+static inline void sum_row(whylite_addition p, int32_t sign, steps along, const int8_t *left, const int8_t *right,
                            int8_t *y) {
 #if WHYLITE_MVE
   whylite_sum_mve(p, sign, along.count, left, along.left, right, along.right, y);
@@ -60,18 +60,18 @@ static inline void sum_row(whylite_sum p, int32_t sign, steps along, const int8_
 }
 
 static void add_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
-  sum_row(*(const whylite_sum *)p, 1, along, left, right, y);
+  sum_row(*(const whylite_addition *)p, 1, along, left, right, y);
 }
 
 static void subtract_row(const void *p, steps along, const int8_t *left, const int8_t *right, int8_t *y) {
-  sum_row(*(const whylite_sum *)p, -1, along, left, right, y);
+  sum_row(*(const whylite_addition *)p, -1, along, left, right, y);
 }
 
-void whylite_add(const whylite_sum *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+void whylite_add(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
   rows(add_row, p, axes, left, right, y);
 }
 
-void whylite_subtract(const whylite_sum *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+void whylite_subtract(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
   rows(subtract_row, p, axes, left, right, y);
 }
 

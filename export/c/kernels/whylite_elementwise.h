@@ -14,10 +14,10 @@ typedef struct {
   int32_t left_multiplier, right_multiplier, out_multiplier;
   int16_t left_zero, right_zero, out_zero, lowest, highest;
   int8_t left_lift, right_lift, left_shift, right_shift, out_shift;
-} whylite_sum;
+} whylite_addition;
 
-void whylite_add(const whylite_sum *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y);
-void whylite_subtract(const whylite_sum *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y);
+void whylite_add(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y);
+void whylite_subtract(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y);
 
 /* The product is shifted to the left by `lift` (1 to 14), multiplied, and divided by 2^shift. */
 typedef struct {

@@ -42,7 +42,7 @@ def add(op: Op, unit: Unit) -> None:
         fields |= {f"{name}_shift": max(-shift, 1)}
     fields |= {"out_multiplier": factors[2][0], "out_shift": max(-factors[2][1], 1)}
     fields |= {"left_zero": zeros[0], "right_zero": zeros[1], "out_zero": zeros[2]}
-    parameters = Parameters("whylite_sum", fields | {"lowest": lowest, "highest": highest})
+    parameters = Parameters("whylite_addition", fields | {"lowest": lowest, "highest": highest})
     _combine(op, unit, "whylite_add" if sign > 0 else "whylite_subtract", parameters, together)
 
 
