@@ -177,7 +177,8 @@ static void change_settings(whylite_device *device) {
   if (has(message, WHYLITE_REQUEST_INPUTS)) {
     device->inputs = message->value[WHYLITE_REQUEST_INPUTS] != 0;
   }
-  const uint32_t settings = 1u << WHYLITE_REQUEST_METHODS | 1u << WHYLITE_REQUEST_EXPLAIN | 1u << WHYLITE_REQUEST_INPUTS;
+  const uint32_t settings =
+      1u << WHYLITE_REQUEST_METHODS | 1u << WHYLITE_REQUEST_EXPLAIN | 1u << WHYLITE_REQUEST_INPUTS;
   if ((message->there & settings) != 0) {
     whylite_tell_settings(device);
   }
@@ -187,11 +188,12 @@ static void change_settings(whylite_device *device) {
 static void begin_explanation(whylite_device *device) {
   const whylite_message *message = &device->message;
   const bool named = has(message, WHYLITE_REQUEST_CLASS);
-  device->job = (whylite_job){.on = true,
-                              .requested = true,
-                              .acknowledge = message->value[WHYLITE_REQUEST_ACKNOWLEDGE] != 0,
-                              .request = message->number,
-                              .class_index = named ? message->value[WHYLITE_REQUEST_CLASS] : device->result.class_index};
+  device->job =
+      (whylite_job){.on = true,
+                    .requested = true,
+                    .acknowledge = message->value[WHYLITE_REQUEST_ACKNOWLEDGE] != 0,
+                    .request = message->number,
+                    .class_index = named ? message->value[WHYLITE_REQUEST_CLASS] : device->result.class_index};
   if (has(message, WHYLITE_REQUEST_METHOD)) {
     device->job.methods[0] = (uint8_t)message->value[WHYLITE_REQUEST_METHOD];
     device->job.count = 1;
@@ -208,8 +210,7 @@ static bool take_request(whylite_device *device) {
     return false;
   }
   const bool acknowledge = message->value[WHYLITE_REQUEST_ACKNOWLEDGE] != 0;
-  const uint32_t *sequence =
-      has(message, WHYLITE_REQUEST_SEQUENCE) ? &message->value[WHYLITE_REQUEST_SEQUENCE] : NULL;
+  const uint32_t *sequence = has(message, WHYLITE_REQUEST_SEQUENCE) ? &message->value[WHYLITE_REQUEST_SEQUENCE] : NULL;
   const refusal refused = check(device);
   if (refused.cause != NULL) {
     if (acknowledge) {

@@ -4,7 +4,7 @@
 
 #include "whylite_desk.h"
 
-#define SESSION_PERIOD 3u    /* seconds */
+#define SESSION_PERIOD 3u /* seconds */
 #define HEALTH_PERIOD 5u
 #define PATIENCE 2u          /* seconds without a byte taken after which nobody waits for the host any more */
 #define SESSION_SHARE 50u    /* SESSION takes at most one part in so many of the link's time */
@@ -101,11 +101,12 @@ static void report(whylite_device *device) {
   const whylite_port *port = device->port;
   const uint64_t now = whylite_device_time(device);
   device->health_due = now + (uint64_t)HEALTH_PERIOD * port->clock_hz;
-  whylite_send_health(&device->sender, &(whylite_health){.time = now,
-                                                         .produced = device->produced,
-                                                         .bad_frames = device->receiver.bad,
-                                                         .clock_faults = device->clock_faults,
-                                                         .memory = port->memory == NULL ? 0 : port->memory(port->context)});
+  whylite_send_health(&device->sender,
+                      &(whylite_health){.time = now,
+                                        .produced = device->produced,
+                                        .bad_frames = device->receiver.bad,
+                                        .clock_faults = device->clock_faults,
+                                        .memory = port->memory == NULL ? 0 : port->memory(port->context)});
 }
 
 /* --- answering --- */

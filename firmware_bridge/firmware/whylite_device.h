@@ -7,8 +7,8 @@
  *       whylite_device_step(&device);
  *     }
  *
- * A step listens to the host, then computes one thing at the most: a prediction, an explanation, or one step of Integrated
- * Gradients. Nothing is kept outside of `device` and `memory`.
+ * A step listens to the host, then computes one thing at the most: a prediction, an explanation, or one step of
+ * Integrated Gradients. Nothing is kept outside of `device` and `memory`.
  */
 #ifndef WHYLITE_DEVICE_H
 #define WHYLITE_DEVICE_H
@@ -20,8 +20,8 @@
 extern "C" {
 #endif
 
-/* Bytes of memory for a model's arena, and for a copy of the window and its scores. Without room for the copy a window can
- * be explained by one method alone, and not on request. Integrated Gradients take WHYLITE_SUMS_SIZE(input) more. */
+/* Bytes of memory for a model's arena, and for a copy of the window and its scores. Without room for the copy a window
+ * can be explained by one method alone, and not on request. Integrated Gradients take WHYLITE_SUMS_SIZE(input) more. */
 #define WHYLITE_DEVICE_MEMORY(arena, input, scores) (((arena) + 15u) / 16u * 16u + ((input) + (scores) + 3u) / 4u * 4u)
 
 /* An explanation under way: by `methods`, of which `next` is the one whose turn is. */

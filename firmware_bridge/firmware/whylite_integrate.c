@@ -21,8 +21,8 @@ static void interpolate(const whylite_integral *integral, int32_t node) {
 }
 
 void whylite_integrate_start(whylite_integral *integral, const whylite_model *model,
-                             const whylite_explanation *explanation, int8_t *arena, const int8_t *window,
-                             int32_t *sums, int32_t class_index) {
+                             const whylite_explanation *explanation, int8_t *arena, const int8_t *window, int32_t *sums,
+                             int32_t class_index) {
   *integral = (whylite_integral){model, explanation, arena, window, sums, class_index, 0, 0.0f};
   integral->logit = logit(integral);
   for (uint32_t i = 0; i < model->input.size; i++) {

@@ -41,8 +41,8 @@ typedef struct {
 
 /* Begin with the arena as `predict` left it for the window. */
 void whylite_integrate_start(whylite_integral *integral, const whylite_model *model,
-                             const whylite_explanation *explanation, int8_t *arena, const int8_t *window,
-                             int32_t *sums, int32_t class_index);
+                             const whylite_explanation *explanation, int8_t *arena, const int8_t *window, int32_t *sums,
+                             int32_t class_index);
 
 /* Take one step, a prediction and its gradient; return whether there is another one. */
 bool whylite_integrate_step(whylite_integral *integral);

@@ -25,8 +25,8 @@ typedef struct {
    * Where windows come from the host, 600 bytes, a chunk of one. */
   uint32_t (*read)(void *context, uint8_t *data, uint32_t size);
 
-  /* A counter that counts up at `clock_hz` and wraps after 32 bits: a cycle counter, or a timer of a microsecond. It has
-   * to be read at least once per wrap, which whylite_device_step does. */
+  /* A counter that counts up at `clock_hz` and wraps after 32 bits: a cycle counter, or a timer of a microsecond. It
+   * has to be read at least once per wrap, which whylite_device_step does. */
   uint32_t (*ticks)(void *context);
 
   /* Fill in 8 bytes that are not the same after the next reset: by them a host tells that the board has begun anew. */

@@ -12,12 +12,13 @@
 #define DIGEST 32u
 #define SESSION_ID 8u
 
-#if defined(__ARM_FEATURE_MVE)
-#define RUNTIME "compiled C, MVE"
+#if defined(WHYLITE_RUNTIME) /* such as "compiled C, CMSIS-NN" */
+#elif defined(__ARM_FEATURE_MVE)
+#define WHYLITE_RUNTIME "compiled C, MVE"
 #elif defined(__ARM_FEATURE_DSP)
-#define RUNTIME "compiled C, DSP"
+#define WHYLITE_RUNTIME "compiled C, DSP"
 #else
-#define RUNTIME "compiled C"
+#define WHYLITE_RUNTIME "compiled C"
 #endif
 
 static void put_uint(whylite_sender *sender, uint32_t key, uint64_t value) {
@@ -83,7 +84,7 @@ void whylite_send_session(whylite_sender *sender, const whylite_model *model, co
   put_uint(sender, 5, port->clock_hz);
   put_text(sender, 6, port->board, LABEL);
   put_text(sender, 7, "whylite " WHYLITE_VERSION, LABEL);
-  put_text(sender, 8, RUNTIME, LABEL);
+  put_text(sender, 8, WHYLITE_RUNTIME, LABEL);
   put_text(sender, 9, model->name, LABEL);
   put_bytes(sender, 10, model->digest, DIGEST);
   put_shape(sender, 11, &model->input);

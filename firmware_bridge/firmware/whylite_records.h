@@ -1,7 +1,7 @@
 /* The records of the link that a microcontroller sends and understands: edge/wire/wire.cddl says what they hold.
  *
- * What a record's optional fields hold by default is left out, as everywhere on the link. Maps and inputs travel as int8,
- * one byte per value, and are never thinned or deflated.
+ * What a record's optional fields hold by default is left out, as everywhere on the link. Maps and inputs travel as
+ * int8, one byte per value, and are never thinned or deflated.
  */
 #ifndef WHYLITE_RECORDS_H
 #define WHYLITE_RECORDS_H
@@ -40,7 +40,8 @@ typedef enum {
   WHYLITE_WINDOW = 20
 } whylite_code;
 
-/* Which answers are explained: WHYLITE_ON_CHANGE those that are not the one before, WHYLITE_ON_ALARM certain classes. */
+/* Which answers are explained: WHYLITE_ON_CHANGE those that are not the one before, WHYLITE_ON_ALARM certain classes.
+ */
 typedef enum { WHYLITE_ALWAYS, WHYLITE_ON_CHANGE, WHYLITE_ON_ALARM, WHYLITE_ON_REQUEST } whylite_when;
 
 /* What a reader of a map must know: MAP's flags. */
@@ -62,7 +63,8 @@ typedef struct {
   uint64_t captured; /* when the window was complete, or UINT64_MAX */
 } whylite_result;
 
-/* `scores` says how they are `stored`; the one score p of a yes/no model, which has two labels, travels as 1 - p and p. */
+/* `scores` says how they are `stored`; the one score p of a yes/no model, which has two labels, travels as 1 - p and p.
+ */
 void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_tensor *scores,
                          const int8_t *stored, bool yes_no);
 
@@ -84,7 +86,15 @@ void whylite_send_map(whylite_sender *sender, const whylite_map *map, uint32_t c
 void whylite_send_chunk(whylite_sender *sender, const whylite_map *map, uint32_t chunk, uint32_t chunks,
                         const int8_t *data, uint32_t size);
 
-enum { WHYLITE_CAPTURE, WHYLITE_QUANTIZE, WHYLITE_PREDICT, WHYLITE_ENCODE, WHYLITE_QUEUE, WHYLITE_SEND, WHYLITE_PHASES };
+enum {
+  WHYLITE_CAPTURE,
+  WHYLITE_QUANTIZE,
+  WHYLITE_PREDICT,
+  WHYLITE_ENCODE,
+  WHYLITE_QUEUE,
+  WHYLITE_SEND,
+  WHYLITE_PHASES
+};
 
 /* Ticks; bit i of `phases_known` and `methods_known` says that entry i counts. */
 typedef struct {

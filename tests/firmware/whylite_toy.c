@@ -86,9 +86,9 @@ static const whylite_explanation explanations[] = {
      .baseline = baseline},
 };
 
-#define COMMON                                                                                                       \
-  .digest = digest, .arena_size = WHYLITE_TOY_ARENA_SIZE,                                                            \
-  .input = {.offset = INPUT, .size = SIZE, .scale = 0.015625f, .zero_point = -5, .rank = 2, .shape = {6, 2}},        \
+#define COMMON                                                                                                \
+  .digest = digest, .arena_size = WHYLITE_TOY_ARENA_SIZE,                                                     \
+  .input = {.offset = INPUT, .size = SIZE, .scale = 0.015625f, .zero_point = -5, .rank = 2, .shape = {6, 2}}, \
   .predict = predict, .explanations = explanations, .explanation_count = 2
 
 const whylite_model whylite_toy = {

@@ -1,8 +1,8 @@
-/* The firmware of a virtual board: windows come from the host. Its clock is SysTick, as DWT's cycle counter stands still in
- * QEMU.
+/* The firmware of a virtual board: windows come from the host. Its clock is SysTick, as DWT's cycle counter stands
+ * still in QEMU.
  *
- * A virtual board has nothing random of its own. Its session is told by a counter in RAM that start-up leaves alone, so it
- * differs after each reset of a running emulator; whoever starts a new one may write `whylite_seed` before the first
+ * A virtual board has nothing random of its own. Its session is told by a counter in RAM that start-up leaves alone, so
+ * it differs after each reset of a running emulator; whoever starts a new one may write `whylite_seed` before the first
  * instruction, or two runs have the same sessions.
  */
 #include "uart.h"
@@ -16,7 +16,9 @@
 #define SYSTICK_BITS 24u
 #define SYSTICK_MAX ((1u << SYSTICK_BITS) - 1u)
 
-/* WHYLITE_MODEL_PREFIX is what the macros of WHYLITE_MODEL_HEADER begin with. */
+#ifndef WHYLITE_MODEL_PREFIX
+#error "define WHYLITE_MODEL_PREFIX as what the macros of WHYLITE_MODEL_HEADER begin with, such as WHYLITE_BEATS"
+#endif
 #define JOIN(prefix, name) prefix##name
 #define OF_MODEL(prefix, name) JOIN(prefix, name)
 #define ARENA OF_MODEL(WHYLITE_MODEL_PREFIX, _ARENA_SIZE)

@@ -56,8 +56,22 @@ static void stop(void) {
 typedef void (*vector)(void);
 
 __attribute__((section(".vectors"), used)) static const vector vectors[16] = {
-    (vector)(uintptr_t)whylite_stack_top, whylite_reset, stop, stop, stop, stop, stop, stop, NULL, NULL, NULL, stop, stop,
-    NULL, stop, whylite_tick,
+    (vector)(uintptr_t)whylite_stack_top,
+    whylite_reset,
+    stop,
+    stop,
+    stop,
+    stop,
+    stop,
+    stop,
+    NULL,
+    NULL,
+    NULL,
+    stop,
+    stop,
+    NULL,
+    stop,
+    whylite_tick,
 };
 
 /* Compilers call these three even where no libc is: they are weak, so that one that is there has its way. */

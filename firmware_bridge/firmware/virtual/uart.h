@@ -42,10 +42,10 @@ static inline uint8_t uart_read(void) { return (uint8_t)REGISTER(WHYLITE_UART_ST
 #elif defined(WHYLITE_UART_NRF51) /* its event says when the byte before has left: none has at first */
 
 static inline void uart_start(void) {
-  REGISTER(WHYLITE_UART_NRF51, 0x500u) = 4u;         /* ENABLE */
+  REGISTER(WHYLITE_UART_NRF51, 0x500u) = 4u;          /* ENABLE */
   REGISTER(WHYLITE_UART_NRF51, 0x524u) = 0x10000000u; /* BAUDRATE: 1 Mbaud */
-  REGISTER(WHYLITE_UART_NRF51, 0x000u) = 1u;         /* STARTRX */
-  REGISTER(WHYLITE_UART_NRF51, 0x008u) = 1u;         /* STARTTX */
+  REGISTER(WHYLITE_UART_NRF51, 0x000u) = 1u;          /* STARTRX */
+  REGISTER(WHYLITE_UART_NRF51, 0x008u) = 1u;          /* STARTTX */
 }
 
 /* Written and waited for: the device has no bit for "empty" that would be set before the first byte. */

@@ -1,0 +1,79 @@
+"""The firmware compiles without a warning, for every core it is meant for, and does not need more than it says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from tests.firmware.build import CORES, FIRMWARE, GCC, HERE, INCLUDES, ROOT, SOURCES, STRICT, missing, run
+
+VIRTUAL = [
+    "-DWHYLITE_BOARD_NAME=\"x\"", "-DWHYLITE_CLOCK_HZ=25000000u", "-DWHYLITE_MODEL=whylite_toy",
+    "-DWHYLITE_MODEL_HEADER=\"whylite_toy.h\"", "-DWHYLITE_MODEL_PREFIX=WHYLITE_TOY",
+]  # fmt: skip
+BARE = ("-mthumb", "-ffreestanding")
+UARTS = ("CMSDK", "STM32", "NRF51", "PL011")
+FLAGS = ("-std=c11", *STRICT, "-Wmissing-prototypes", "-Wcast-align", "-O2", *INCLUDES)
+
+
+def check(folder, sources, compiler, *flags):
+    for source in sources:
+        run(compiler, *FLAGS, *flags, "-c", str(source), "-o", str(folder / "out.o"))
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_for_this_machine(tmp_path, compiler):
+    if missing(compiler):
+        pytest.skip(missing(compiler))
+    check(tmp_path, SOURCES, compiler)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("compiler", [GCC, "clang"])
+def test_for_the_cores_of_microcontrollers(tmp_path, compiler, core):
+    if missing(compiler):
+        pytest.skip(missing(compiler))
+    target = ("--target=arm-none-eabi",) if compiler == "clang" else ()
+    check(tmp_path, [*SOURCES, FIRMWARE / "virtual" / "startup.c"], compiler, *BARE, *target, *CORES[core])
+
+
+@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
+@pytest.mark.parametrize("uart", UARTS)
+def test_for_every_serial_port_of_the_virtual_boards(tmp_path, uart):
+    run(GCC, *FLAGS, "-mthumb", "-ffreestanding", *CORES["m4"], *VIRTUAL, f"-DWHYLITE_UART_{uart}=0x40000000u", "-c",
+        str(FIRMWARE / "virtual" / "main.c"), "-o", str(tmp_path / "main.o"))  # fmt: skip
+
+
+@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
+def test_a_device_takes_little_ram_and_keeps_nothing_outside_of_it(tmp_path):
+    probe = tmp_path / "probe.c"
+    probe.write_text('#include "whylite_device.h"\nwhylite_device device;\n')
+    objects = []
+    for source in (probe, *SOURCES):
+        objects.append(tmp_path / f"{source.stem}.o")
+        run(GCC, "-std=c11", "-Os", "-mthumb", "-ffreestanding", *CORES["m4"], *INCLUDES, "-c", str(source), "-o",
+            str(objects[-1]))  # fmt: skip
+    sizes = {}
+    for found in objects:
+        _, data, bss = map(int, run("arm-none-eabi-size", str(found)).splitlines()[1].split()[:3])
+        sizes[found.stem] = data + bss
+    assert 0 < sizes.pop("probe") < 2048
+    assert not any(sizes.values())
+
+
+def test_the_version_is_that_of_the_package():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    header = (FIRMWARE / "whylite_records.h").read_text()
+    assert re.search(r'WHYLITE_VERSION "(.*)"', header)[1] == version
+
+
+def test_a_port_has_at_most_eight_functions():
+    header = (FIRMWARE / "whylite_port.h").read_text()
+    assert len(re.findall(r"\(\*\w+\)\(void \*context", header)) <= 8
+
+
+@pytest.mark.parametrize("path", sorted([*FIRMWARE.rglob("*.[ch]"), *HERE.glob("*.[ch]")]), ids=lambda path: path.name)
+def test_lines_are_no_longer_than_elsewhere(path):
+    assert max(map(len, path.read_text().splitlines())) <= 120
