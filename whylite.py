@@ -12,6 +12,7 @@ COMMANDS = {
     "report": ("export.report.cli", "write the page that shows a bundle's explanations and what they are worth"),
     "explain": ("edge.view.cli", "draw the explanation of one input as a picture"),
     "verify": ("export.verify_cli", "check a bundle again, on any data"),
+    "emit": ("export.c.cli", "write an int8 model, or what a bundle has of it, as C for microcontrollers"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
     "doctor": ("edge.doctor.cli", "what keeps it from running here, or from running well, and what to do about it"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),

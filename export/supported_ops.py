@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .support import CONSTRAINTS, first_line, message, takes_real
 from .vjp import GRADIENT, LRP_ALPHA_BETA, LRP_EPSILON
-from .vjp.backward import Rule
 from .vjp.relevance import WEIGHTED
 
 _HEADER = """# Supported ops
@@ -64,15 +64,16 @@ def page() -> str:
     refusals: list[Callable[..., bool]] = [*CONSTRAINTS, takes_real]
     reasons = [f"- {message(constraint)}" for constraint in refusals]
     own = {code: rule for code, rule in LRP_EPSILON.items() if rule is not GRADIENT.get(code)}
-    epsilon, *others = _rows(own)
-    (signs,) = _rows({code: LRP_ALPHA_BETA[code] for code in WEIGHTED})
+    epsilon, *others = rows(own)
+    (signs,) = rows({code: LRP_ALPHA_BETA[code] for code in WEIGHTED})
     shared = _AS_THE_GRADIENT + ", ".join(sorted(LRP_EPSILON.keys() - own)) + _WITHOUT
     return "\n".join(
-        [_HEADER, *_rows(GRADIENT), _BETWEEN, *reasons, _FOOTER, _RELEVANCE, epsilon, signs, *others, shared]
+        [_HEADER, *rows(GRADIENT), _BETWEEN, *reasons, _FOOTER, _RELEVANCE, epsilon, signs, *others, shared]
     )
 
 
-def _rows(rules: Mapping[str, Rule]) -> list[str]:
+def rows(rules: Mapping[str, Callable[..., Any]]) -> list[str]:
+    """Return ops and what the rule of each says of itself, a row of a table for each rule."""
     by_rule: dict[str, list[str]] = {}
     for code in sorted(rules):
         by_rule.setdefault(first_line(rules[code]), []).append(code)

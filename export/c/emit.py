@@ -17,6 +17,8 @@ from . import arena, source
 from .program import ALIGNMENT, PREDICT, Buffer, Program
 from .schedule import schedule
 
+_LARGEST = (1 << 16) - 1
+"""Size of a dimension that C is told of."""
 _ALWAYS = ("whylite.h", "whylite_arithmetic.h")
 
 
@@ -72,7 +74,17 @@ def emit(described: Described) -> Sources:
     graph = described.graph
     kept = list(dict.fromkeys([*graph_outputs(described), described.scores, described.logits]))
     maps = {explained.method: explained.map for explained in described.explanations}
+    for tensor in (*kept, *maps.values()):
+        if tensor.is_constant:
+            raise UnsupportedModelError(
+                f"output {tensor!r} cannot be compiled to C: it is a constant", "leave it out of the model"
+            )
     for tensor in (*graph.inputs, *kept, *maps.values()):
+        if not all(0 < size <= _LARGEST for size in tensor.shape):
+            raise UnsupportedModelError(
+                f"tensor {tensor!r} cannot be compiled to C: a size is 0, open, or larger than {_LARGEST:,}",
+                "convert the model with fixed shapes",
+            )
         if tensor.dtype.name not in source.ENUMERATOR:
             raise UnsupportedModelError(
                 f"tensor {tensor!r} cannot be compiled to C: its type is not one that microcontrollers are given",
@@ -115,7 +127,7 @@ def kernels(families: Sequence[str]) -> dict[str, str]:
 
 def _belongs(source_name: str, stem: str) -> bool:
     """Whether a source defines what ``stem.h`` declares: it, or its variants for instruction sets (``stem_mve.c``)."""
-    return source_name == f"{stem}.c" or source_name.startswith(f"{stem}_")
+    return stem != "whylite" and (source_name == f"{stem}.c" or source_name.startswith(f"{stem}_"))
 
 
 class _Writer:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..errors import UnsupportedModelError
+from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..tflite.graph import Graph, Op, Tensor
 from .lowering import LOWERINGS
-from .lowering.registry import Unit
+from .lowering.registry import Unit, refuse
 from .program import ALIGNED, PREDICT, Argument, Buffer, Call, Constant, Part, Program, size_of
 
 _BEFORE = -1
@@ -83,7 +83,7 @@ class _Scheduler(Unit):
         self.part, self.calls, self.explaining = name, [], dict(self.predicted) if name != PREDICT else {}
         decided, index = 0, None
         for self.step, op in enumerate(ops):
-            LOWERINGS[op.code](op, self)
+            self._lower(op)
             if self.class_index is not None and self.class_index in op.outputs:
                 decided = len(self.calls)
         self.step = len(ops)
@@ -94,6 +94,15 @@ class _Scheduler(Unit):
             # None where a map is the same whatever the class. One that predicting forgot lies where nothing is yet.
             index = self.explaining.get(self.class_index)
         return Part(name, tuple(self.calls), index, decided)
+
+    def _lower(self, op: Op) -> None:
+        for tensor in op.outputs:
+            if size_of(tensor) <= 0:
+                raise refuse(op, f"{tensor!r} is empty or of open size", "convert the model with fixed shapes")
+        try:
+            LOWERINGS[op.code](op, self)
+        except UNFORESEEN as error:
+            raise unforeseen(f"op {op!r} cannot be compiled to C", error) from error
 
     # What lowerings ask for
 

@@ -17,7 +17,7 @@ from .graphs import Sketch
 from .harness import Case, host_output
 from .reference import tflm
 
-COUNT, RUNS, CLASSES = 12, 4, 5
+COUNT, RUNS, CLASSES = 9, 4, 5
 
 lives = st.tuples(st.integers(-1, 12), st.integers(0, 5)).map(lambda pair: (pair[0], sum(pair)))
 wholes = st.lists(

@@ -13,7 +13,7 @@ from .graphs import Sketch
 from .harness import Case, on_host
 from .reference import assert_as_reference
 
-COUNT = 30
+COUNT = 18
 
 
 def gather(seed: int) -> Case:

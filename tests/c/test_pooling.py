@@ -15,7 +15,7 @@ from .graphs import Sketch
 from .harness import Case
 from .reference import assert_as_reference
 
-COUNT = 30
+COUNT = 18
 
 
 def pool(seed: int) -> Case:

@@ -14,7 +14,7 @@ from .graphs import Sketch, file_of
 from .harness import Case, on_host
 from .reference import assert_as_reference
 
-COUNT = 10
+COUNT = 6
 
 
 class Moving(Sketch):

@@ -2,7 +2,7 @@
 
 #include "whylite_arithmetic.h"
 
-void whylite_sum(const whylite_axes *p, const int8_t *x, int8_t *y) {
+void whylite_reduce_sum(const whylite_axes *p, const int8_t *x, int8_t *y) {
   for (int32_t a = 0; a < p->kept[0]; a++) {
     for (int32_t b = 0; b < p->kept[1]; b++) {
       const int8_t *first = x + a * p->kept_step[0] + b * p->kept_step[1];

@@ -14,7 +14,7 @@ typedef struct {
 } whylite_axes;
 
 /* The sum, scaled; that is the mean where the multiplier has the count in it. May be written over the input. */
-void whylite_sum(const whylite_axes *p, const int8_t *x, int8_t *y);
+void whylite_reduce_sum(const whylite_axes *p, const int8_t *x, int8_t *y);
 
 /* May be written over the input. */
 void whylite_reduce_max(const whylite_axes *p, const int8_t *x, int8_t *y);

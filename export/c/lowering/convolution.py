@@ -10,7 +10,7 @@ from ...tflite.options import Conv2DOptions, DepthwiseConv2DOptions, Padding
 from ..arithmetic import bounds, grid, multipliers, scales
 from ..program import Constant, Parameters
 from .packing import CHANNELS, MACRO, TAPS, Figures, fast, filled_up, packed
-from .registry import Unit, constant, int8, lowering, refuse
+from .registry import Unit, constant, expect, image, int8, lowering, refuse
 
 
 @lowering("CONV_2D")
@@ -20,6 +20,7 @@ def conv_2d(op: Op, unit: Unit) -> None:
     assert isinstance(options, Conv2DOptions)
     x, weights, y = op.input(0), op.input(1), op.output
     int8(op, x, weights, y)
+    _check(op, options, constant(op, weights).shape[0])
     kernel = constant(op, weights)
     channels, height, width, depth = kernel.shape
     if depth != x.shape[3]:
@@ -50,6 +51,7 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     assert isinstance(options, DepthwiseConv2DOptions)
     x, weights, y = op.input(0), op.input(1), op.output
     int8(op, x, weights, y)
+    _check(op, options, constant(op, weights).shape[3])
     kernel = constant(op, weights)
     height, width = kernel.shape[1:3]
     figures = _figures(op, kernel.sum((0, 1, 2), dtype=np.int64))
@@ -67,6 +69,17 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
         unit.scratch(max(0 if plain else taps * y.shape[3], 2 * CHANNELS * taps if quick else 0)),
         macs=int(np.prod(y.shape)) * taps,
     )
+
+
+def _check(op: Op, options: Conv2DOptions | DepthwiseConv2DOptions, channels: int) -> None:
+    """Refuse more than one image, and an output of another shape than it has."""
+    strides, dilations = (options.stride_h, options.stride_w), (options.dilation_h_factor, options.dilation_w_factor)
+    if min(*strides, *dilations) < 1:
+        raise refuse(op, f"its strides are {strides} and its dilations {dilations}")
+    valid = options.padding == Padding.VALID
+    reach = [(taps - 1) * d * valid for taps, d in zip(op.input(1).shape[1:3], dilations, strict=True)]
+    sizes = [-(-(n - r) // s) for n, r, s in zip(image(op, op.input(0)), reach, strides, strict=False)]
+    expect(op, op.output, (1, *sizes, channels))
 
 
 def _figures(op: Op, sums: NDArray[np.int64]) -> Figures:

@@ -7,7 +7,7 @@ import numpy as np
 from ...tflite.graph import Op
 from ...tflite.options import FullyConnectedOptions
 from ..arithmetic import bounds, grid, multipliers, scales
-from ..program import Argument, Parameters
+from ..program import Argument, Parameters, size_of
 from .convolution import folded_bias
 from .matmul import variable_weights
 from .packing import MACRO, TAPS, fast, filled_up, packed
@@ -29,6 +29,8 @@ def fully_connected(op: Op, unit: Unit) -> None:
     kernel = weights.data
     outputs, depth = kernel.shape
     rows = int(np.prod(x.shape)) // depth
+    if size_of(x) != rows * depth or size_of(y) != rows * outputs:
+        raise refuse(op, f"{weights!r} do not lead from {x!r} to {y!r}")
     scale, zero = grid(x)
     out, out_zero = grid(y)
     lowest, highest = bounds(y, options.fused_activation_function)

@@ -79,7 +79,7 @@ def mean_or_sum(op: Op, unit: Unit) -> None:
         bits = min(count.bit_length() - 1, 32, 31 + shift)
         mantissa, shift = (mantissa << bits) // count, shift - bits
     fields = {"zeros": zero * count, "multiplier": mantissa, "shift": shift, "out_zero": out_zero}
-    _reduce(op, unit, "whylite_sum", axes, fields)
+    _reduce(op, unit, "whylite_reduce_sum", axes, fields)
 
 
 @lowering("REDUCE_MAX")

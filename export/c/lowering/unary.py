@@ -19,7 +19,7 @@ from .. import fixed_point
 from ..arithmetic import bounds, grid, multiplier
 from ..fixed_point import Values
 from ..program import size_of
-from .registry import Unit, int8, lowering, on_grid, refuse
+from .registry import Unit, expect, int8, lowering, on_grid, refuse
 
 INT8 = np.dtype(np.int8)
 
@@ -32,6 +32,7 @@ def stored(dtype: np.dtype[Any] = INT8) -> Values:
 def look_up(op: Op, unit: Unit, x: Tensor, values: Values) -> None:
     """Write the op's output as a function of ``x``, by its value at each of :func:`stored`."""
     y = op.output
+    expect(op, y, x.shape)
     table = np.clip(values, np.iinfo(y.dtype).min, np.iinfo(y.dtype).max).astype(y.dtype).view(np.int8)
     identity = x.dtype == y.dtype and np.array_equal(table, stored(x.dtype))
     if identity and unit.view(y, x):
