@@ -46,7 +46,7 @@ def test_a_model_is_written_with_the_kernels_it_needs_and_compiles(tmp_path, cap
     assert whylite.main(["emit", str(tmp_path / "wake word.tflite"), "-o", str(out)]) == 0
     said = capsys.readouterr().out
     assert "whylite_wake_word.h" in said
-    assert "48 bytes of arena" in said or "32 bytes of arena" in said
+    assert "32 bytes of arena" in said  # 4 x 4 x 2, and the result over it
     assert sorted(path.name for path in out.iterdir()) == [
         "whylite.h",
         "whylite_arithmetic.h",
