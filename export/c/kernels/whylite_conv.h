@@ -25,8 +25,8 @@ typedef struct {
 /* `scratch` has room for two windows as int16. */
 void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 
-/* The same for weights of -127 to 127 that are packed for DSP instructions where there are any (whylite_dsp.h), where
- * every shift is <= 0 and every sum within 2^30. In `scratch` rows of a window are filled up to a multiple of four. */
+/* The same for weights of -127 to 127; all figures are packed where there are DSP instructions (whylite_dsp.h). In
+ * `scratch` rows of a window are filled up to a multiple of four. */
 #if WHYLITE_DSP
 void whylite_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 #else

@@ -67,30 +67,16 @@ static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t 
   }
 }
 
-/* One channel of two windows: its byte is put into a word of each. */
-static inline void quantise(const whylite_conv *p, int32_t c, const int32_t *sums, int32_t zero, uint32_t *words) {
-  const int32_t bias = p->bias[c], multiplier = p->multiplier[c], shift = p->shift[c];
-  const int32_t bits = 8 * (c & 3);
-  words[0] |= whylite_byte(sums[0] + bias, multiplier, shift, zero) << bits;
-  words[1] |= whylite_byte(sums[4] + bias, multiplier, shift, zero) << bits;
-}
-
 /* All channels of the two windows in scratch, of which the second is not written if there is but one. */
-static void multiply(const whylite_conv *p, const int8_t *windows, int32_t taps, int32_t count, int8_t *y) {
-  const whylite_output to = whylite_output_of(p->out_zero, p->lowest, p->highest);
-  const int8_t *weights = p->weights;
-  for (int32_t c = 0; c < p->out_channels; c += 4, weights += 4 * taps, y += 4) {
-    const int32_t channels = p->out_channels - c;
+static void multiply(const whylite_outputs *to, const int8_t *weights, int32_t channels, const int8_t *windows,
+                     int32_t taps, int32_t count, int8_t *y) {
+  for (int32_t c = 0; c < channels; c += 4, weights += 4 * taps) {
     int32_t sums[8];
-    uint32_t words[2] = {0, 0};
     whylite_dot_2x4(windows, weights, taps, sums);
-    quantise(p, c, sums, to.zero, words);
-    quantise(p, c + 1, sums + 1, to.zero, words);
-    quantise(p, c + 2, sums + 2, to.zero, words);
-    quantise(p, c + 3, sums + 3, to.zero, words);
-    whylite_put_bytes(y, whylite_clamp_4(words[0], &to), channels);
+    const uint64_t both = whylite_quantise_2x4(sums, to, c);
+    whylite_put_bytes(y + c, (uint32_t)both, channels - c);
     if (count == 2) {
-      whylite_put_bytes(y + p->out_channels, whylite_clamp_4(words[1], &to), channels);
+      whylite_put_bytes(y + channels + c, (uint32_t)(both >> 32), channels - c);
     }
   }
 }
@@ -99,20 +85,22 @@ void whylite_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int
   const int32_t across = p->dilation_width == 1 ? p->kernel_width * p->in_channels : p->in_channels;
   const int32_t runs = p->kernel_height * (p->dilation_width == 1 ? 1 : p->kernel_width);
   const int32_t taps = ((across + 3) & ~3) * runs;
+  const whylite_outputs to =
+      whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
   int32_t waiting = 0;
   for (int32_t row = 0; row < p->out_height; row++) {
     for (int32_t column = 0; column < p->out_width; column++) {
       const int32_t top = row * p->stride_height - p->pad_top;
       gather(p, x, top, column * p->stride_width - p->pad_left, scratch + 4 * waiting);
       if (++waiting == 2) {
-        multiply(p, scratch, taps, waiting, y);
+        multiply(&to, p->weights, p->out_channels, scratch, taps, waiting, y);
         y += 2 * p->out_channels;
         waiting = 0;
       }
     }
   }
   if (waiting != 0) {
-    multiply(p, scratch, taps, waiting, y);
+    multiply(&to, p->weights, p->out_channels, scratch, taps, waiting, y);
   }
 }
 

@@ -22,19 +22,16 @@ static void spread(int8_t *to, const int8_t *x, int32_t count) {
 }
 
 void whylite_fully_connected_fast(const whylite_dense *p, const int8_t *x, int8_t *y, int8_t *scratch) {
-  const whylite_output to = whylite_output_of(p->out_zero, p->lowest, p->highest);
+  const whylite_outputs to =
+      whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
   const int32_t taps = (p->depth + 3) & ~3;
   for (int32_t row = 0; row < p->rows; row++, x += p->depth, y += p->outputs) {
     const int8_t *weights = p->weights;
     spread(scratch, x, p->depth);
     for (int32_t c = 0; c < p->outputs; c += 4, weights += 4 * taps) {
       int32_t sums[4];
-      uint32_t word = 0;
       whylite_dot_1x4(scratch, weights, taps, sums);
-      for (int32_t i = 0; i < 4; i++) {
-        word |= whylite_byte(sums[i] + p->bias[c + i], p->multiplier[c + i], p->shift[c + i], to.zero) << (8 * i);
-      }
-      whylite_put_bytes(y + c, whylite_clamp_4(word, &to), p->outputs - c);
+      whylite_put_bytes(y + c, whylite_quantise_1x4(sums, &to, c), p->outputs - c);
     }
   }
 }

@@ -10,8 +10,8 @@
  * gives one output channel. */
 void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 
-/* The same for as many output channels as input channels, four or more of them, where every shift is <= 0 and every sum
- * within 2^30. `scratch` has room for eight bytes a tap. */
+/* The same for as many output channels as input channels, four or more of them; bias and shift are packed where there are
+ * DSP instructions (whylite_dsp.h). `scratch` has room for eight bytes a tap, too. */
 #if WHYLITE_DSP
 void whylite_depthwise_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 #else

@@ -44,17 +44,10 @@ static void add_edge(const int8_t *x, const axis *outer, const axis *inner, cons
   }
 }
 
-static uint32_t quantise(const whylite_conv *p, int32_t c, const int32_t sums[4], const whylite_output *to) {
-  uint32_t word = 0;
-  for (int32_t i = 0; i < 4; i++, c++) {
-    word |= whylite_byte(sums[i] + p->bias[c], p->multiplier[c], p->shift[c], to->zero) << (8 * i);
-  }
-  return whylite_clamp_4(word, to);
-}
-
 /* Four channels from c on. */
 static void channels(const whylite_conv *p, int32_t c, const int8_t *x, int8_t *y, const int8_t *weights) {
-  const whylite_output to = whylite_output_of(p->out_zero, p->lowest, p->highest);
+  const whylite_outputs to =
+      whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
   const axis down = {p->in_height, p->kernel_height, p->dilation_height, p->in_width * p->in_channels};
   const axis along = {p->in_width, p->kernel_width, p->dilation_width, p->in_channels};
   int8_t zeros[4];
@@ -75,7 +68,7 @@ static void channels(const whylite_conv *p, int32_t c, const int8_t *x, int8_t *
         const int32_t first[2] = {top, left};
         add_edge(x, &down, &along, first, zeros, weights, sums);
       }
-      whylite_put_word(y, quantise(p, c, sums, &to));
+      whylite_put_word(y, whylite_quantise_1x4(sums, &to, c));
     }
   }
 }

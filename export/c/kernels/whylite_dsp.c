@@ -48,13 +48,12 @@ ASSEMBLY static void dot_2x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const in
       "subs r7, r7, r11\n"
       "asrs r1, r4, #8\n"
       "asrs r3, r5, #8\n"
-      "mov r2, r9\n"
-      "strd r8, r1, [r0]\n"
-      "strd r2, r3, [r0, #8]\n"
-      "asrs r1, r6, #8\n"
-      "asrs r3, r7, #8\n"
-      "strd r10, r1, [r0, #16]\n"
-      "strd r11, r3, [r0, #24]\n"
+      "asrs r6, r6, #8\n"
+      "asrs r7, r7, #8\n"
+      "strd r8, r10, [r0]\n"
+      "strd r1, r6, [r0, #8]\n"
+      "strd r9, r11, [r0, #16]\n"
+      "strd r3, r7, [r0, #24]\n"
       "pop {r2-r11, pc}\n");
 }
 
@@ -123,6 +122,105 @@ void whylite_dot_1x4(const int8_t *x, const int8_t *weights, int32_t count, int3
       sums[i] += more[i];
     }
   }
+}
+
+/* One output by whylite_scale, whichever way its channel is given. */
+static uint32_t careful(const whylite_outputs *to, int32_t c, int32_t sum) {
+  const int32_t shift = to->shift[c], bias = to->bias[c];
+  const int32_t scaled = shift < 0 ? whylite_scale(sum + bias, to->multiplier[c], shift + WHYLITE_SHIFT_APART)
+                                   : whylite_scale(sum + bias / 2, to->multiplier[c], -1 - shift);
+  return (uint8_t)whylite_clamp(scaled + (to->zero >> 1), (int8_t)to->lowest, (int8_t)to->highest);
+}
+
+uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first) {
+  uint32_t one = 0, other = 0;
+  for (int32_t i = 0; i < 4; i++) {
+    one |= careful(to, first + i, sums[2 * i]) << (8 * i);
+    other |= careful(to, first + i, sums[2 * i + 1]) << (8 * i);
+  }
+  return (uint64_t)other << 32 | one;
+}
+
+uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first) {
+  uint32_t word = 0;
+  for (int32_t i = 0; i < 4; i++) {
+    word |= careful(to, first + i, sums[i]) << (8 * i);
+  }
+  return word;
+}
+
+/* Four shifts as r3, or on to the careful function if one of them is negative; then twice the zero point and 1 as r4, the
+ * bias and the multipliers at r1 and r2. */
+#define FIGURES(careful) \
+  "ldr r3, [r1, #8]\n" \
+  "ldr r3, [r3, r2]\n" \
+  "tst r3, #0x80808080\n" \
+  "it ne\n" \
+  "bne " careful "\n" \
+  "push {r1, r4-r11, lr}\n" \
+  "ldr r4, [r1, #12]\n" \
+  "ldrd r1, r5, [r1]\n" \
+  "add r1, r1, r2, lsl #2\n" \
+  "add r2, r5, r2, lsl #2\n"
+
+/* The product of r8 with a multiplier: SMMLAR adds its upper half, rounded, to the zero point and the half in r5, which
+ * are moved up as far as the shift in r10 brings all of it down again. A negative value is one less before, so that halves
+ * go away from zero; the sum's own sign will do for that, as a product that rounds to 0 stays 0. */
+#define SCALE(sum, multiplier, spare) \
+  "add " spare ", r5, " sum ", asr #31\n" \
+  "smmlar " sum ", " sum ", " multiplier ", " spare "\n" \
+  "asr " sum ", " sum ", r10\n" \
+  "ssat " sum ", #8, " sum ", asr #1\n"
+
+/* One channel of two windows, as a byte of r12 and of lr. */
+#define CHANNEL_2(multiplier, bit) \
+  "ldrd r8, r9, [r0], #8\n" \
+  "ldr r5, [r1], #4\n" \
+  "ubfx r10, r3, #" bit ", #8\n" \
+  "add r8, r5, r8, lsl #1\n" \
+  "add r9, r5, r9, lsl #1\n" \
+  "lsl r5, r4, r10\n" SCALE("r8", multiplier, "r11") SCALE("r9", multiplier, "r5") \
+  "bfi r12, r8, #" bit ", #8\n" \
+  "bfi lr, r9, #" bit ", #8\n"
+
+/* No byte of a word less than that of r5, or more than that of r6. */
+#define CLAMP(to, word) \
+  "ssub8 r7, " word ", r5\n" \
+  "sel " word ", " word ", r5\n" \
+  "ssub8 r7, r6, " word "\n" \
+  "sel " to ", " word ", r6\n"
+
+ASSEMBLY uint64_t whylite_quantise_2x4(FOR_ASSEMBLY const int32_t sums[8], FOR_ASSEMBLY const whylite_outputs *to,
+                                       FOR_ASSEMBLY int32_t first) {
+  __asm volatile(FIGURES("whylite_careful_2x4")
+                 "ldrd r6, r7, [r2]\n" CHANNEL_2("r6", "0") CHANNEL_2("r7", "8")
+                 "ldrd r6, r7, [r2, #8]\n" CHANNEL_2("r6", "16") CHANNEL_2("r7", "24")
+                 "ldr r4, [sp]\n"
+                 "ldrd r5, r6, [r4, #16]\n" CLAMP("r0", "r12") CLAMP("r1", "lr")
+                 "add sp, #4\n"
+                 "pop {r4-r11, pc}\n");
+}
+
+/* One channel of one window, as a byte of r12. */
+#define CHANNEL_1(sum, bias, multiplier, bit) \
+  "ubfx r10, r3, #" bit ", #8\n" \
+  "add " sum ", " bias ", " sum ", lsl #1\n" \
+  "lsl r5, r4, r10\n" SCALE(sum, multiplier, "r5") \
+  "bfi r12, " sum ", #" bit ", #8\n"
+
+ASSEMBLY uint32_t whylite_quantise_1x4(FOR_ASSEMBLY const int32_t sums[4], FOR_ASSEMBLY const whylite_outputs *to,
+                                       FOR_ASSEMBLY int32_t first) {
+  __asm volatile(FIGURES("whylite_careful_1x4")
+                 "ldrd r6, r7, [r2]\n"
+                 "ldrd r8, r9, [r0]\n"
+                 "ldrd r11, lr, [r1]\n" CHANNEL_1("r8", "r11", "r6", "0") CHANNEL_1("r9", "lr", "r7", "8")
+                 "ldrd r6, r7, [r2, #8]\n"
+                 "ldrd r8, r9, [r0, #8]\n"
+                 "ldrd r11, lr, [r1, #8]\n" CHANNEL_1("r8", "r11", "r6", "16") CHANNEL_1("r9", "lr", "r7", "24")
+                 "ldr r4, [sp]\n"
+                 "ldrd r5, r6, [r4, #16]\n" CLAMP("r0", "r12")
+                 "add sp, #4\n"
+                 "pop {r4-r11, pc}\n");
 }
 
 #endif

@@ -19,8 +19,8 @@
 
 #if WHYLITE_DSP
 
-/* Sums of four output channels over `count` taps, a multiple of 4: of two windows that lie word by word in turn, first
- * the sums of the one, then those of the other. `x` and `weights` are aligned to 4 bytes. */
+/* Sums of four output channels over `count` taps, a multiple of 4: of two windows that lie word by word in turn, and whose
+ * sums do so too. `x` and `weights` are aligned to 4 bytes. */
 void whylite_dot_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
 
 /* The same of one window. */
@@ -54,39 +54,35 @@ static inline int32_t whylite_add_high(uint32_t a, uint32_t b, int32_t sum) {
   return result;
 }
 
-/* What four channels' sums become. */
+/* What sums become, for output channels in figures of their own (packing.py): the bias is doubled, and for the shift there
+ * is how often a result is halved before the last time, which rounds, from 0 to 21. A channel that this does not fit, be it
+ * that twice its sum may be more than 32 bits, has its bias as it is and its shift less WHYLITE_SHIFT_APART, negative. */
 typedef struct {
+  const int32_t *bias, *multiplier;
+  const int8_t *shift;
+  int32_t zero;             /* twice the output's zero point, and 1: half of what the last halving cuts off */
   uint32_t lowest, highest; /* four times the same byte */
-  int32_t zero;
-} whylite_output;
+} whylite_outputs;
 
-static inline whylite_output whylite_output_of(int16_t zero, int16_t lowest, int16_t highest) {
-  const whylite_output output = {(uint8_t)lowest * 0x01010101u, (uint8_t)highest * 0x01010101u, zero};
-  return output;
+#define WHYLITE_SHIFT_APART 64
+
+static inline whylite_outputs whylite_outputs_of(const int32_t *bias, const int32_t *multiplier, const int8_t *shift,
+                                                 int16_t zero, int16_t lowest, int16_t highest) {
+  const whylite_outputs outputs = {bias, multiplier, shift, 2 * zero + 1, (uint8_t)lowest * 0x01010101u,
+                                   (uint8_t)highest * 0x01010101u};
+  return outputs;
 }
 
-/* whylite_scale, the zero point added, as int8: for shift <= 0 and |sum| < 2^30, as twice the sum is multiplied here. */
-static inline uint32_t whylite_byte(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero) {
-  int32_t high, value;
-  __asm("smmulr %0, %1, %2" : "=r"(high) : "r"(sum * 2), "r"(multiplier));
-  if (shift == 0) {
-    __asm("ssat %0, #8, %1" : "=r"(value) : "r"(high + zero));
-  } else {
-    /* The last of the halvings rounds, and is left to SSAT's own shifter. */
-    const int32_t before = (high + (high >> 31)) >> ~shift;
-    __asm("ssat %0, #8, %1, asr #1" : "=r"(value) : "r"(before + 2 * zero + 1));
-  }
-  return (uint8_t)value;
-}
+/* Sums as outputs, scaled, shifted and clamped: four channels from `first` on. For two windows, with both sums of a channel
+ * next to each other; the second window's outputs are the upper word. */
+uint64_t whylite_quantise_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first);
 
-/* Four bytes, each no less than that of `lowest` and no more than that of `highest`. */
-static inline uint32_t whylite_clamp_4(uint32_t bytes, const whylite_output *to) {
-  __asm("ssub8 r12, %0, %1\n\tsel %0, %0, %1\n\tssub8 r12, %2, %0\n\tsel %0, %0, %2"
-        : "+r"(bytes)
-        : "r"(to->lowest), "r"(to->highest)
-        : "r12", "cc");
-  return bytes;
-}
+/* The same for one window. */
+uint32_t whylite_quantise_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first);
+
+/* The same for channels that the figures do not fit. */
+uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first);
+uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first);
 
 static inline uint32_t whylite_get_word(const int8_t *from) {
   uint32_t word;

@@ -9,7 +9,7 @@ from ...tflite.graph import Op
 from ...tflite.options import Conv2DOptions, DepthwiseConv2DOptions, Padding
 from ..arithmetic import bounds, grid, multipliers, scales
 from ..program import Constant, Parameters
-from .packing import CHANNELS, MACRO, TAPS, Figures, fast, filled_up, packed
+from .packing import CHANNELS, MACRO, TAPS, Figures, filled_up, packed, packed_figures
 from .registry import Unit, constant, expect, image, int8, lowering, refuse
 
 
@@ -29,14 +29,15 @@ def conv_2d(op: Op, unit: Unit) -> None:
     run = width * depth if options.dilation_w_factor == 1 else depth
     rows = kernel.reshape(channels, -1, run)
     figures = _figures(op, rows.sum((1, 2), dtype=np.int64))
-    quick = fast(kernel, figures)
+    quick = bool(kernel.min() >= -127)
     stored = unit.constant(kernel, np.int8, "weights", {MACRO: packed(rows)} if quick else None)
+    special = packed_figures(kernel, figures) if quick else None
     taps = height * width * depth
     filled = rows.shape[1] * (-(-run // TAPS) * TAPS)
     unit.call(
         "conv",
         "whylite_conv_2d_fast" if quick else "whylite_conv_2d",
-        _parameters(op, unit, stored, (height, width), figures, options),
+        _parameters(op, unit, stored, (height, width), figures, special, options),
         unit.value(x),
         unit.value(y),
         unit.scratch(2 * 2 * filled),
@@ -56,14 +57,15 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     height, width = kernel.shape[1:3]
     figures = _figures(op, kernel.sum((0, 1, 2), dtype=np.int64))
     alike = x.shape[3] == y.shape[3]
-    quick = alike and y.shape[3] >= CHANNELS and fast(kernel, figures, 3)
+    quick = alike and y.shape[3] >= CHANNELS
+    special = packed_figures(kernel, figures, 3) if quick else None
     taps = height * width
     plain = alike and (taps == 1 or options.padding == Padding.VALID)
     stored = unit.constant(kernel, np.int8, "weights")
     unit.call(
         "depthwise",
         "whylite_depthwise_conv_2d_fast" if quick else "whylite_depthwise_conv_2d",
-        _parameters(op, unit, stored, (height, width), figures, options),
+        _parameters(op, unit, stored, (height, width), figures, special, options),
         unit.value(x),
         unit.value(y),
         unit.scratch(max(0 if plain else taps * y.shape[3], 2 * CHANNELS * taps if quick else 0)),
@@ -88,15 +90,27 @@ def _figures(op: Op, sums: NDArray[np.int64]) -> Figures:
     return filled_up(folded_bias(op, sums, zero), *factors(op, len(sums), scale))
 
 
+def constants(unit: Unit, figures: Figures, special: Figures | None) -> dict[str, Constant]:
+    """Return figures as fields of a struct; ``special`` are the same as DSP instructions want them."""
+    bias = {MACRO: special.bias} if special else None
+    shift = {MACRO: special.shift} if special else None
+    return {
+        "bias": unit.constant(figures.bias, np.int32, "bias", bias),
+        "multiplier": unit.constant(figures.multiplier, np.int32, "multiplier"),
+        "shift": unit.constant(figures.shift, np.int8, "shift", shift),
+    }
+
+
 def _parameters(
     op: Op,
     unit: Unit,
     weights: Constant,
     window: tuple[int, int],
     figures: Figures,
+    special: Figures | None,
     options: Conv2DOptions | DepthwiseConv2DOptions,
 ) -> Parameters:
-    """Return the struct ``whylite_conv``."""
+    """Return the struct ``whylite_conv``; ``special`` are figures as DSP instructions want them."""
     x, y = op.input(0), op.output
     lowest, highest = bounds(y, options.fused_activation_function)
     height, width = window
@@ -106,9 +120,7 @@ def _parameters(
         "whylite_conv",
         {
             "weights": weights,
-            "bias": unit.constant(figures.bias, np.int32, "bias"),
-            "multiplier": unit.constant(figures.multiplier, np.int32, "multiplier"),
-            "shift": unit.constant(figures.shift, np.int8, "shift"),
+            **constants(unit, figures, special),
             "in_height": x.shape[1],
             "in_width": x.shape[2],
             "in_channels": x.shape[3],

@@ -8,9 +8,9 @@ from ...tflite.graph import Op
 from ...tflite.options import FullyConnectedOptions
 from ..arithmetic import bounds, grid, multipliers, scales
 from ..program import Argument, Parameters, size_of
-from .convolution import folded_bias
+from .convolution import constants, folded_bias
 from .matmul import variable_weights
-from .packing import MACRO, TAPS, fast, filled_up, packed
+from .packing import MACRO, TAPS, filled_up, packed, packed_figures
 from .registry import Unit, int8, lowering, refuse
 
 
@@ -37,14 +37,13 @@ def fully_connected(op: Op, unit: Unit) -> None:
     own = scales(weights, outputs)
     mantissas, shifts = multipliers(scale * s / out for s in own)
     figures = filled_up(folded_bias(op, kernel.sum(1, dtype=np.int64), zero), mantissas, shifts)
-    quick = fast(kernel, figures)
+    quick = bool(kernel.min() >= -127)
+    special = packed_figures(kernel, figures) if quick else None
     parameters = Parameters(
         "whylite_dense",
         {
             "weights": unit.constant(kernel, np.int8, "weights", {MACRO: packed(kernel[:, None])} if quick else None),
-            "bias": unit.constant(figures.bias, np.int32, "bias"),
-            "multiplier": unit.constant(figures.multiplier, np.int32, "multiplier"),
-            "shift": unit.constant(figures.shift, np.int8, "shift"),
+            **constants(unit, figures, special),
             "rows": rows,
             "depth": depth,
             "outputs": outputs,

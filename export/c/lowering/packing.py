@@ -12,6 +12,12 @@ CHANNELS, TAPS = 4, 4
 
 MACRO = "WHYLITE_DSP"
 
+_HALVINGS = 21
+"""The most after which the zero point, moved up as many bits, is within 32 bits with all that is added to it."""
+
+_SHIFT_APART = 64
+"""WHYLITE_SHIFT_APART."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -41,9 +47,20 @@ def packed(kernel: NDArray[np.int8]) -> NDArray[np.int8]:
     return pairs.transpose(0, 2, 4, 1, 3).astype("<i2").reshape(-1).view(np.int8)
 
 
-def fast(kernel: NDArray[np.int8], figures: Figures, axis: int = 0) -> bool:
-    """Whether the kernels named ``_fast`` take these figures; ``axis`` of the weights is the output channel."""
+def packed_figures(kernel: NDArray[np.int8], figures: Figures, axis: int = 0) -> Figures:
+    """Return figures as the kernels for DSP instructions want them; ``axis`` of the weights is the output channel.
+
+    The bias is doubled, and the shift is how often a result is halved before the last time. Channels that this does not
+    fit have the bias as it is, and a shift that is recognised by being negative.
+    """
     others = tuple(other for other in range(kernel.ndim) if other != axis)
     products = 128 * np.abs(kernel.astype(np.int64)).sum(others)
-    largest = products + np.abs(figures.bias[: len(products)].astype(np.int64))
-    return bool(kernel.min() >= -127 and figures.shift.max() <= 0 and largest.max() < 1 << 30)
+    bias, shift = figures.bias.astype(np.int64), figures.shift
+    largest = np.pad(products, (0, len(bias) - len(products))) + np.abs(bias)
+    halvings = np.where(figures.multiplier == 0, 0, -1 - shift)
+    fits = (largest < 1 << 30) & (halvings >= 0) & (halvings <= _HALVINGS)
+    return Figures(
+        np.where(fits, 2 * bias, bias).astype(np.int32),
+        figures.multiplier,
+        np.where(fits, halvings, shift - _SHIFT_APART).astype(np.int8),
+    )
