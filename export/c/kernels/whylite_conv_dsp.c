@@ -4,65 +4,95 @@
 
 #if WHYLITE_DSP
 
-/* Where a tap of a window lies among two windows that are spread word by word in turn. */
-static int32_t place(int32_t tap) { return (tap & ~3) * 4 + (tap & 1) * 8 + (tap & 2); }
-
-static void put_half(int8_t *to, int32_t value) {
-  const int16_t half = (int16_t)value;
-  __builtin_memcpy(to, &half, sizeof half);
-}
-
-/* Spread `count` values, from tap `first` of the window at `to` on. */
-static void spread(int8_t *to, int32_t first, const int8_t *x, int32_t count) {
-  if ((first & 3) == 0) {
-    int8_t *word = to + 4 * first;
-    for (; count >= 4; count -= 4, first += 4, x += 4, word += 16) {
-      const uint32_t four = whylite_get_word(x);
-      whylite_put_word(word, whylite_even(four));
-      whylite_put_word(word + 8, whylite_odd(four));
-    }
+/* Spread `count` values to every other word from `to` on, and return where the next four go. What fills up the last four is
+ * multiplied by 0. */
+static inline int8_t *spread(int8_t *to, const int8_t *x, int32_t count) {
+  for (; count >= 8; count -= 8, x += 8, to += 32) {
+    const uint32_t four = whylite_get_word(x), next = whylite_get_word(x + 4);
+    whylite_put_word(to, whylite_even(four));
+    whylite_put_word(to + 8, whylite_odd(four));
+    whylite_put_word(to + 16, whylite_even(next));
+    whylite_put_word(to + 24, whylite_odd(next));
   }
-  for (; count > 0; count--) {
-    put_half(to + place(first++), *x++);
+  for (; count > 0; count -= 4, x += 4, to += 16) {
+    const uint32_t four = whylite_get_bytes(x, count);
+    whylite_put_word(to, whylite_even(four));
+    whylite_put_word(to + 8, whylite_odd(four));
   }
+  return to;
 }
 
 /* The same of one value over and over. */
-static void fill(int8_t *to, int32_t first, int32_t value, int32_t count) {
-  if ((first & 3) == 0) {
-    const uint32_t two = (uint16_t)value * 0x00010001u;
-    int8_t *word = to + 4 * first;
-    for (; count >= 4; count -= 4, first += 4, word += 16) {
-      whylite_put_word(word, two);
-      whylite_put_word(word + 8, two);
-    }
-  }
-  for (; count > 0; count--) {
-    put_half(to + place(first++), value);
+static void fill(int8_t *to, int32_t value, int32_t count) {
+  const uint32_t two = (uint16_t)value * 0x00010001u;
+  for (; count > 0; count -= 4, to += 16) {
+    whylite_put_word(to, two);
+    whylite_put_word(to + 8, two);
   }
 }
 
-/* Spread the window that begins at (top, left). Rows of a window, or taps where they are dilated, begin at multiples of
- * four; weights in between are 0. */
-static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t left, int8_t *to) {
-  const int32_t depth = p->in_channels;
+/* Put one value where spread() puts the one at `tap`. */
+static void put(int8_t *to, int32_t tap, int32_t value) {
+  const int16_t half = (int16_t)value;
+  __builtin_memcpy(to + (tap & ~3) * 4 + (tap & 1) * 8 + (tap & 2), &half, sizeof half);
+}
+
+/* How a window is read: runs of taps that follow each other in the input, which begin at multiples of four. */
+typedef struct {
+  int32_t columns; /* of the window, in a run */
+  int32_t apart;   /* runs in a row of it: several where it is dilated */
+  int32_t taps;    /* of the whole window, filled up */
+} layout;
+
+static layout layout_of(const whylite_conv *p) {
   const int32_t apart = p->dilation_width == 1 ? 1 : p->kernel_width;
-  const int32_t taps = p->kernel_width / apart; /* that follow each other in the input */
-  const int32_t run = 4 * ((taps * depth + 3) & ~3);
+  const int32_t columns = p->kernel_width / apart;
+  const layout runs = {columns, apart, ((columns * p->in_channels + 3) & ~3) * apart * p->kernel_height};
+  return runs;
+}
+
+/* Spread the window at (top, left), which reaches over the edge. */
+static void gather_edge(const whylite_conv *p, const layout *runs, const int8_t *x, int32_t top, int32_t left, int8_t *to) {
+  const int32_t depth = p->in_channels, run = runs->columns * depth;
   for (int32_t ky = 0; ky < p->kernel_height; ky++) {
     const int32_t row = top + ky * p->dilation_height;
-    for (int32_t kx = 0; kx < apart; kx++, to += run) {
-      const int32_t column = left + kx * p->dilation_width;
-      const int32_t begin = column < 0 ? -column : 0;
-      int32_t end = p->in_width - column;
-      end = end < taps ? end : taps;
-      if (row < 0 || row >= p->in_height || begin >= end) {
-        fill(to, 0, p->in_zero, taps * depth);
+    for (int32_t i = 0; i < runs->apart; i++, to += 4 * ((run + 3) & ~3)) {
+      const int32_t first = left + i * p->dilation_width;
+      if (row < 0 || row >= p->in_height) {
+        fill(to, p->in_zero, run);
         continue;
       }
-      fill(to, 0, p->in_zero, begin * depth);
-      spread(to, begin * depth, x + (row * p->in_width + column + begin) * depth, (end - begin) * depth);
-      fill(to, end * depth, p->in_zero, (taps - end) * depth);
+      if (first >= 0 && first + runs->columns <= p->in_width) {
+        (void)spread(to, x + (row * p->in_width + first) * depth, run);
+        continue;
+      }
+      for (int32_t j = 0, tap = 0; j < runs->columns; j++, tap += depth) {
+        const int32_t column = first + j;
+        const int inside = column >= 0 && column < p->in_width;
+        const int8_t *from = inside ? x + (row * p->in_width + column) * depth : NULL;
+        if ((tap & 3) != 0) {
+          for (int32_t c = 0; c < depth; c++) {
+            put(to, tap + c, inside ? from[c] : p->in_zero);
+          }
+        } else if (inside) {
+          (void)spread(to + 4 * tap, from, depth);
+        } else {
+          fill(to + 4 * tap, p->in_zero, depth);
+        }
+      }
+    }
+  }
+}
+
+/* Spread the window at (top, left), which lies within the input. */
+static void gather(const whylite_conv *p, const layout *runs, const int8_t *x, int32_t top, int32_t left, int8_t *to) {
+  const int32_t down = p->dilation_height * p->in_width * p->in_channels;
+  const int32_t step = p->dilation_width * p->in_channels, count = runs->columns * p->in_channels;
+  x += (top * p->in_width + left) * p->in_channels;
+  for (int32_t ky = p->kernel_height; ky > 0; ky--, x += down) {
+    const int8_t *from = x;
+    for (int32_t i = runs->apart; i > 0; i--, from += step) {
+      to = spread(to, from, count);
     }
   }
 }
@@ -82,25 +112,29 @@ static void multiply(const whylite_outputs *to, const int8_t *weights, int32_t c
 }
 
 void whylite_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch) {
-  const int32_t across = p->dilation_width == 1 ? p->kernel_width * p->in_channels : p->in_channels;
-  const int32_t runs = p->kernel_height * (p->dilation_width == 1 ? 1 : p->kernel_width);
-  const int32_t taps = ((across + 3) & ~3) * runs;
-  const whylite_outputs to =
-      whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
+  const layout runs = layout_of(p);
+  const whylite_outputs to = whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
+  const int32_t last_top = p->in_height - (p->kernel_height - 1) * p->dilation_height - 1;
+  const int32_t last_left = p->in_width - (p->kernel_width - 1) * p->dilation_width - 1;
   int32_t waiting = 0;
   for (int32_t row = 0; row < p->out_height; row++) {
+    const int32_t top = row * p->stride_height - p->pad_top;
     for (int32_t column = 0; column < p->out_width; column++) {
-      const int32_t top = row * p->stride_height - p->pad_top;
-      gather(p, x, top, column * p->stride_width - p->pad_left, scratch + 4 * waiting);
+      const int32_t left = column * p->stride_width - p->pad_left;
+      if (top < 0 || top > last_top || left < 0 || left > last_left) {
+        gather_edge(p, &runs, x, top, left, scratch + 4 * waiting);
+      } else {
+        gather(p, &runs, x, top, left, scratch + 4 * waiting);
+      }
       if (++waiting == 2) {
-        multiply(&to, p->weights, p->out_channels, scratch, taps, waiting, y);
+        multiply(&to, p->weights, p->out_channels, scratch, runs.taps, waiting, y);
         y += 2 * p->out_channels;
         waiting = 0;
       }
     }
   }
   if (waiting != 0) {
-    multiply(&to, p->weights, p->out_channels, scratch, taps, waiting, y);
+    multiply(&to, p->weights, p->out_channels, scratch, runs.taps, waiting, y);
   }
 }
 

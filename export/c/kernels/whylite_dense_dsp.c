@@ -5,17 +5,8 @@
 #if WHYLITE_DSP
 
 static void spread(int8_t *to, const int8_t *x, int32_t count) {
-  for (; count >= 4; count -= 4, x += 4, to += 8) {
-    const uint32_t four = whylite_get_word(x);
-    whylite_put_word(to, whylite_even(four));
-    whylite_put_word(to + 4, whylite_odd(four));
-  }
-  if (count > 0) {
-    int8_t last[4] = {0, 0, 0, 0};
-    for (int32_t i = 0; i < count; i++) {
-      last[i] = x[i];
-    }
-    const uint32_t four = whylite_get_word(last);
+  for (; count > 0; count -= 4, x += 4, to += 8) {
+    const uint32_t four = whylite_get_bytes(x, count);
     whylite_put_word(to, whylite_even(four));
     whylite_put_word(to + 4, whylite_odd(four));
   }

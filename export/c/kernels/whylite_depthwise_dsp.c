@@ -1,89 +1,102 @@
-/* Depthwise convolution with DSP instructions: four channels at a time, whose weights are spread into scratch. */
+/* Depthwise convolution with DSP instructions: four channels at a time. SMLAD wants two taps of a channel in a word, so the
+ * input is spread first, for some outputs of a row: its columns one after the other, each as pairs of rows, each pair as
+ * four words, one a channel. Windows are then runs of words, which overlap. What lies beyond the edge is spread like the
+ * rest. */
 #include "whylite_depthwise.h"
 #include "whylite_dsp.h"
 
 #if WHYLITE_DSP
 
-/* How a window goes over one dimension of the input, in bytes where a step is. */
-typedef struct {
-  int32_t size, taps, dilation, step;
-} axis;
+#define PAIR 16 /* bytes that two taps of four channels are spread to */
 
-/* Add the products of taps that lie `step` bytes apart to four channels' sums. */
-static inline void add(const int8_t *x, int32_t step, const int8_t *weights, int32_t taps, int32_t sums[4]) {
-  int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
-  for (; taps > 0; taps--, x += step, weights += 8) {
-    const uint32_t four = whylite_get_word(x);
-    const uint32_t even = whylite_even(four), odd = whylite_odd(four);
-    const uint32_t to_even = whylite_get_word(weights), to_odd = whylite_get_word(weights + 4);
-    a = whylite_add_low(even, to_even, a);
-    b = whylite_add_low(odd, to_odd, b);
-    c = whylite_add_high(even, to_even, c);
-    d = whylite_add_high(odd, to_odd, d);
+/* Two taps of four channels, from words that have a byte each of them. */
+static inline void spread(int8_t *to, uint32_t one, uint32_t other) {
+  const uint32_t even = whylite_even(one), odd = whylite_odd(one);
+  const uint32_t next_even = whylite_even(other), next_odd = whylite_odd(other);
+  whylite_put_word(to, whylite_lower(even, next_even));
+  whylite_put_word(to + 4, whylite_lower(odd, next_odd));
+  whylite_put_word(to + 8, whylite_upper(even, next_even));
+  whylite_put_word(to + 12, whylite_upper(odd, next_odd));
+}
+
+/* Pairs from two rows of the input; `apart` bytes lie between columns that follow each other. */
+static int8_t *spread_columns(int8_t *to, int32_t apart, const int8_t *const rows[2], const int32_t steps[2],
+                              int32_t count) {
+  const int8_t *one = rows[0], *other = rows[1];
+  for (; count > 0; count--, one += steps[0], other += steps[1], to += apart) {
+    spread(to, whylite_get_word(one), whylite_get_word(other));
   }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
+  return to;
 }
 
-static int within(int32_t first, const axis *along) {
-  return first >= 0 && first + (along->taps - 1) * along->dilation < along->size;
+/* `count` columns from `left` on, of all rows of a window from `top` on. */
+static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t left, int32_t count, int8_t *to) {
+  const int32_t apart = PAIR * ((p->kernel_height + 1) / 2);
+  const int32_t step = p->in_channels, before = left < 0 ? (-left < count ? -left : count) : 0;
+  const int32_t inside = p->in_width - left < count ? p->in_width - left : count; /* up to here */
+  int8_t zeros[4];
+  whylite_put_word(zeros, (uint8_t)p->in_zero * 0x01010101u);
+  for (int32_t ky = 0; ky < p->kernel_height; ky += 2, to += PAIR) {
+    const int8_t *const edge[2] = {zeros, zeros};
+    const int32_t still[2] = {0, 0};
+    const int8_t *rows[2] = {zeros, zeros};
+    int32_t steps[2] = {0, 0};
+    for (int32_t i = 0; i < 2 && ky + i < p->kernel_height; i++) {
+      const int32_t row = top + (ky + i) * p->dilation_height;
+      if (row >= 0 && row < p->in_height) {
+        rows[i] = x + (row * p->in_width + left + before) * step;
+        steps[i] = step;
+      }
+    }
+    int8_t *next = spread_columns(to, apart, edge, still, before);
+    next = spread_columns(next, apart, rows, steps, inside - before);
+    (void)spread_columns(next, apart, edge, still, inside > before ? count - inside : count - before);
+  }
 }
 
-/* A window that reaches over the edge: `zeros` is read instead of what is beyond. */
-static void add_edge(const int8_t *x, const axis *outer, const axis *inner, const int32_t first[2], const int8_t *zeros,
-                     const int8_t *weights, int32_t sums[4]) {
-  for (int32_t i = 0; i < outer->taps; i++) {
-    const int32_t at = first[0] + i * outer->dilation;
-    for (int32_t j = 0; j < inner->taps; j++, weights += 8) {
-      const int32_t to = first[1] + j * inner->dilation;
-      const int inside = at >= 0 && at < outer->size && to >= 0 && to < inner->size;
-      add(inside ? x + at * outer->step + to * inner->step : zeros, 0, weights, 1, sums);
+/* The weights of four channels, in the same order. */
+static void spread_weights(const whylite_conv *p, const int8_t *weights, int8_t *to) {
+  const int32_t down = p->kernel_width * p->out_channels;
+  for (int32_t kx = 0; kx < p->kernel_width; kx++, weights += p->out_channels) {
+    for (int32_t ky = 0; ky < p->kernel_height; ky += 2, to += PAIR) {
+      const uint32_t other = ky + 1 < p->kernel_height ? whylite_get_word(weights + (ky + 1) * down) : 0;
+      spread(to, whylite_get_word(weights + ky * down), other);
     }
   }
 }
 
-/* Four channels from c on. */
-static void channels(const whylite_conv *p, int32_t c, const int8_t *x, int8_t *y, const int8_t *weights) {
-  const whylite_outputs to =
-      whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
-  const axis down = {p->in_height, p->kernel_height, p->dilation_height, p->in_width * p->in_channels};
-  const axis along = {p->in_width, p->kernel_width, p->dilation_width, p->in_channels};
-  int8_t zeros[4];
-  whylite_put_word(zeros, (uint8_t)p->in_zero * 0x01010101u);
-  for (int32_t row = 0; row < p->out_height; row++) {
-    const int32_t top = row * p->stride_height - p->pad_top;
-    const int inside = within(top, &down);
-    for (int32_t column = 0; column < p->out_width; column++, y += p->out_channels) {
-      const int32_t left = column * p->stride_width - p->pad_left;
-      int32_t sums[4] = {0, 0, 0, 0};
-      if (inside && within(left, &along)) {
-        const int8_t *from = x + top * down.step + left * along.step;
-        const int8_t *weight = weights;
-        for (int32_t ky = 0; ky < down.taps; ky++, from += down.dilation * down.step, weight += 8 * along.taps) {
-          add(from, along.dilation * along.step, weight, along.taps, sums);
-        }
-      } else {
-        const int32_t first[2] = {top, left};
-        add_edge(x, &down, &along, first, zeros, weights, sums);
-      }
-      whylite_put_word(y, whylite_quantise_1x4(sums, &to, c));
+/* `count` outputs of a row, whose windows begin `apart` bytes from each other. */
+static void multiply(const whylite_outputs *to, int32_t c, const int8_t *windows, int32_t apart, const int8_t *weights,
+                     int32_t pairs, int32_t count, int8_t *y, int32_t channels) {
+  for (; count > 0; count -= 2, windows += 2 * apart, y += 2 * channels) {
+    int32_t sums[8];
+    whylite_dot_columns(windows, weights, pairs, sums);
+    whylite_dot_columns(windows + (count > 1 ? apart : 0), weights, pairs, sums + 1);
+    const uint64_t both = whylite_quantise_2x4(sums, to, c);
+    whylite_put_word(y, (uint32_t)both);
+    if (count > 1) {
+      whylite_put_word(y + channels, (uint32_t)(both >> 32));
     }
   }
 }
 
 void whylite_depthwise_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch) {
-  const int32_t taps = p->kernel_height * p->kernel_width;
-  for (int32_t next = 0; next < p->out_channels; next += 4) {
+  const whylite_outputs to = whylite_outputs_of(p->bias, p->multiplier, p->shift, p->out_zero, p->lowest, p->highest);
+  const int32_t deep = (p->kernel_height + 1) / 2, pairs = deep * p->kernel_width, channels = p->out_channels;
+  int8_t *const columns = scratch + PAIR * pairs;
+  for (int32_t next = 0; next < channels; next += 4) {
     /* The last four overlap those before where channels are no multiple of four. */
-    const int32_t c = next + 4 > p->out_channels ? p->out_channels - 4 : next;
-    for (int32_t tap = 0; tap < taps; tap++) {
-      const uint32_t four = whylite_get_word(p->weights + tap * p->out_channels + c);
-      whylite_put_word(scratch + 8 * tap, whylite_even(four));
-      whylite_put_word(scratch + 8 * tap + 4, whylite_odd(four));
+    const int32_t c = next + 4 > channels ? channels - 4 : next;
+    spread_weights(p, p->weights + c, scratch);
+    for (int32_t row = 0; row < p->out_height; row++) {
+      for (int32_t column = 0; column < p->out_width; column += WHYLITE_COLUMNS) {
+        const int32_t left = p->out_width - column, count = left < WHYLITE_COLUMNS ? left : WHYLITE_COLUMNS;
+        gather(p, x + c, row * p->stride_height - p->pad_top, column * p->stride_width - p->pad_left,
+               (count - 1) * p->stride_width + p->kernel_width, columns);
+        multiply(&to, c, columns, p->stride_width * deep * PAIR, scratch, pairs, count,
+                 y + (row * p->out_width + column) * channels + c, channels);
+      }
     }
-    channels(p, c, x + c, y + c, scratch);
   }
 }
 

@@ -22,20 +22,24 @@
   "smlad r10, r2, lr, r10\n" \
   "smlad r11, r3, lr, r11\n"
 
-ASSEMBLY static void dot_2x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const int8_t *weights,
-                             FOR_ASSEMBLY const int8_t *end, FOR_ASSEMBLY int32_t *sums) {
+ASSEMBLY void whylite_dot_2x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const int8_t *weights,
+                              FOR_ASSEMBLY int32_t count, FOR_ASSEMBLY int32_t sums[8]) {
   __asm volatile(
+      "cmp r2, #512\n"
+      "it gt\n"
+      "bgt whylite_dot_long_2x4\n"
       "push {r2-r11, lr}\n"
-      "movs r4, #0\n"
-      "movs r5, #0\n"
-      "movs r6, #0\n"
-      "movs r7, #0\n"
+      "lsls r4, r2, #29\n" /* an odd number of fours goes in halfway */
+      "add r2, r0, r2, lsl #2\n"
+      "str r2, [sp]\n"
+      "mov r4, #0\n"
+      "mov r5, r4\n"
+      "mov r6, r4\n"
+      "mov r7, r4\n"
       "mov r8, r4\n"
       "mov r9, r4\n"
       "mov r10, r4\n"
       "mov r11, r4\n"
-      "subs r2, r2, r0\n"
-      "lsls r2, r2, #27\n" /* an odd number of fours: 16 bytes each */
       "bmi 2f\n"
       "1:\n" PAIR_2X4 PAIR_2X4 "2:\n" PAIR_2X4 PAIR_2X4
       "ldr r2, [sp]\n"
@@ -67,17 +71,19 @@ ASSEMBLY static void dot_2x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const in
   "smlad r6, r2, r12, r6\n" \
   "smlad r7, r3, r12, r7\n"
 
-ASSEMBLY static void dot_1x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const int8_t *weights,
-                             FOR_ASSEMBLY const int8_t *end, FOR_ASSEMBLY int32_t *sums) {
+ASSEMBLY void whylite_dot_1x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const int8_t *weights,
+                              FOR_ASSEMBLY int32_t count, FOR_ASSEMBLY int32_t sums[4]) {
   __asm volatile(
+      "cmp r2, #512\n"
+      "it gt\n"
+      "bgt whylite_dot_long_1x4\n"
       "push {r3-r8, lr}\n"
-      "mov lr, r2\n"
-      "movs r4, #0\n"
-      "movs r5, #0\n"
-      "movs r6, #0\n"
-      "movs r7, #0\n"
-      "subs r2, r2, r0\n"
-      "lsls r2, r2, #28\n" /* an odd number of fours: 8 bytes each */
+      "add lr, r0, r2, lsl #1\n"
+      "lsls r4, r2, #29\n"
+      "mov r4, #0\n"
+      "mov r5, r4\n"
+      "mov r6, r4\n"
+      "mov r7, r4\n"
       "bmi 2f\n"
       "1:\n" PAIR_1X4 PAIR_1X4 "2:\n" PAIR_1X4 PAIR_1X4
       "cmp r0, lr\n"
@@ -92,32 +98,60 @@ ASSEMBLY static void dot_1x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const in
       "pop {r3-r8, pc}\n");
 }
 
+#define PAIR_COLUMNS \
+  "ldm r0!, {r2-r5}\n" \
+  "ldm r1!, {r6-r9}\n" \
+  "smlad r10, r2, r6, r10\n" \
+  "smlad r11, r3, r7, r11\n" \
+  "smlad r12, r4, r8, r12\n" \
+  "smlad lr, r5, r9, lr\n"
+
+ASSEMBLY void whylite_dot_columns(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const int8_t *weights,
+                                  FOR_ASSEMBLY int32_t count, FOR_ASSEMBLY int32_t *sums) {
+  __asm volatile(
+      "push {r2-r11, lr}\n"
+      "mov r10, #0\n"
+      "mov r11, r10\n"
+      "mov r12, r10\n"
+      "mov lr, r10\n"
+      "add r3, r0, r2, lsl #4\n"
+      "str r3, [sp]\n"
+      "lsls r2, r2, #31\n" /* an odd number goes in halfway */
+      "bmi 2f\n"
+      "1:\n" PAIR_COLUMNS "2:\n" PAIR_COLUMNS
+      "ldr r2, [sp]\n"
+      "cmp r0, r2\n"
+      "blo 1b\n"
+      "ldr r0, [sp, #4]\n"
+      "str r10, [r0]\n"
+      "str r11, [r0, #8]\n"
+      "str r12, [r0, #16]\n"
+      "str lr, [r0, #24]\n"
+      "pop {r2-r11, pc}\n");
+}
+
 #define AT_ONCE 512
 
-void whylite_dot_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]) {
-  int32_t taps = count > AT_ONCE ? AT_ONCE : count;
-  dot_2x4(x, weights, x + 4 * taps, sums);
-  while ((count -= taps) > 0) {
+void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]) {
+  whylite_dot_2x4(x, weights, AT_ONCE, sums);
+  while ((count -= AT_ONCE) > 0) {
     int32_t more[8];
-    x += 4 * taps;
-    weights += 4 * taps;
-    taps = count > AT_ONCE ? AT_ONCE : count;
-    dot_2x4(x, weights, x + 4 * taps, more);
+    x += 4 * AT_ONCE;
+    weights += 4 * AT_ONCE;
+    whylite_dot_2x4(x, weights, count < AT_ONCE ? count : AT_ONCE, more);
     for (int32_t i = 0; i < 8; i++) {
       sums[i] += more[i];
     }
   }
 }
 
-void whylite_dot_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]) {
-  int32_t taps = count > AT_ONCE ? AT_ONCE : count;
-  dot_1x4(x, weights, x + 2 * taps, sums);
-  while ((count -= taps) > 0) {
+void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]) {
+  whylite_dot_1x4(x, weights, AT_ONCE, sums);
+  while ((count -= AT_ONCE) > 0) {
     int32_t more[4];
-    x += 2 * taps;
-    weights += 4 * taps;
-    taps = count > AT_ONCE ? AT_ONCE : count;
-    dot_1x4(x, weights, x + 2 * taps, more);
+    x += 2 * AT_ONCE;
+    weights += 4 * AT_ONCE;
+    whylite_dot_1x4(x, weights, count < AT_ONCE ? count : AT_ONCE, more);
     for (int32_t i = 0; i < 4; i++) {
       sums[i] += more[i];
     }

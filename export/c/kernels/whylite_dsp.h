@@ -26,6 +26,10 @@ void whylite_dot_2x4(const int8_t *x, const int8_t *weights, int32_t count, int3
 /* The same of one window. */
 void whylite_dot_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]);
 
+/* The same over more than 512 taps, to which these two come by themselves. */
+void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
+void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]);
+
 /* Bytes 0 and 2 of a word as int16. */
 static inline uint32_t whylite_even(uint32_t word) {
   uint32_t spread;
@@ -40,19 +44,18 @@ static inline uint32_t whylite_odd(uint32_t word) {
   return spread;
 }
 
-/* sum + the product of the lower halves. */
-static inline int32_t whylite_add_low(uint32_t a, uint32_t b, int32_t sum) {
-  int32_t result;
-  __asm("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
-  return result;
+/* The lower halves of two words, and their upper halves. */
+static inline uint32_t whylite_lower(uint32_t a, uint32_t b) {
+  return (a & 0xFFFFu) | (b << 16);
 }
 
-/* sum + the product of the upper halves. */
-static inline int32_t whylite_add_high(uint32_t a, uint32_t b, int32_t sum) {
-  int32_t result;
-  __asm("smlatt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
-  return result;
+static inline uint32_t whylite_upper(uint32_t a, uint32_t b) {
+  return (a >> 16) | (b & 0xFFFF0000u);
 }
+
+/* Sums of four channels over `count` pairs of taps, for which `x` and `weights` have a word for each channel in turn. The
+ * sums are put into every other place. */
+void whylite_dot_columns(const int8_t *x, const int8_t *weights, int32_t count, int32_t *sums);
 
 /* What sums become, for output channels in figures of their own (packing.py): the bias is doubled, and for the shift there
  * is how often a result is halved before the last time, which rounds, from 0 to 21. A channel that this does not fit, be it
@@ -92,6 +95,21 @@ static inline uint32_t whylite_get_word(const int8_t *from) {
 
 static inline void whylite_put_word(int8_t *to, uint32_t word) {
   __builtin_memcpy(to, &word, sizeof word);
+}
+
+/* The first `count` bytes, or four if there are more, and zeros. */
+static inline uint32_t whylite_get_bytes(const int8_t *from, int32_t count) {
+  if (count >= 4) {
+    return whylite_get_word(from);
+  }
+  uint32_t word = (uint8_t)from[0];
+  if (count > 1) {
+    word |= (uint32_t)(uint8_t)from[1] << 8;
+  }
+  if (count > 2) {
+    word |= (uint32_t)(uint8_t)from[2] << 16;
+  }
+  return word;
 }
 
 /* Write the first `count` bytes of a word, 1 to 4. */

@@ -12,6 +12,9 @@ from ..program import Constant, Parameters
 from .packing import CHANNELS, MACRO, TAPS, Figures, filled_up, packed, packed_figures
 from .registry import Unit, constant, expect, image, int8, lowering, refuse
 
+_COLUMNS = 16
+"""WHYLITE_COLUMNS: how many outputs of a row a depthwise kernel for DSP instructions reads the input for at once."""
+
 
 @lowering("CONV_2D")
 def conv_2d(op: Op, unit: Unit) -> None:
@@ -57,18 +60,21 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     height, width = kernel.shape[1:3]
     figures = _figures(op, kernel.sum((0, 1, 2), dtype=np.int64))
     alike = x.shape[3] == y.shape[3]
-    quick = alike and y.shape[3] >= CHANNELS
+    quick = alike and y.shape[3] >= CHANNELS and options.dilation_w_factor == 1
     special = packed_figures(kernel, figures, 3) if quick else None
     taps = height * width
     plain = alike and (taps == 1 or options.padding == Padding.VALID)
     stored = unit.constant(kernel, np.int8, "weights")
+    # A window as int16, rows in pairs, and what the windows of some outputs in a row cover together.
+    columns = (min(y.shape[2], _COLUMNS) - 1) * options.stride_w + 2 * width
+    spread = 2 * CHANNELS * columns * (height + height % 2)
     unit.call(
         "depthwise",
         "whylite_depthwise_conv_2d_fast" if quick else "whylite_depthwise_conv_2d",
         _parameters(op, unit, stored, (height, width), figures, special, options),
         unit.value(x),
         unit.value(y),
-        unit.scratch(max(0 if plain else taps * y.shape[3], 2 * CHANNELS * taps if quick else 0)),
+        unit.scratch(max(0 if plain else taps * y.shape[3], spread if quick else 0)),
         macs=int(np.prod(y.shape)) * taps,
     )
 
