@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .micro import GOLDEN, MODEL, SOURCES
 from .samples import preprocessing
 
 if TYPE_CHECKING:
     from .manifest import ExplanationHead, Manifest, Port, Schedule
+    from .micro import Micro, MicroExplanation, Stored
 
 _MOST = 1 << 26  # numbers in an input or a map
 _STEPS = 1 << 16
 _TYPES = {np.dtype(kind).name for kind in "?bBhHiIlLefd"}
+_ONE = 1 << 15  # in which nodes and weights of microcontrollers count
+_SOURCE = re.compile(r"\w+\.[ch]", re.ASCII)
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -51,6 +56,8 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         yield from _head_faults(f"heads[{index}]", head)
         if head.schedules and manifest.logits is None:
             yield f"logits is missing, and heads[{index}] integrates"
+    if manifest.micro is not None:
+        yield from _micro_faults(manifest.micro, manifest)
 
 
 def _port_faults(where: str, port: Port) -> Iterator[str]:
@@ -104,6 +111,58 @@ def _schedule_faults(where: str, schedule: Schedule) -> Iterator[str]:
         yield f"{where}.place is {schedule.place}"
     if not all(abs(number) <= _LARGEST for number in (*schedule.nodes, *schedule.weights)):
         yield f"{where} has nodes or weights that are not finite"
+
+
+def _micro_faults(micro: Micro, manifest: Manifest) -> Iterator[str]:
+    if not micro.identifier.isascii() or not micro.identifier.isidentifier():
+        yield f"micro.identifier is {micro.identifier[:40]!r}"  # it becomes a name in C, and of files
+    for member in (MODEL, GOLDEN, f"{SOURCES}whylite_{micro.identifier}.c", f"{SOURCES}whylite_{micro.identifier}.h"):
+        if member not in manifest.members:
+            yield f"micro lacks its member {member}"
+    for member in manifest.members:
+        if member.startswith(SOURCES) and not _SOURCE.fullmatch(member.removeprefix(SOURCES)):
+            yield f"micro has a source called {member[:60]!r}"  # which is to be written to a folder
+    for name in ("arena", "constants", "reference_arena"):
+        if not 0 <= getattr(micro, name) <= _MOST:
+            yield f"micro.{name} is {getattr(micro, name)}"
+    yield from _stored_faults("micro.input", micro.input)
+    yield from _stored_faults("micro.scores", micro.scores)
+    parts = {"predict", *(explanation.method for explanation in micro.explanations)}
+    if len(parts) <= len(micro.explanations):
+        yield "micro.explanations explain by the same method twice"
+    for index, explanation in enumerate(micro.explanations):
+        yield from _micro_explanation_faults(f"micro.explanations[{index}]", explanation, manifest)
+    for index, operation in enumerate(micro.operations):
+        if operation.part not in parts:
+            yield f"micro.operations[{index}].part is {operation.part[:40]!r}"
+        if not 0 <= operation.macs < 1 << 48:
+            yield f"micro.operations[{index}].macs is {operation.macs}"
+
+
+def _stored_faults(where: str, stored: Stored) -> Iterator[str]:
+    if not _is_shape(stored.shape):
+        yield f"{where}.shape is {list(stored.shape)[:10]}"
+    if not (np.float32(min(stored.scale, _LARGEST)) > 0 and stored.scale <= _LARGEST):
+        yield f"{where}.scale is {stored.scale}"
+    if not -128 <= stored.zero_point <= 127:
+        yield f"{where}.zero_point is {stored.zero_point}"
+
+
+def _micro_explanation_faults(where: str, explanation: MicroExplanation, manifest: Manifest) -> Iterator[str]:
+    if explanation.method not in {head.method for head in manifest.heads}:
+        yield f"{where}.method is {explanation.method[:40]!r}, which no head has"
+    yield from _stored_faults(f"{where}.map", explanation.map)
+    if explanation.samples < 1 or not all(abs(v) <= 1 for v in (explanation.fidelity, explanation.fidelity_p05)):
+        yield f"{where}.fidelity is {explanation.fidelity}, {explanation.fidelity_p05} of {explanation.samples} samples"
+    if not all(0 < unit <= _LARGEST for unit in explanation.units):
+        yield f"{where}.units are not all above 0 and finite"
+    if len(explanation.units) != math.prod(manifest.output.shape):
+        yield f"{where}.units are {len(explanation.units)}, and output.shape is {list(manifest.output.shape)}"
+    steps, nodes, weights = explanation.steps, explanation.nodes, explanation.weights
+    if not 0 <= steps < 1 << 16 or {len(nodes), len(weights)} != {steps}:
+        yield f"{where} is of {steps} steps, {len(nodes)} nodes and {len(weights)} weights"
+    if not all(0 <= number <= _ONE for number in (*nodes, *weights)) or (steps and sum(weights) != _ONE):
+        yield f"{where}.nodes or weights are beyond {_ONE}, or the weights do not sum to it"
 
 
 def _is_shape(shape: tuple[int, ...]) -> bool:

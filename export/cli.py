@@ -246,6 +246,8 @@ def summary(bundle: Bundle, path: Path) -> str:
             "" if row.lost is None else f"{row.lost:>8.1%}"
         )
         lines.append(f"  {row.numerics:<16}{row.method:<22}{figures}{verdict}")
+    if manifest.micro is not None:
+        lines += ["", *tables.micro(manifest.micro)]
     lines.append("")
     for head in manifest.heads:
         if head.schedules:

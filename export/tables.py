@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.manifest import Check, Measure
+from edge.micro import Micro
 
 from .trust.sanity import CLASS, EDGES, RANDOMIZATION
 
@@ -36,6 +37,24 @@ def measures(rows: Sequence[Measure]) -> list[str]:
         own = (found.get((method, name), "-") for name in names)
         lines += [f"  {method:<22}" + "".join(f"{each:>{width}}" for each in own)]
     return [*lines, "  (means over inputs, their 95 % intervals; more is better, but less sensitivity: docs/trust.md)"]
+
+
+def micro(found: Micro) -> list[str]:
+    """Return what a program in C takes, and how faithful its explanations are."""
+    macs: dict[str, int] = {}
+    for operation in found.operations:
+        macs[operation.part] = macs.get(operation.part, 0) + operation.macs
+    title = f"  {'in C: whylite_' + found.identifier:<34}{'MACs':>12}{'fidelity':>10}{'5th pct':>9}{'steps':>7}"
+    lines = [title, f"  {'predict':<34}{macs.get('predict', 0):>12,}"]
+    for own in found.explanations:
+        steps = str(own.steps or "")
+        figures = f"{macs.get(own.method, 0):>12,}{own.fidelity:>10.3f}{own.fidelity_p05:>9.3f}{steps:>7}"
+        lines.append(f"  {'+ ' + own.method:<34}{figures}")
+    return [
+        *lines,
+        f"  arena {found.arena:,} bytes, where {found.reference} takes {found.reference_arena:,} to predict alone; "
+        f"constants {found.constants:,} bytes",
+    ]
 
 
 def _figure(row: Measure) -> str:

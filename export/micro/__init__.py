@@ -1,7 +1,6 @@
 """Target micro: one int8 graph that predicts and explains, of ops that TensorFlow Lite Micro has, and C made of it."""
 
-from .core import OPS
 from .model import METHODS, MicroModel, build
 from .stage import Firmware, admit, compiled
 
-__all__ = ["METHODS", "OPS", "Firmware", "MicroModel", "admit", "build", "compiled"]
+__all__ = ["METHODS", "Firmware", "MicroModel", "admit", "build", "compiled"]

@@ -8,56 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..c.lowering import LOWERINGS
 from ..errors import UnsupportedModelError
 from ..heads import Head
 from ..support import described
 from ..tflite.graph import Graph, Op, Tensor
 from ..tflite.ops import INT8, prune
-
-OPS = frozenset(
-    {
-        "ADD",
-        "ARG_MAX",
-        "AVERAGE_POOL_2D",
-        "BATCH_MATMUL",
-        "CONCATENATION",
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "DEPTH_TO_SPACE",
-        "EXPAND_DIMS",
-        "FULLY_CONNECTED",
-        "GATHER",
-        "HARD_SWISH",
-        "L2_NORMALIZATION",
-        "LEAKY_RELU",
-        "LOGISTIC",
-        "MAX_POOL_2D",
-        "MEAN",
-        "MUL",
-        "PACK",
-        "PAD",
-        "PRELU",
-        "QUANTIZE",
-        "REDUCE_MAX",
-        "RELU",
-        "RELU6",
-        "RESHAPE",
-        "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "SLICE",
-        "SOFTMAX",
-        "SPACE_TO_DEPTH",
-        "SPLIT",
-        "SQUEEZE",
-        "STRIDED_SLICE",
-        "SUB",
-        "SUM",
-        "TANH",
-        "TRANSPOSE",
-        "TRANSPOSE_CONV",
-    }
-)
-"""Builtins that target micro may use: those that TensorFlow Lite Micro computes on int8, each tried there alone."""
 
 _OTHER_TARGET = "export it for --target pi"
 _QUANTIZE_HINT = (
@@ -128,7 +84,7 @@ def _exit(graph: Graph, tensor: Tensor) -> Tensor:
 def _check(graph: Graph, op: Op) -> None:
     """Refuse an op that target micro has not, or that computes on anything but int8."""
     where = f"\n  at tensor {op.output!r}"
-    if op.code not in OPS:
+    if op.code not in LOWERINGS:
         raise UnsupportedModelError(
             described(graph, op, "has no int8 kernel on target micro") + where, f"use another op, or {_OTHER_TARGET}"
         )

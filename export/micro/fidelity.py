@@ -101,12 +101,11 @@ def _exact(selected: Selected, explanation: Explanation) -> Explain:
         at_layer = entry.role is Role.CHOSEN
         given = exact.step(entry, exact.stored(sample)) if at_layer else exact.entered(sample)
         if explanation.steps is None:
-            return np.asarray(
-                exact.runtime.call(entry.key, **given, class_index=chosen)["map"] * np.float32(entry.unit)
-            )
+            found = exact.runtime.call(entry.key, **given, class_index=chosen)["map"]
+            return np.asarray(found.reshape(explanation.shape) * np.float32(entry.unit))
         extra = _calls(explanation, selected.baseline, method.steps_per_call)
         parts = [exact.runtime.call(entry.key, **given, **own, class_index=chosen)["map"] for own in extra]
-        return np.asarray(np.sum(parts, 0) * np.float32(entry.unit) * (sample[None] - selected.baseline[None]))
+        return np.asarray(np.sum(parts, 0)[0] * np.float32(entry.unit) * (sample - selected.baseline))
 
     return explain
 
@@ -134,11 +133,11 @@ def _on_device(built: MicroModel, device: Reference, explanation: Explanation, m
     def explain(sample: Array, class_index: int | None) -> Array:
         chosen, x, steps = _class(model, sample, class_index), stored(built.input, sample), explanation.steps
         if steps is None:
-            return np.asarray(gradient(x, chosen), np.float32)
+            return np.asarray(gradient(x, chosen)[0], np.float32)
         pairs = zip(steps.nodes, steps.weights, strict=True)
         points = [gradient(interpolated(x, steps.baseline, node), chosen) * weight / ONE for node, weight in pairs]
         way = _real(built.input, x) - _real(built.input, steps.baseline)
-        return np.asarray(np.sum(points, 0) * way, np.float32)
+        return np.asarray((np.sum(points, 0) * way)[0], np.float32)
 
     return explain
 

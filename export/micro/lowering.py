@@ -20,7 +20,7 @@ from ..numerics.peaks import Calibration
 from ..support import described
 from ..tflite.graph import Graph, Op, Quantization, Tensor, reachable_from
 from ..tflite.ops import FLOAT, INT8, Builder, declared_activation, prune
-from ..tflite.options import Activation, MulOptions
+from ..tflite.options import Activation
 from . import shortcut
 
 Array = NDArray[np.float64]
@@ -46,6 +46,7 @@ def lower(
     kept = graph.outputs
     graph.inputs, graph.outputs = [x, index], [*kept, *maps]
     units = _tabulate(graph, x, index, calibration.classes)
+    maps = graph.outputs[len(kept) :]
     for op in list(graph.ops):
         if _is_product(op):
             shortcut.take(graph, op.input(1))
@@ -125,15 +126,13 @@ def _check(graph: Graph, op: Op) -> None:
 
 
 class _Whole(Lowering):
-    """A lowering that leaves nothing in float: reductions, products of two results and broadcasts are int8 too."""
+    """A lowering that leaves nothing in float: reductions and products of two results are int8 too."""
 
     def _twin(self, op: Op) -> Tensor:
         if _is_product(op):
             return self._product(op)
         if op.code in _REDUCTIONS:
             return self._emit(op, [self._operand(op.input(0)), op.input(1)], self._grid(op.output))
-        if op.code == "BROADCAST_TO":
-            return self._spread(self._operand(op.input(0)), op.output.shape)
         return super()._twin(op)
 
     def _product(self, op: Op) -> Tensor:
@@ -143,13 +142,6 @@ class _Whole(Lowering):
         if declared_activation(op) == Activation.RELU:
             grid = Quantization((float(np.float32(grid.scale[0] * _LEVELS / 255)),), (-128,))
         return self._emit(op, operands, grid)
-
-    def _spread(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """Return ``x`` repeated to ``shape``: times ones, which every runtime broadcasts."""
-        sizes = [full if full != size else 1 for full, size in zip(shape, x.shape, strict=True)]
-        unit = Quantization((float(np.float32(1 / _LEVELS)),), (0,))
-        ones = self.builder.constant(np.full(sizes, _LEVELS), INT8, unit)
-        return self.builder.op("MUL", [x, ones], shape, MulOptions(), quantization=x.quantization)
 
     def _on(self, grid: Quantization, tensor: Tensor) -> Tensor:
         return tensor if tensor.quantization == grid else self.builder.quantize(tensor, grid)

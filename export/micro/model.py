@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..numerics import Calibration, store_float
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Graph, Model, Op, Signature, Tensor
-from ..tflite.ops import INT8, INT32, Builder
+from ..tflite.ops import INT8, INT32, Builder, prune
 from ..tflite.options import ArgMaxOptions
 from ..tflite.writer import require_runtime, write
 from ..vjp import backward
@@ -113,60 +114,72 @@ def build(
     layers = {name: core.input if layer is head.input else layer for name, layer in layers.items()}
     walked = core.graph.copy("micro")
     builder = Builder(walked, "why/")
-    index = builder.tensor(CLASS_INDEX, (1,), INT32)
+    index = Builder(walked).tensor(CLASS_INDEX, (1,), INT32)
     emit = Emitter(builder, store_float)
     predicting = len(walked.ops)
-    found = {name: _positive(emit, METHODS[name](core, layer, index, emit)) for name, layer in layers.items()}
+    walk = _Walk(core, index, emit)
+    found = {name: _positive(emit, METHODS[name](walk, layer)) for name, layer in layers.items()}
     start = stored(core.input, baseline) if baseline is not None and IntegratedGradients.name in layers else None
     seen = _calibration(core, samples, start)
     maps, units = lower(walked, core.input, index, [gradient.tensor for gradient in found.values()], seen)
+    shapes = [_shape(method, layer) for method, layer in layers.items()]
+    maps = [builder.reshape(tensor, (1, *shape)) for tensor, shape in zip(maps, shapes, strict=True)]
     axis = builder.constant(len(core.scores.shape) - 1, INT32)
     walked.ops.insert(predicting, Op("ARG_MAX", [core.scores, axis], [index], ArgMaxOptions(_INT32_CODE), 2))
     walked.inputs, walked.outputs = [core.input], list(dict.fromkeys([core.scores, index, *maps]))
+    prune(walked)
     explanations = tuple(
-        Explanation(
-            method,
-            layer.name,
-            tensor,
-            _shape(method, layer),
-            tuple((units / gradient.factor).tolist()),
-        )
-        for (method, layer), gradient, tensor in zip(layers.items(), found.values(), maps, strict=True)
+        Explanation(method, layer.name, tensor, shape, tuple((units / gradient.factor).tolist()))
+        for (method, layer), gradient, tensor, shape in zip(layers.items(), found.values(), maps, shapes, strict=True)
     )
     return MicroModel(walked, core.input, core.scores, core.logits, index, predicting, explanations)
 
 
-def _gradcam(core: Core, layer: Tensor, index: Tensor, emit: Emitter) -> Gradient:
+class _Walk:
+    """What methods emit into: the graph of a core, with the class to explain and the gradient that several share."""
+
+    def __init__(self, core: Core, index: Tensor, emit: Emitter) -> None:
+        self.core, self.index, self.emit = core, index, emit
+
+    @cached_property
+    def gradient(self) -> Gradient:
+        """The gradient at the input, in full size."""
+        logits, x = self.core.logits, self.core.input
+        (value,) = backward(self.emit.builder.graph, {logits: OneHot(self.index, logits.shape)}, [x], self.emit)
+        return self.emit.expand(self.emit.dense(value), x.shape)
+
+
+def _gradcam(walk: _Walk, layer: Tensor) -> Gradient:
     """Return the map at a layer, ``[positions, 1]``."""
+    core = walk.core
     if layer.dtype != INT8 or layer not in core.graph.tensors:
         raise UnsupportedModelError(f"layer {layer!r} is not int8", "choose another --layer")
     head = Head(core.input, core.scores, core.logits)
-    return GradCAM().heatmap(Source(core.graph, head, store_float), emit, layer, index)
+    return GradCAM().heatmap(Source(core.graph, head, store_float), walk.emit, layer, walk.index)
 
 
-def _gradient(core: Core, start: Tensor, index: Tensor, emit: Emitter) -> Gradient:
-    """Return the gradient at the input, in full size."""
-    if start is not core.input:
+def _gradient(walk: _Walk, start: Tensor) -> Gradient:
+    """Return the gradient at the input."""
+    if start is not walk.core.input:
         raise UnsupportedModelError(
             f"gradients reach {start!r} and not the input, and target micro explains at the input",
             "ask for --method gradcam, or export it for --target pi",
         )
-    (value,) = backward(emit.builder.graph, {core.logits: OneHot(index, core.logits.shape)}, [start], emit)
-    return emit.expand(emit.dense(value), start.shape)
+    return walk.gradient
 
 
-def _input_x_gradient(core: Core, start: Tensor, index: Tensor, emit: Emitter) -> Gradient:
+def _input_x_gradient(walk: _Walk, start: Tensor) -> Gradient:
     """Return the product of the input and the gradient there."""
-    return emit.times(_gradient(core, start, index, emit), emit.real(start))
+    return walk.emit.times(_gradient(walk, start), walk.emit.real(start))
 
 
-METHODS: Mapping[str, Callable[[Core, Tensor, Tensor, Emitter], Gradient]] = {
+METHODS: Mapping[str, Callable[[_Walk, Tensor], Gradient]] = {
     GradCAM.name: _gradcam,
     Saliency.name: _gradient,
     InputXGradient.name: _input_x_gradient,
     IntegratedGradients.name: _gradient,
 }
-"""The methods of target micro: what each emits into the graph, of the explained tensor and the class."""
+"""The methods of target micro: what each emits, for the explained tensor."""
 
 
 def _positive(emit: Emitter, gradient: Gradient) -> Gradient:

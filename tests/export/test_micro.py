@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export import heads, micro, tflite
+from export.c.lowering import LOWERINGS
 from export.errors import UnsupportedModelError
 from export.heads import Head
 from export.micro import reference
@@ -225,7 +226,7 @@ def test_all_of_what_depends_on_the_class_does_so_through_one_tensor_and_comes_a
     assert [op.code for op in choosing] == ["ARG_MAX"]
     assert choosing[0].outputs == [found.class_index]
     assert all(op.output.dtype == INT8 for op in explaining[0])
-    assert {op.code for op in found.graph.ops} <= micro.OPS
+    assert {op.code for op in found.graph.ops} <= set(LOWERINGS)
 
 
 def test_a_class_of_loud_weights_does_not_drown_the_others():
@@ -242,6 +243,26 @@ def test_a_class_of_loud_weights_does_not_drown_the_others():
             errors.append(np.abs(explained(found, sample, 1).ravel() - exact).max() / exact.max())
     assert errors
     assert np.median(errors) < 0.1
+
+
+def test_the_gradient_of_a_linear_model_is_a_row_of_its_weights():
+    random = np.random.default_rng(8)
+    builder = Builder(Graph("main"))
+    x = builder.tensor("features", (1, 12), INT8, Quantization((0.02,), (3,)))
+    builder.graph.inputs = [x]
+    weights = builder.constant(random.integers(-127, 128, (3, 12)), INT8, Quantization((0.01,), (0,)))
+    options, grid = tables.FullyConnectedOptions(), Quantization((0.1,), (0,))
+    logits = builder.op("FULLY_CONNECTED", [x, weights, None], (1, 3), options, quantization=grid)
+    builder.graph.outputs = [logits]
+    model = zoo.signed(Model([builder.graph]))
+    found, _ = built(model, "saliency", "input_x_gradient")
+    sample = images(model, 1)[0]
+    for index in range(3):
+        row = weights.real()[index]
+        assert np.abs(explained(found, sample, index, "saliency") - row).max() < 0.01 * np.abs(row).max()
+        product = row * real_input(found, sample)[0]
+        measured = explained(found, sample, index, "input_x_gradient")
+        assert np.abs(measured - product).max() < 0.05 * np.abs(product).max()
 
 
 @pytest.mark.parametrize("wrap", [np.dtype(np.float32), np.dtype(np.uint8)])

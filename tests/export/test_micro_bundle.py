@@ -1,0 +1,236 @@
+"""An export for microcontrollers: its C gives the golden bytes, its checks stop what is not faithful."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import export
+from edge.bundle import Bundle, read_npz
+from edge.micro import GOLDEN, MODEL, SOURCES
+from export import micro, tables, tflite
+from export.errors import CheckFailedError, UnsupportedModelError
+from export.micro import stage
+from export.micro.reference import Reference
+from export.tflite import Graph, Model, Quantization
+from export.tflite import options as tables_of_ops
+from export.tflite.ops import INT8, Builder
+from tests.c.harness import host_output
+from tests.references import zoo
+
+METHODS = ("gradcam", "integrated_gradients", "saliency", "input_x_gradient")
+X = np.random.default_rng(4).normal(0, 0.6, (20, 6, 6, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def original() -> bytes:
+    return tflite.write(zoo.int8_classifier())
+
+
+@pytest.fixture(scope="module")
+def exported(original) -> Bundle:
+    bundle = export.explain(original, calibration=X, target="micro", methods=METHODS, name="tiny net")
+    return Bundle.from_bytes(bundle.to_bytes())
+
+
+def run_in_c(bundle: Bundle, folder, classes: list[list[int]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return scores ``[passes, inputs, classes]`` of golden inputs, and maps, from the bundle's own C.
+
+    Each method explains the class that a pass has for an input.
+    """
+    golden = read_npz(bundle.members[GOLDEN], GOLDEN)
+    name = f"whylite_{bundle.manifest.micro.identifier}"
+    x = ",".join(map(str, golden["x"].ravel().tolist()))
+    size, count = golden["x"][0].size, len(golden["x"])
+    (folder / "main.c").write_text(
+        f"""#include <stdio.h>
+#include <string.h>
+#include "{name}.h"
+static int8_t arena[{name.upper()}_ARENA_SIZE] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+static const int8_t x[] = {{{x}}};
+static const int32_t classes[] = {{{",".join(map(str, np.ravel(classes)))}}};
+static void put(const whylite_tensor *t) {{ fwrite(arena + t->offset, 1, t->size, stdout); }}
+int main(void) {{
+  for (uint32_t i = 0; i < {len(classes) * count}; i++) {{
+    for (uint32_t e = 0; e < {name}.explanation_count; e++) {{
+      memcpy(arena + {name}.input.offset, x + i % {count} * {size}u, {size});
+      {name}.predict(arena);
+      if (e == 0) put(&{name}.scores);
+      {name}.explanations[e].run(arena, classes[i]);
+      put(&{name}.explanations[e].map);
+    }}
+  }}
+  return 0;
+}}
+"""
+    )
+    for member, content in bundle.members.items():
+        if member.startswith(SOURCES):
+            (folder / member.removeprefix(SOURCES)).write_bytes(content)
+    data = np.frombuffer(host_output(sorted(folder.glob("*.c")), folder), np.int8)
+    explanations = bundle.manifest.micro.explanations
+    sizes = [golden["scores"][0].size, *(golden[own.method][0].size for own in explanations)]
+    rows = np.split(data.reshape(len(classes), count, sum(sizes)), np.cumsum(sizes)[:-1], axis=2)
+    return rows[0], {own.method: row for own, row in zip(explanations, rows[1:], strict=True)}
+
+
+def test_the_c_in_the_bundle_gives_the_golden_bytes_and_other_classes_where_asked(exported, original, tmp_path):
+    golden = read_npz(exported.members[GOLDEN], GOLDEN)
+    others = [(int(scores.argmax()) + 1) % 3 for scores in golden["scores"]]
+    assert len(others) == 16
+    scores, maps = run_in_c(exported, tmp_path, [[-1] * 16, others])
+    assert all(np.array_equal(one, golden["scores"]) for one in scores)
+    assert set(maps) == set(METHODS)
+    built = rebuilt(original)
+    assert built.file() == exported.members[MODEL]
+    device = Reference(built.file_of_classes())
+    for place, index in enumerate(others):
+        given = [golden["x"][place : place + 1], np.asarray([index], np.int32)]
+        results = device.run(given, 4)
+        for own in built.explanations:
+            predicted, other = maps[own.method][:, place]
+            expected = results[[t for t in built.graph.outputs if t is not built.class_index].index(own.map)]
+            assert np.array_equal(predicted, golden[own.method][place].ravel()), own.method
+            assert np.array_equal(other, expected.ravel()), own.method
+            assert not np.array_equal(predicted, other), own.method
+
+
+def rebuilt(original: bytes) -> micro.MicroModel:
+    model = tflite.read(original)
+    graph = model.graphs[0]
+    head = export.heads.find(graph)
+    layers = dict.fromkeys(METHODS, head.input) | {"gradcam": export.heads.default_layer(graph, head)}
+    return micro.admit(model, original, graph, head, layers, X, np.zeros(X.shape[1:], np.float32))
+
+
+def test_the_manifest_says_what_the_c_takes(exported):
+    found = exported.manifest.micro
+    assert found.identifier == "tiny_net"
+    assert 0 < found.arena <= found.reference_arena
+    assert found.reference.startswith("tflite_micro ")
+    assert [own.method for own in found.explanations] == list(METHODS)
+    assert {operation.part for operation in found.operations} == {"predict", *METHODS}
+    assert all(own.fidelity > 0.95 for own in found.explanations)
+    steps = found.explanations[1]
+    head = exported.manifest.head("integrated_gradients")
+    assert steps.steps in {schedule.steps for schedule in head.schedules}
+    assert sum(steps.weights) == 1 << 15
+    for own, method in zip(found.explanations, METHODS, strict=True):
+        assert own.map.shape == exported.manifest.head(method).map_shape
+        assert len(own.units) == 3
+
+
+def test_units_bring_maps_back_to_logits(exported):
+    golden = read_npz(exported.members[GOLDEN], GOLDEN)
+    explainer = export_explainer(exported)
+    for place in range(4):
+        own = exported.manifest.micro.explanations[0]
+        index = int(golden["scores"][place].argmax())
+        real = own.map.scale * (golden["gradcam"][place].astype(float) - own.map.zero_point) * own.units[index]
+        expected = explainer.explain(X[place], "gradcam", class_index=index).map
+        assert np.abs(real - expected).max() < 0.03 * np.abs(expected).max() + 1e-6
+
+
+def export_explainer(bundle: Bundle):
+    from edge.explainer import Explainer
+
+    return Explainer(bundle)
+
+
+@pytest.mark.parametrize("method", ["layercam", "smoothgrad", "lrp_epsilon", "recipro_cam"])
+def test_a_method_without_an_int8_form_is_refused_by_name(original, method):
+    with pytest.raises(UnsupportedModelError, match=f"target 'micro' cannot explain by {method}") as caught:
+        export.explain(original, calibration=X, target="micro", methods=[method])
+    assert "gradcam" in caught.value.hint
+
+
+def test_a_float_model_is_refused_before_the_work():
+    stages: list[str] = []
+    with pytest.raises(UnsupportedModelError, match="takes int8 models"):
+        export.explain(
+            tflite.write(zoo.float_classifier()), target="micro", progress=stages.append, name="float", methods=None
+        )
+    assert stages == ["reading the model"]
+
+
+def test_where_no_layer_has_positions_integrated_gradients_take_its_place():
+    bundle = export.explain(
+        tflite.write(dense_only()), calibration=np.random.default_rng(0).normal(0, 0.7, (20, 8)), target="micro"
+    )
+    assert [own.method for own in bundle.manifest.micro.explanations] == ["integrated_gradients"]
+    assert any(note.startswith("gradcam left out: no layer") for note in bundle.manifest.notes)
+
+
+def dense_only() -> Model:
+    random = np.random.default_rng(6)
+    builder = Builder(Graph("main"))
+    x = builder.tensor("features", (1, 8), INT8, Quantization((0.03,), (4,)))
+    builder.graph.inputs = [x]
+    first = builder.constant(random.integers(-127, 128, (16, 8)), INT8, Quantization((0.01,), (0,)))
+    relu = tables_of_ops.FullyConnectedOptions(tables_of_ops.Activation.RELU)
+    hidden = builder.op("FULLY_CONNECTED", [x, first, None], (1, 16), relu, quantization=Quantization((0.03,), (-128,)))
+    last = builder.constant(random.integers(-127, 128, (3, 16)), INT8, Quantization((0.01,), (0,)))
+    dense = tables_of_ops.FullyConnectedOptions()
+    logits = builder.op("FULLY_CONNECTED", [hidden, last, None], (1, 3), dense, quantization=Quantization((0.1,), (0,)))
+    softmax = tables_of_ops.SoftmaxOptions(1.0)
+    scores = builder.op("SOFTMAX", [logits], (1, 3), softmax, quantization=Quantization((1 / 256,), (-128,)))
+    builder.graph.outputs = [scores]
+    return zoo.signed(Model([builder.graph]))
+
+
+@pytest.fixture
+def scrambled(monkeypatch):
+    """Class rows in the wrong order: a map is that of another class."""
+    build = stage.build
+
+    def wrong(*arguments):
+        found = build(*arguments)
+        table = next(op for op in found.graph.ops if op.code == "GATHER").input(0)
+        table.data = -table.data
+        return found
+
+    monkeypatch.setattr(stage, "build", wrong)
+
+
+def test_an_unfaithful_explanation_stops_the_export(original, scrambled):
+    with pytest.raises(CheckFailedError, match="not like exact arithmetic: gradcam fidelity on a microcontroller"):
+        export.explain(original, calibration=X, target="micro")
+
+
+def test_or_ships_marked_where_that_is_asked_for_by_gradcam_alone_where_nothing_else_is(original, scrambled):
+    bundle = export.explain(original, calibration=X, target="micro", allow_unfaithful=True)
+    (check,) = [check for check in bundle.manifest.checks if check.name.endswith("fidelity on a microcontroller")]
+    assert not check.passed
+    assert [head.method for head in bundle.manifest.heads] == ["gradcam"]
+    assert "shipped with failed checks (--allow-unfaithful)" in bundle.manifest.notes
+
+
+def test_other_predictions_stop_the_export(original, monkeypatch):
+    build = stage.build
+
+    def wrong(graph, *rest):
+        found = build(graph, *rest)
+        ops = list(found.graph.ops)
+        bias = ops[0].input(2)
+        louder = dataclasses.replace(bias, data=bias.data + 900)
+        ops[0] = dataclasses.replace(ops[0], inputs=[*ops[0].inputs[:2], louder])
+        found.graph.tensors.append(louder)
+        found.graph.ops = ops
+        return found
+
+    monkeypatch.setattr(stage, "build", wrong)
+    with pytest.raises(CheckFailedError, match="microcontroller's predictions"):
+        export.explain(original, calibration=X, target="micro")
+
+
+def test_the_summary_has_arena_and_fidelity(exported):
+    text = "\n".join(tables.micro(exported.manifest.micro))
+    found = exported.manifest.micro
+    assert f"arena {found.arena:,} bytes" in text
+    assert f"{found.reference_arena:,}" in text
+    for own in found.explanations:
+        (line,) = [line for line in text.splitlines() if line.lstrip().startswith(f"+ {own.method} ")]
+        assert f"{own.fidelity:.3f}" in line
+        assert f"{own.fidelity_p05:.3f}" in line
