@@ -55,10 +55,12 @@ def operand(sketch: Sketch, shape: tuple[int, ...], grid: Quantization, constant
     return sketch.builder.constant(sketch.rng.integers(-128, 128, shape), np.dtype(np.int8), grid)
 
 
-def every_pair(code: str, seed: int) -> Case:
-    """All bytes with all bytes."""
+def every_pair(code: str, seed: int, halves: bool = False) -> Case:
+    """All bytes with all bytes; with ``halves`` every other result is half way between two bytes."""
     sketch = Sketch(seed)
     grids = [sketch.grid(-6, -4), sketch.grid(-6, -4), sketch.grid(-6, -2)]
+    if halves:
+        grids = [Quantization((scale,), (3,)) for scale in (1.0, 1.0, 2.0)]
     left, right = sketch.input(1, 256, 1, grid=grids[0]), sketch.input(256, grid=grids[1])
     options = OPTIONS[code]() if code in OPTIONS else None
     y = sketch.builder.op(code, [left, right], (1, 256, 256), options, quantization=grids[2])
@@ -81,6 +83,7 @@ def with_itself(reshaped: bool) -> Case:
 def test_bytes_are_those_of_the_reference(tmp_path):
     cases = [binary(code, seed) for code, count in COUNTS.items() for seed in range(count)]
     cases += [every_pair(code, seed) for code in ("ADD", "SUB", "MUL", "PRELU") for seed in (0, 3)]
+    cases += [every_pair(code, 0, halves=True) for code in ("ADD", "SUB", "MUL")]
     cases += [with_itself(reshaped) for reshaped in (False, True)]
     for case, (got,) in zip(cases, on_host(cases, tmp_path), strict=True):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
@@ -88,7 +91,7 @@ def test_bytes_are_those_of_the_reference(tmp_path):
 
 def test_vectors_compute_the_same(tmp_path):
     cases = [binary(code, seed) for code, count in COUNTS.items() for seed in range(count)]
-    cases += [every_pair(code, 0) for code in ("ADD", "SUB", "MUL")]
+    cases += [every_pair(code, 0, halves) for code in ("ADD", "SUB", "MUL") for halves in (False, True)]
     for case, (got,) in zip(cases, on_board(cases, tmp_path, "m55"), strict=True):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
 
