@@ -40,6 +40,7 @@ CORES = {
         "UC_CPU_ARM_CORTEX_M33",
         "dsp",
     ),
-    "cortex-m55": Core(("-mcpu=cortex-m55", "-mfloat-abi=hard"), (_HARD, "cortex_m55"), None, "mve"),
+    # Zig's own idea of a Cortex-M55 is without Helium.
+    "cortex-m55": Core(("-mcpu=cortex-m55", "-mfloat-abi=hard"), (_HARD, "cortex_m55+mve+mve_fp"), None, "mve"),
 }
 """Core of a board's description to what it is called elsewhere; all take Thumb code only."""
