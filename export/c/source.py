@@ -54,7 +54,7 @@ class Names:
 
     def _defined(self, value: Parameters) -> str:
         fields = ", ".join(f".{name} = {self._field(field)}" for name, field in value.fields.items())
-        name = f"{value.kind.removeprefix('whylite_')}_{len(self.definitions)}"
+        name = f"parameters_{len(self.definitions)}"  # no array is called that, whatever a kind of struct is
         return self.definitions.setdefault(f"{value.kind}|{fields}", name)
 
     def _field(self, value: int | float | Constant | None) -> str:
