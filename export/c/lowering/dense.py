@@ -13,6 +13,9 @@ from .matmul import variable_weights
 from .packing import MACRO, TAPS, filled_up, packed, packed_figures
 from .registry import Unit, int8, lowering, refuse
 
+_DEEPEST = 2048
+"""Values of a row that are spread to int16 beside it; a longer one would take the most of a small model's arena."""
+
 
 @lowering("FULLY_CONNECTED")
 def fully_connected(op: Op, unit: Unit) -> None:
@@ -37,7 +40,7 @@ def fully_connected(op: Op, unit: Unit) -> None:
     own = scales(weights, outputs)
     mantissas, shifts = multipliers(scale * s / out for s in own)
     figures = filled_up(folded_bias(op, kernel.sum(1, dtype=np.int64), zero), mantissas, shifts)
-    quick = bool(kernel.min() >= -127)
+    quick = bool(kernel.min() >= -127 and depth <= _DEEPEST)
     special = packed_figures(kernel, figures) if quick else None
     parameters = Parameters(
         "whylite_dense",
