@@ -26,14 +26,14 @@ def fully_connected(op: Op, unit: Unit) -> None:
     int8(op, x, weights, y)
     if options.weights_format:
         raise refuse(op, "its weights are shuffled", "convert the model again")
+    outputs, depth = weights.shape
+    rows = size_of(x) // depth
+    if size_of(x) != rows * depth or size_of(y) != rows * outputs:
+        raise refuse(op, f"{weights!r} do not lead from {x!r} to {y!r}")
     if weights.data is None or (weights.quantization is not None and any(weights.quantization.zero_point)):
         variable_weights(op, unit)
         return
     kernel = weights.data
-    outputs, depth = kernel.shape
-    rows = int(np.prod(x.shape)) // depth
-    if size_of(x) != rows * depth or size_of(y) != rows * outputs:
-        raise refuse(op, f"{weights!r} do not lead from {x!r} to {y!r}")
     scale, zero = grid(x)
     out, out_zero = grid(y)
     lowest, highest = bounds(y, options.fused_activation_function)

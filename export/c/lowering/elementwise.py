@@ -112,10 +112,10 @@ def _combine(
     """Call a kernel of two operands, or look ``together`` of them up where one is a constant of one value."""
     left, right, y = op.input(0), op.input(1), op.output
     runs = axes(op, left.shape, right.shape, y.shape)
-    if right.data is not None and right.data.size == 1 and left.data is None:
+    if right.data is not None and right.data.size == 1 and left.data is None and left.shape == y.shape:
         look_up(op, unit, left, together(stored(), right.data.astype(np.int64).ravel()))
         return
-    if left.data is not None and left.data.size == 1 and right.data is None:
+    if left.data is not None and left.data.size == 1 and right.data is None and right.shape == y.shape:
         look_up(op, unit, right, together(left.data.astype(np.int64).ravel(), stored()))
         return
     operands = unit.value(left), unit.value(right)

@@ -48,6 +48,8 @@ def variable_weights(op: Op, unit: Unit) -> None:
     assert isinstance(options, FullyConnectedOptions)
     outputs, depth = op.input(1).shape
     bias = op.inputs[2] if len(op.inputs) > 2 else None
+    if bias is not None and bias.shape != (outputs,):
+        raise refuse(op, f"bias {bias!r} is not one value for each of {outputs} outputs")
     layout = {
         "rows": int(np.prod(op.input(0).shape)) // depth,
         "columns": outputs,

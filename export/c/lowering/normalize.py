@@ -11,7 +11,7 @@ from ...tflite.options import Activation, L2NormOptions, SoftmaxOptions
 from .. import fixed_point
 from ..arithmetic import grid, multiplier
 from ..fixed_point import Values
-from .registry import Unit, int8, lowering, on_grid, refuse
+from .registry import Unit, expect, int8, lowering, on_grid, refuse
 
 _LONGEST = 1 << 15
 """A sum of so many squares, each below 2 ** 16, fits in 31 bits."""
@@ -29,6 +29,7 @@ def softmax(op: Op, unit: Unit) -> None:
     assert isinstance(options, SoftmaxOptions)
     x, y = op.input(0), op.output
     int8(op, x, y)
+    expect(op, y, x.shape)
     on_grid(op, y, 1 / 256, -128)
     depth = x.shape[-1] if x.shape else 1
     if depth >= 1 << 12:
@@ -58,6 +59,7 @@ def l2_normalization(op: Op, unit: Unit) -> None:
     options = op.options
     x, y = op.input(0), op.output
     int8(op, x, y)
+    expect(op, y, x.shape)
     on_grid(op, y, 1 / 128, 0)
     if isinstance(options, L2NormOptions) and options.fused_activation_function != Activation.NONE:
         raise refuse(op, "it has a fused activation", "use the op of its own instead")
