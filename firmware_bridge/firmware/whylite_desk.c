@@ -2,6 +2,11 @@
 
 #include <stddef.h>
 
+/* Models take the time, not this: what counts is its size. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os")
+#endif
+
 /* Why something is refused, and what can be done; NULL where it is not. */
 typedef struct {
   const char *cause;

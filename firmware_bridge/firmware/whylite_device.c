@@ -4,6 +4,11 @@
 
 #include "whylite_desk.h"
 
+/* Models take the time, not this: what counts is its size. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os")
+#endif
+
 #define SESSION_PERIOD 3u /* seconds */
 #define HEALTH_PERIOD 5u
 #define PATIENCE 2u          /* seconds without a byte taken after which nobody waits for the host any more */

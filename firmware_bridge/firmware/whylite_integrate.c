@@ -49,6 +49,9 @@ static int64_t product(const whylite_integral *integral, uint32_t index) {
   return (int64_t)integral->sums[index] * (integral->window[index] - integral->explanation->baseline[index]);
 }
 
+/* Return 64 bits as a float by way of 32: compilers' libraries take a kilobyte of soft floats for it, FPU or not. */
+static float real(int64_t value) { return (float)(int32_t)(value >> 32) * 4294967296.0f + (float)(uint32_t)value; }
+
 /* Quantise the products, whose greatest magnitude is `largest`, into the memory of the sums. */
 static void quantize(const whylite_integral *integral, int64_t largest) {
   int8_t *values = (int8_t *)integral->sums;
@@ -79,9 +82,9 @@ void whylite_integrate_finish(whylite_integral *integral, whylite_attribution *a
   const whylite_explanation *explanation = integral->explanation;
   const float unit = integral->model->input.scale * explanation->map.scale / (float)(1u << Q15);
   attribution->tensor = explanation->map;
-  attribution->tensor.scale = largest == 0 ? 1.0f : unit * (float)largest / 127.0f;
+  attribution->tensor.scale = largest == 0 ? 1.0f : unit * real(largest) / 127.0f;
   attribution->tensor.zero_point = 0;
   attribution->values = (const int8_t *)integral->sums;
   attribution->change = integral->logit - logit(integral);
-  attribution->residual = attribution->change - unit * (float)sum;
+  attribution->residual = attribution->change - unit * real(sum);
 }

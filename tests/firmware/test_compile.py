@@ -14,6 +14,7 @@ VIRTUAL = [
     "-DWHYLITE_MODEL_HEADER=\"whylite_toy.h\"", "-DWHYLITE_MODEL_PREFIX=WHYLITE_TOY",
 ]  # fmt: skip
 BARE = ("-mthumb", "-ffreestanding")
+PORTS = FIRMWARE / "ports"
 UARTS = ("CMSDK", "STM32", "NRF51", "PL011")
 FLAGS = ("-std=c11", *STRICT, "-Wmissing-prototypes", "-Wcast-align", "-O2", *INCLUDES)
 
@@ -44,6 +45,23 @@ def test_for_the_cores_of_microcontrollers(tmp_path, compiler, core):
 def test_for_every_serial_port_of_the_virtual_boards(tmp_path, uart):
     run(GCC, *FLAGS, "-mthumb", "-ffreestanding", *CORES["m4"], *VIRTUAL, f"-DWHYLITE_UART_{uart}=0x40000000u", "-c",
         str(FIRMWARE / "virtual" / "main.c"), "-o", str(tmp_path / "main.o"))  # fmt: skip
+
+
+@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
+def test_the_example_for_a_bare_stm32(tmp_path):
+    run(GCC, *FLAGS, *BARE, *CORES["m4"], *VIRTUAL, "-c", str(PORTS / "stm32_bare.c"), "-o", str(tmp_path / "main.o"))
+
+
+@pytest.mark.parametrize("name", ["arduino.ino", "esp_idf.c", "zephyr.c"])
+def test_an_example_that_is_not_compiled_here_says_so_first(name):
+    assert (PORTS / name).read_text().startswith("/* NOT COMPILED in this project")
+
+
+@pytest.mark.skipif(bool(missing("g++")), reason=missing("g++"))
+def test_the_headers_are_cpp_too(tmp_path):
+    source = tmp_path / "all.cpp"
+    source.write_text("".join(f'#include "{path.name}"\n' for path in sorted(FIRMWARE.glob("*.h"))))
+    run("g++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *INCLUDES, "-fsyntax-only", str(source))
 
 
 @pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))

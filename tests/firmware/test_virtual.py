@@ -1,0 +1,76 @@
+"""The firmware on virtual boards: it boots, and says the same as the model in numpy on every core and serial port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+
+from edge.wire.records import Health, Latency, Map, Request, Result, Session
+from firmware_bridge import boards
+from firmware_bridge.build import build_sources
+from tests.firmware import toy
+from tests.firmware.build import GCC, HERE, ROOT, missing
+from tests.firmware.test_device import feed, values
+from tests.link import FarEnd
+
+QEMU = "qemu-system-arm"
+BOARDS = ("qemu-microbit", "qemu-lm3s6965evb", "qemu-netduinoplus2", "qemu-mps3-an547")  # one per serial port
+
+
+@pytest.fixture
+def virtual(tmp_path):
+    """Start a board with the hand-written model and return its host."""
+    running = []
+
+    def start(name):
+        files = (HERE / "whylite_toy.c", HERE / "whylite_toy.h", ROOT / "export/c/kernels/whylite.h")
+        sources = {path.name: path.read_bytes() for path in files}
+        firmware = build_sources(
+            sources, "toy", boards.named(name), tmp_path / "build", toolchain="gcc", optimize="-Os"
+        )
+        machine = boards.named(name).emulator.machine
+        command = [QEMU, "-M", machine, "-nographic", "-monitor", "none", "-serial", "pty", "-icount",
+                   "shift=5,sleep=off", "-kernel", str(firmware.elf)]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        running.append(process)
+        host = FarEnd(re.search(r"/dev/\S+", process.stdout.readline())[0])
+        running.append(host)
+        return host
+
+    yield start
+    for each in reversed(running):
+        if isinstance(each, FarEnd):
+            each.close()
+        else:
+            os.killpg(each.pid, signal.SIGKILL)
+            each.wait()
+            each.stdout.close()
+
+
+@pytest.mark.skipif(bool(missing(GCC, QEMU)), reason=missing(GCC, QEMU))
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_virtual_board_answers_and_explains(virtual, name):
+    host, windows = virtual(name), toy.windows(3)
+    host.say(Request(what=Session.code))
+    host.listen_for(Session, seconds=30)
+    feed(host, *windows)
+    for x, result, cam, attribution in zip(
+        windows, host.of(Result), host.of(Map)[0::2], host.of(Map)[1::2], strict=True
+    ):
+        assert result.scores == tuple(toy.scores(x))
+        assert np.array_equal(values(cam), toy.cam(x, result.class_index))
+        exact, residual = toy.integrated_gradients(x, result.class_index)
+        assert np.abs(values(attribution) - exact).max() <= 0.505 * attribution.scale
+        assert attribution.residual == pytest.approx(residual, abs=1e-5)
+    host.say(Request(what=Health.code))
+    health = host.listen_for(Health, 2, seconds=30)[-1]
+    assert 1000 < health.memory < 4096  # static memory, and the stack as far down as it has been
+    assert (health.bad_frames, health.stalls, health.clock_faults) == (0, 0, 0)
+    session = host.of(Session)[0]
+    assert session.board == name
+    assert all(latency.valid for latency in host.of(Latency))
