@@ -15,6 +15,7 @@ COMMANDS = {
     "emit": ("export.c.cli", "write an int8 model, or what a bundle has of it, as C for microcontrollers"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
     "doctor": ("edge.doctor.cli", "what keeps it from running here, or from running well, and what to do about it"),
+    "boards": ("firmware_bridge.boards_cli", "which boards there are, real and virtual, and what can be done here"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
     "convert": ("firmware_bridge.convert_cli", "turn a recording into another format, or into tables"),
     "replay": ("firmware_bridge.replay_cli", "play a recording as the monitor showed it"),
@@ -30,6 +31,13 @@ def usage() -> str:
         "usage: whylite COMMAND [ARGUMENTS]\n       whylite --version\n\n"
         f"commands:\n{rows}\n\n'whylite COMMAND --help' explains one of them."
     )
+
+
+def _module(argv: list[str]) -> str:
+    """Return the module of a command; what runs on a microcontroller is not the board's own `run`."""
+    if argv[0] == "run" and any(word == "--board" or word.startswith("--board=") for word in argv):
+        return "firmware_bridge.run_cli"
+    return COMMANDS[argv[0]][0]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sys.exit(0))  # until the command has a handler of its own
     try:
-        module = import_module(COMMANDS[argv[0]][0])
+        module = import_module(_module(argv))
     except ModuleNotFoundError as error:
         hint = "pip install whylite brings what a board needs; the README says what else there is"
         print(f"error: {error.name} is not installed\n  hint: {hint}", file=sys.stderr)

@@ -11,7 +11,7 @@ from edge.latency import clock
 from edge.wire.framing import frame
 from edge.wire.port import DEFAULT_BAUD, Port, backoff
 from edge.wire.receiver import Receiver
-from edge.wire.records import Health, Ping, Pong, Record, Request, Result, Session, encode
+from edge.wire.records import Health, Ping, Pong, Record, Request, Result, Session, Window, encode
 from firmware_bridge.clock import EndToEnd
 from firmware_bridge.feed import Feed
 from firmware_bridge.session import Event, LinkChange, Timing, Tracker
@@ -82,10 +82,10 @@ class Monitor:
         self.moments = [time.time()] * len(events)
         return events
 
-    def send(self, request: Request) -> int | None:
+    def send(self, request: Request | Window) -> int | None:
         """Ask something of the device; return the frame's number, which its ACK will name; None where it is away.
 
-        WireError for a value that no REQUEST can hold.
+        Or give it a chunk of a window to answer. WireError for a value that no such record can hold.
         """
         if self._port is None or len(self._unsent) > _UNSENT:
             return None

@@ -99,7 +99,8 @@ class Toolchain:
 def complaint(output: str) -> str:
     """Return the first errors of a compiler's or linker's output, and all of a short one without any."""
     lines = [line for line in output.splitlines() if line.strip()]
-    found = [line for line in lines if re.search(r"error:|undefined|overflowed|will not fit|Error", line)]
+    found = [line for line in lines if re.search(r"error:|undefined|overflowed|do not fit", line)]
+    found = [line for line in found if not line.startswith("collect2:")]  # that the linker failed, which is known
     return "\n".join((found or lines or ["it says nothing"])[:_ERRORS])
 
 

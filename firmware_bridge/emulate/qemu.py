@@ -15,6 +15,7 @@ from firmware_bridge.emulate.ports import listener, url
 from firmware_bridge.errors import EmulatorError
 
 COUNTED = ("-icount", "shift=5,sleep=off")
+_SERVED = "server=on,nodelay=on"  # or every short message waits for an acknowledgement, 40 ms
 _PATIENCE = 10.0  # seconds for a killed process to be gone
 
 
@@ -30,20 +31,25 @@ class Qemu:
         assert board.emulator is not None
         self._stopped = False
         self._failure: str | None = None
-        serial_options = "server=on,wait=off" if halted or debug else "server=on,wait=on"
+        waiting = "wait=off" if halted or debug else "wait=on"
         with ExitStack() as opened:
             # listening sockets of ours, handed on: no port can be taken by another between choosing and using it
             serial = opened.enter_context(listener())
             self.url = url(serial)
             command = ["qemu-system-arm", "-M", board.emulator.machine, "-display", "none", "-monitor", "none"]
             command += ["-nodefaults", *COUNTED]
-            command += ["-chardev", f"socket,id=link,fd={serial.fileno()},{serial_options}", "-serial", "chardev:link"]
+            command += [
+                "-chardev",
+                f"socket,id=link,fd={serial.fileno()},{_SERVED},{waiting}",
+                "-serial",
+                "chardev:link",
+            ]
             passed = [serial.fileno()]
             self.debugger = ""
             if debug:
                 port = opened.enter_context(listener())
                 self.debugger = f"127.0.0.1:{port.getsockname()[1]}"
-                command += ["-chardev", f"socket,id=gdb,fd={port.fileno()},server=on,wait=off", "-gdb", "chardev:gdb"]
+                command += ["-chardev", f"socket,id=gdb,fd={port.fileno()},{_SERVED},wait=off", "-gdb", "chardev:gdb"]
                 passed.append(port.fileno())
             command += ["-S"] if halted else []
             command += ["-kernel", str(elf)] if elf is not None else []

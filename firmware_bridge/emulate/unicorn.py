@@ -121,6 +121,7 @@ class _Line:
 
     def give(self, byte: int) -> None:
         """Send a byte, soon."""
+        self._vain = 0  # it asks whether there is room, too
         self._leaving.append(byte)
         if len(self._leaving) >= _FLUSH or not byte:  # frames of the link end with 0
             self._flush()

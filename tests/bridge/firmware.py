@@ -2,6 +2,10 @@
 
 from importlib import resources
 
+from edge.bundle import Bundle, seal
+from edge.manifest import Manifest, Port
+from edge.micro import SOURCES, Micro, MicroExplanation, Operation, Stored
+
 _HEADER = b"""#ifndef WHYLITE_TINY_H
 #define WHYLITE_TINY_H
 #include "whylite.h"
@@ -18,7 +22,17 @@ _SOURCE = b"""#include "whylite_tiny.h"
 static const uint8_t digest[32] = {1, 2, 3, 4};
 static const char *const labels[] = {"one", "two", "three", "four"};
 
+/* Enough work for a clock to see. */
+__attribute__((noinline)) void whylite_tiny_work(volatile uint32_t *number);
+void whylite_tiny_work(volatile uint32_t *number) {
+  for (uint32_t i = 0; i < 20000; i++) {
+    *number = *number * 1664525u + 1013904223u;
+  }
+}
+
 static void predict(int8_t *arena) {
+  uint32_t number = 1;
+  whylite_tiny_work(&number);
   for (int i = 0; i < 4; i++) {
     arena[16 + i] = arena[i];
   }
@@ -50,3 +64,37 @@ def tiny() -> dict[str, bytes]:
     """Return the C files of the model ``tiny``, by name."""
     interface = resources.files("export.c") / "kernels" / "whylite.h"
     return {"whylite_tiny.h": _HEADER, "whylite_tiny.c": _SOURCE, "whylite.h": interface.read_bytes()}
+
+
+def bundle() -> Bundle:
+    """Return the model ``tiny`` as a bundle for microcontrollers; its ``model.tflite`` is none."""
+    grid = Stored((4,), 0.5, 1)
+    scores = Stored((4,), 0.00390625, -128)
+    micro = Micro(
+        identifier="tiny",
+        input=grid,
+        scores=scores,
+        arena=64,
+        constants=300,
+        reference_arena=2000,
+        reference="tflite-micro 0",
+        explanations=(MicroExplanation("contrast", "input", Stored((4,), 0.5, 0), 1.0, 1.0, 8),),
+        operations=(Operation("COPY", "copy", "predict", 4), Operation("COPY", "contrast", "contrast", 4)),
+    )
+    manifest = Manifest(
+        name="tiny",
+        model_digest=bytes([1, 2, 3, 4, *bytes(28)]).hex(),
+        kind="int8",
+        input=Port("x", (4,), "int8", 0.5, 1),
+        output=Port("scores", (4,), "int8", 0.00390625, -128),
+        labels=("one", "two", "three", "four"),
+        predict="serving_default",
+        logits=None,
+        heads=(),
+        numerics="int8",
+        target="micro",
+        baseline="zero",
+        runtime="none",
+        micro=micro,
+    )
+    return seal(manifest, {"model.tflite": b"none", **{SOURCES + name: data for name, data in tiny().items()}})

@@ -1,0 +1,85 @@
+"""``whylite boards``: which boards there are, and what can be done with each of them here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from edge.errors import WhyLiteError
+from firmware_bridge import toolchain
+from firmware_bridge.boards import Board, Memory, boards, named
+from firmware_bridge.emulate import missing
+from firmware_bridge.errors import BuildError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``whylite boards``; 0 success, 2 wrong usage or bad input."""
+    arguments = _parser().parse_args(argv[1:])
+    try:
+        wanted = [named(arguments.board)] if arguments.board else list(boards().values())
+    except WhyLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    compiler, lack = _compiler()
+    rows = [(board, *_here(board, lack)) for board in wanted]
+    if arguments.json:
+        print(json.dumps({"toolchain": compiler, "boards": [_document(*row) for row in rows]}))
+        return 0
+    _print(rows)
+    print(f"\nfirmware is compiled by {compiler}" if compiler else f"\nno firmware can be compiled: {lack}")
+    return 0
+
+
+def _compiler() -> tuple[str | None, str]:
+    """Return the compiler that firmware is built with here, and else what there is to do."""
+    try:
+        return toolchain.find().version, ""
+    except BuildError as error:
+        return None, error.hint
+
+
+def _here(board: Board, lack: str) -> tuple[list[str], list[str]]:
+    """Return what can be done with a board here, and what must be done before more can be."""
+    if board.linux:
+        return ["run"], []
+    if not board.virtual:
+        return ["emit", "run --port", "fits"], []
+    absent = missing(board)
+    lacks = [lack] * bool(lack) + ([absent[1]] if absent else [])
+    return ["build"] * (not lack) + ["run", "profile"] * (not lacks), lacks
+
+
+def _document(board: Board, can: list[str], lacks: list[str]) -> dict[str, object]:
+    return {**dataclasses.asdict(board), "virtual": board.virtual, "linux": board.linux, "can": can, "missing": lacks}
+
+
+def _print(rows: Sequence[tuple[Board, list[str], list[str]]]) -> None:
+    table = [("board", "core", "MHz", "flash", "RAM", "flash with", "here")]
+    for board, can, lacks in rows:
+        here = ", ".join(can) + (f" (for more: {'; '.join(lacks)})" if lacks else "")
+        memories = (_size(board.flash), _size(board.ram))
+        ways = ", ".join(board.flash_with) or "-"
+        table.append((board.name, board.core, f"{board.clock_hz / 1e6:g}", *memories, ways, here))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _size(memory: Memory | None) -> str:
+    if memory is None:
+        return "-"
+    return f"{memory.size >> 20} MiB" if memory.size % (1 << 20) == 0 else f"{memory.size >> 10} KiB"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="whylite boards",
+        description="Which boards there are, real and virtual, and what can be done with them on this machine.",
+        epilog="exit codes: 0 success, 2 wrong usage or bad input",
+    )
+    parser.add_argument("board", nargs="?", metavar="BOARD", help="this one alone: a name, or a .toml of your own")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, with all that is known")
+    return parser

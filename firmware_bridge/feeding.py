@@ -1,0 +1,192 @@
+"""Windows from a source to a board that has none: one at a time over the link, each answered before the next."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge.bundle import Bundle
+from edge.capture import Capture
+from edge.errors import InputError, LinkError
+from edge.manifest import quantize
+from edge.micro import Micro
+from edge.sources import Fault
+from edge.sources import Window as Input
+from edge.wire.records import MAX_WINDOW_CHUNK, Ack, Request, Result, Session, Window
+from firmware_bridge.build import micro_of
+from firmware_bridge.errors import BoardError, EmulatorError
+from firmware_bridge.monitor import Monitor
+from firmware_bridge.session import Event, Timing
+
+AGAIN = 10.0  # seconds without an answer after which a window is sent again
+PATIENCE = 120.0  # the same after which the board is given up: emulated models may take long
+_HELLO = 15.0  # seconds for a SESSION to come
+_POLL = 0.1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How the board is to explain: a code of ``edge.wire.codes.When``, and names of methods; else as it does."""
+
+    explain: int | None = None
+    methods: tuple[str, ...] = ()
+
+
+class Feeder:
+    """Sends windows and counts what became of them. ``failure`` tells why a virtual board died."""
+
+    def __init__(
+        self, monitor: Monitor, capture: Capture, bundle: Bundle, failure: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self.answered = 0
+        self._first = 0  # number of the first window that is sent
+        self._monitor, self._capture = monitor, capture
+        self._micro, self._digest = micro_of(bundle), bundle.manifest.model_digest
+        self._failure = failure
+
+    def polls(self, wishes: Wishes, count: int | None = None) -> Iterator[list[Event]]:
+        """Yield what the board says, poll by poll, while ``count`` windows (or all there are) are sent and answered.
+
+        BoardError where the board runs another model or refuses something, LinkError where it is silent, EmulatorError
+        where it dies.
+        """
+        session = yield from self._greet()
+        self._first = yield from self._ask_where_to_go_on()
+        if wishes.explain is not None or wishes.methods:
+            yield from self._wish(wishes, session)
+        while count is None or self.answered < count:
+            window = yield from self._next()
+            if window is None:
+                return
+            yield from self._send(window)
+            self.answered += 1
+
+    def _greet(self) -> Generator[list[Event], None, Session]:
+        """Wait for the board's SESSION and return it."""
+        until = time.monotonic() + _HELLO
+        while (session := self._monitor.tracker.account.session) is None:
+            if time.monotonic() >= until:
+                raise LinkError(f"no SESSION came from {self._monitor.url}", "does firmware of WhyLite run there?")
+            yield self._poll()
+        if session.model_digest.hex() != self._digest:
+            raise BoardError(
+                f"{session.board} runs model {session.model} ({session.model_digest.hex()[:12]}), not the bundle's "
+                f"({self._digest[:12]})",
+                "whylite flash puts the bundle's firmware there",
+            )
+        return session
+
+    def _ask_where_to_go_on(self) -> Generator[list[Event], None, int]:
+        """Return the number behind that of the last window the board has answered, for somebody else perhaps.
+
+        It is told with the refusal of a window of no size, which nobody is shown.
+        """
+        until = time.monotonic() + _HELLO
+        probe = Window(sequence=0xFFFF_FFFF, offset=0, size=0, data=b"")
+        while (number := self._monitor.send(probe)) is None:
+            yield self._patiently(until, "took no window")
+        while True:
+            events = self._patiently(until, "did not say which window comes next")
+            refusal = next((event for event in events if isinstance(event, Ack) and event.request == number), None)
+            shown = [event for event in events if event is not refusal]
+            self._monitor.moments = self._monitor.moments[: len(shown)]
+            yield shown
+            if refusal is not None:
+                return 0 if refusal.sequence is None else refusal.sequence + 1
+
+    def _wish(self, wishes: Wishes, session: Session) -> Iterator[list[Event]]:
+        """Have the board explain as it is wished, and wait until it says that it will."""
+        unknown = next((name for name in wishes.methods if name not in session.methods), None)
+        if unknown:
+            raise InputError(f"the firmware has no method {unknown!r}", f"it has {', '.join(session.methods)}")
+        methods = tuple(map(session.methods.index, wishes.methods)) or None
+        request = Request(explain=wishes.explain, methods=methods, acknowledge=True)
+        until = time.monotonic() + _HELLO
+        while (number := self._monitor.send(request)) is None:
+            yield self._patiently(until, "took no request")
+        while True:
+            events = self._patiently(until, "did not acknowledge how to explain")
+            yield events
+            if any(isinstance(event, Ack) and _accepted(event, number) for event in events):
+                return
+
+    def _next(self) -> Generator[list[Event], None, Input | None]:
+        """Return the source's next window; None at its end."""
+        while not self._capture.ended:
+            found = self._capture.take(_POLL)
+            if isinstance(found, Input):
+                return found
+            if isinstance(found, Fault):
+                _log.warning("%s%s", found.cause, f" ({found.hint})" if found.hint else "")
+            yield self._poll(0.0)
+        return None
+
+    def _send(self, window: Input) -> Iterator[list[Event]]:
+        """Send a window, again where no answer comes, until all about it has come."""
+        data = stored(self._micro, window)
+        window = replace(window, sequence=self._first + window.sequence)
+        began = time.monotonic()
+        numbers: set[int] = set()
+        again = 0.0
+        while True:
+            if time.monotonic() >= again:
+                again = time.monotonic() + AGAIN
+                for chunk in chunks(window, data):
+                    while (number := self._monitor.send(chunk)) is None:
+                        yield self._patiently(began + PATIENCE, f"did not take window {window.sequence}")
+                    numbers.add(number)
+            events = self._patiently(began + PATIENCE, f"gave no answer to window {window.sequence}")
+            yield events
+            for event in events:
+                if isinstance(event, Result | Timing) and event.sequence == window.sequence:
+                    again = time.monotonic() + AGAIN  # it is at work
+                if isinstance(event, Ack) and event.request in numbers:
+                    _accepted(event, event.request)
+            if any(isinstance(event, Timing) and event.sequence == window.sequence for event in events):
+                return
+
+    def _patiently(self, until: float, what: str) -> list[Event]:
+        events = self._poll()
+        if not events and time.monotonic() >= until:
+            raise LinkError(f"the board at {self._monitor.url} {what}", "whylite monitor shows what it says")
+        return events
+
+    def _poll(self, seconds: float = _POLL) -> list[Event]:
+        if failure := self._failure():
+            raise EmulatorError(failure, "a fault in firmware is a bug: please report it with the bundle")
+        return self._monitor.poll(seconds)
+
+
+def stored(micro: Micro, window: Input) -> bytes:
+    """Return a window as the firmware's model stores it; InputError where it is of another shape."""
+    if window.x.shape != micro.input.shape:
+        raise InputError(f"window {window.sequence} is {list(window.x.shape)}", f"{list(micro.input.shape)} is wanted")
+    return quantize(window.x, micro.input.scale, micro.input.zero_point, np.dtype(np.int8)).tobytes()
+
+
+def chunks(window: Input, data: bytes) -> Sequence[Window]:
+    """Return the records that carry a window's bytes."""
+    return [
+        Window(
+            sequence=window.sequence,
+            offset=offset,
+            size=len(data),
+            data=data[offset : offset + MAX_WINDOW_CHUNK],
+            truth=window.truth,
+        )
+        for offset in range(0, len(data), MAX_WINDOW_CHUNK)
+    ]
+
+
+def _accepted(ack: Ack, number: int) -> bool:
+    """Whether an ACK is that of frame ``number``; BoardError where it refuses."""
+    if ack.request != number:
+        return False
+    if ack.refused:
+        raise BoardError(f"the board refuses: {ack.refused}", ack.hint)
+    return True
