@@ -89,10 +89,11 @@ def test_bytes_are_those_of_the_reference(tmp_path):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
 
 
-def test_vectors_compute_the_same(tmp_path):
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_boards_compute_the_same(core, tmp_path):
     cases = [binary(code, seed) for code, count in COUNTS.items() for seed in range(count)]
     cases += [every_pair(code, 0, halves) for code in ("ADD", "SUB", "MUL") for halves in (False, True)]
-    for case, (got,) in zip(cases, on_board(cases, tmp_path, "m55"), strict=True):
+    for case, (got,) in zip(cases, on_board(cases, tmp_path, core), strict=True):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
 
 

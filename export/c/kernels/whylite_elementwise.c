@@ -25,19 +25,25 @@ static void rows(row *each, const void *p, const int32_t *axes, const int8_t *le
 
 #if !WHYLITE_MVE
 
-/* value * multiplier / 2^32, halves up: one instruction where there is SMMULR. With the value doubled beforehand it is
- * whylite_high_product. */
-static inline int32_t high_word(int32_t value, int32_t multiplier) {
-  return (int32_t)(((int64_t)value * multiplier + (INT64_C(1) << 31)) >> 32);
+/* value * multiplier / 2^32, halves up, and `more` added: whylite_high_product of half the value. */
+static inline int32_t high_word(int32_t value, int32_t multiplier, int32_t more) {
+#if WHYLITE_DSP
+  int32_t high;
+  __asm("smmlar %0, %1, %2, %3" : "=r"(high) : "r"(value), "r"(multiplier), "r"(more));
+  return high;
+#else
+  return (int32_t)(((int64_t)value * multiplier + (INT64_C(1) << 31)) >> 32) + more;
+#endif
 }
 
 static inline int32_t lifted(int32_t value, int32_t by) {
   return (int32_t)((uint32_t)value << by);
 }
 
-/* whylite_halve for exponents above 0 and values that leave room for the half. */
-static inline int32_t halved(int32_t value, int32_t exponent) {
-  return (value + (1 << (exponent - 1)) + (value >> 31)) >> exponent;
+/* whylite_halve(whylite_high_product(value / 2, multiplier), exponent) for an even value and an exponent above 0, given
+ * `half` = 2^(exponent - 1). The product has the value's sign, or is 0, where that makes no difference. */
+static inline int32_t scaled(int32_t value, int32_t multiplier, int32_t half, int32_t exponent) {
+  return (high_word(value, multiplier, half) + (value >> 31)) >> exponent;
 }
 
 #endif
@@ -48,10 +54,13 @@ static inline void sum_row(whylite_addition p, int32_t sign, steps along, const 
 #if WHYLITE_MVE
   whylite_sum_mve(p, sign, along.count, left, along.left, right, along.right, y);
 #else
+  const int32_t left_half = 1 << (p.left_shift - 1), left_from = lifted(-p.left_zero, p.left_lift);
+  const int32_t right_half = 1 << (p.right_shift - 1), right_from = lifted(-p.right_zero, p.right_lift);
+  const int32_t half = 1 << (p.out_shift - 1);
   for (int32_t i = 0; i < along.count; i++) {
-    const int32_t a = halved(high_word(lifted(*left - p.left_zero, p.left_lift), p.left_multiplier), p.left_shift);
-    const int32_t b = halved(high_word(lifted(*right - p.right_zero, p.right_lift), p.right_multiplier), p.right_shift);
-    const int32_t sum = halved(high_word(2 * (a + sign * b), p.out_multiplier), p.out_shift);
+    const int32_t a = scaled(lifted(*left, p.left_lift) + left_from, p.left_multiplier, left_half, p.left_shift);
+    const int32_t b = scaled(lifted(*right, p.right_lift) + right_from, p.right_multiplier, right_half, p.right_shift);
+    const int32_t sum = scaled(2 * (a + sign * b), p.out_multiplier, half, p.out_shift);
     y[i] = whylite_clamp(sum + p.out_zero, p.lowest, p.highest);
     left += along.left;
     right += along.right;
@@ -71,7 +80,8 @@ void whylite_add(const whylite_addition *p, const int32_t *axes, const int8_t *l
   rows(add_row, p, axes, left, right, y);
 }
 
-void whylite_subtract(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y) {
+void whylite_subtract(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right,
+                      int8_t *y) {
   rows(subtract_row, p, axes, left, right, y);
 }
 
@@ -82,8 +92,8 @@ static void multiply_row(const void *parameters, steps along, const int8_t *left
 #else
   for (int32_t i = 0; i < along.count; i++) {
     const int32_t product = (*left - p.left_zero) * (*right - p.right_zero);
-    const int32_t scaled = whylite_halve(high_word(lifted(product, p.lift), p.multiplier), p.shift);
-    y[i] = whylite_clamp(scaled + p.out_zero, p.lowest, p.highest);
+    const int32_t out = whylite_halve(high_word(lifted(product, p.lift), p.multiplier, 0), p.shift);
+    y[i] = whylite_clamp(out + p.out_zero, p.lowest, p.highest);
     left += along.left;
     right += along.right;
   }
@@ -99,9 +109,9 @@ static void prelu_row(const void *parameters, steps along, const int8_t *left, c
   const whylite_slope p = *(const whylite_slope *)parameters;
   for (int32_t i = 0; i < along.count; i++) {
     const int32_t x = *left - p.left_zero;
-    const int32_t scaled = x >= 0 ? whylite_scale(x, p.multiplier, p.shift)
-                                  : whylite_scale(x * (*right - p.right_zero), p.slope_multiplier, p.slope_shift);
-    y[i] = whylite_clamp(scaled + p.out_zero, INT8_MIN, INT8_MAX);
+    const int32_t out = x >= 0 ? whylite_scale(x, p.multiplier, p.shift)
+                               : whylite_scale(x * (*right - p.right_zero), p.slope_multiplier, p.slope_shift);
+    y[i] = whylite_clamp(out + p.out_zero, INT8_MIN, INT8_MAX);
     left += along.left;
     right += along.right;
   }

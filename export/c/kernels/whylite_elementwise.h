@@ -17,7 +17,8 @@ typedef struct {
 } whylite_addition;
 
 void whylite_add(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y);
-void whylite_subtract(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right, int8_t *y);
+void whylite_subtract(const whylite_addition *p, const int32_t *axes, const int8_t *left, const int8_t *right,
+                      int8_t *y);
 
 /* The product is shifted to the left by `lift` (1 to 14), multiplied, and divided by 2^shift. */
 typedef struct {
