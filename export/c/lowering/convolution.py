@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,22 +27,23 @@ def conv_2d(op: Op, unit: Unit) -> None:
     int8(op, x, weights, y)
     _check(op, options, constant(op, weights).shape[0])
     kernel = constant(op, weights)
-    channels, height, width, depth = kernel.shape
+    channels, _, _, depth = kernel.shape
     if depth != x.shape[3]:
         raise refuse(op, f"its {x.shape[3]} input channels are in groups of {depth}")
+    down, along = _axes(op, options)
     # Taps that follow each other in the input, and how many runs of them a window has.
-    run = width * depth if options.dilation_w_factor == 1 else depth
+    run = along.taps * depth if along.dilation == 1 else depth
     rows = kernel.reshape(channels, -1, run)
     figures = _figures(op, rows.sum((1, 2), dtype=np.int64))
     quick = bool(kernel.min() >= -127)
     stored = unit.constant(kernel, np.int8, "weights", {MACRO: packed(rows)} if quick else None)
     special = packed_figures(kernel, figures) if quick else None
-    taps = height * width * depth
+    taps = down.taps * along.taps * depth
     filled = rows.shape[1] * (-(-run // TAPS) * TAPS)
     unit.call(
         "conv",
         "whylite_conv_2d_fast" if quick else "whylite_conv_2d",
-        _parameters(op, unit, stored, (height, width), figures, special, options),
+        _parameters(op, unit, stored, (down, along), figures, special, options),
         unit.value(x),
         unit.value(y),
         unit.scratch(2 * 2 * filled),
@@ -57,26 +60,54 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     int8(op, x, weights, y)
     _check(op, options, constant(op, weights).shape[3])
     kernel = constant(op, weights)
-    height, width = kernel.shape[1:3]
+    down, along = _axes(op, options)
     figures = _figures(op, kernel.sum((0, 1, 2), dtype=np.int64))
     alike = x.shape[3] == y.shape[3]
-    quick = alike and y.shape[3] >= CHANNELS and options.dilation_w_factor == 1
+    quick = alike and y.shape[3] >= CHANNELS and along.dilation == 1
     special = packed_figures(kernel, figures, 3) if quick else None
-    taps = height * width
+    taps = down.taps * along.taps
     plain = alike and (taps == 1 or options.padding == Padding.VALID)
     stored = unit.constant(kernel, np.int8, "weights")
     # A window as int16, rows in pairs, and what the windows of some outputs in a row cover together.
-    columns = (min(y.shape[2], _COLUMNS) - 1) * options.stride_w + 2 * width
-    spread = 2 * CHANNELS * columns * (height + height % 2)
+    columns = (min(along.out, _COLUMNS) - 1) * along.stride + 2 * along.taps
+    spread = 2 * CHANNELS * columns * (down.taps + down.taps % 2)
     unit.call(
         "depthwise",
         "whylite_depthwise_conv_2d_fast" if quick else "whylite_depthwise_conv_2d",
-        _parameters(op, unit, stored, (height, width), figures, special, options),
+        _parameters(op, unit, stored, (down, along), figures, special, options),
         unit.value(x),
         unit.value(y),
         unit.scratch(max(0 if plain else taps * y.shape[3], spread if quick else 0)),
         macs=int(np.prod(y.shape)) * taps,
     )
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How a window goes over one dimension; ``before`` is how far it reaches out before the first value."""
+
+    size: int
+    out: int
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+
+
+def _axes(op: Op, options: Conv2DOptions | DepthwiseConv2DOptions) -> tuple[_Axis, _Axis]:
+    """Return the window's way over rows and over columns.
+
+    What is one column wide is a single row in memory just as well, which kernels read faster.
+    """
+    x, weights, y = op.input(0), op.input(1), op.output
+    strides, dilations = (options.stride_h, options.stride_w), (options.dilation_h_factor, options.dilation_w_factor)
+    down, along = (
+        _Axis(size, out, taps, stride, dilation, padding(size, out, taps, stride, dilation, options.padding))
+        for size, out, taps, stride, dilation in zip(
+            x.shape[1:3], y.shape[1:3], weights.shape[1:3], strides, dilations, strict=True
+        )
+    )
+    return (along, down) if along.size == along.taps == 1 else (down, along)
 
 
 def _check(op: Op, options: Conv2DOptions | DepthwiseConv2DOptions, channels: int) -> None:
@@ -111,7 +142,7 @@ def _parameters(
     op: Op,
     unit: Unit,
     weights: Constant,
-    window: tuple[int, int],
+    axes: tuple[_Axis, _Axis],
     figures: Figures,
     special: Figures | None,
     options: Conv2DOptions | DepthwiseConv2DOptions,
@@ -119,28 +150,26 @@ def _parameters(
     """Return the struct ``whylite_conv``; ``special`` are figures as DSP instructions want them."""
     x, y = op.input(0), op.output
     lowest, highest = bounds(y, options.fused_activation_function)
-    height, width = window
-    top = padding(x.shape[1], y.shape[1], height, options.stride_h, options.dilation_h_factor, options.padding)
-    left = padding(x.shape[2], y.shape[2], width, options.stride_w, options.dilation_w_factor, options.padding)
+    down, along = axes
     return Parameters(
         "whylite_conv",
         {
             "weights": weights,
             **constants(unit, figures, special),
-            "in_height": x.shape[1],
-            "in_width": x.shape[2],
+            "in_height": down.size,
+            "in_width": along.size,
             "in_channels": x.shape[3],
-            "out_height": y.shape[1],
-            "out_width": y.shape[2],
+            "out_height": down.out,
+            "out_width": along.out,
             "out_channels": y.shape[3],
-            "kernel_height": height,
-            "kernel_width": width,
-            "stride_height": options.stride_h,
-            "stride_width": options.stride_w,
-            "dilation_height": options.dilation_h_factor,
-            "dilation_width": options.dilation_w_factor,
-            "pad_top": top,
-            "pad_left": left,
+            "kernel_height": down.taps,
+            "kernel_width": along.taps,
+            "stride_height": down.stride,
+            "stride_width": along.stride,
+            "dilation_height": down.dilation,
+            "dilation_width": along.dilation,
+            "pad_top": down.before,
+            "pad_left": along.before,
             "in_zero": grid(x)[1],
             "out_zero": grid(y)[1],
             "lowest": lowest,
