@@ -26,7 +26,8 @@ _ALWAYS = ("whylite.h", "whylite_arithmetic.h")
 class Explained:
     """One explanation in a graph: the tensor of its map, and for Integrated Gradients the steps to take of it.
 
-    ``nodes`` and ``weights`` ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored.
+    ``nodes`` and ``weights`` ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored. The map's real values
+    times the class's entry of ``units`` are in the method's own unit; None where they are as they stand.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Explained:
     nodes: NDArray[np.uint16] | None = None
     weights: NDArray[np.uint16] | None = None
     baseline: NDArray[np.int8] | None = None
+    units: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,9 @@ extern const whylite_model {self.symbol};
             if explained.baseline is not None:
                 listed = ", ".join(map(str, explained.baseline.ravel().tolist()))
                 parts.append(f"static const int8_t baseline_{place}[{explained.baseline.size}] = {{{listed}}};")
+            if explained.units is not None:
+                listed = ", ".join(source.number(float(unit)) for unit in explained.units)
+                parts.append(f"static const float units_{place}[{len(explained.units)}] = {{{listed}}};")
         if described.explanations:
             rows = ",\n".join(self._explanation(place) for place in range(len(described.explanations)))
             parts.append(f"static const whylite_explanation explanations[] = {{\n{rows},\n}};")
@@ -250,6 +255,7 @@ extern const whylite_model {self.symbol};
             "node": "NULL" if explained.nodes is None else f"node_{place}",
             "weight": "NULL" if explained.weights is None else f"weight_{place}",
             "baseline": "NULL" if explained.baseline is None else f"baseline_{place}",
+            "units": "NULL" if explained.units is None else f"units_{place}",
         }
         return "  {\n" + "".join(f"    .{name} = {value},\n" for name, value in fields.items()) + "  }"
 

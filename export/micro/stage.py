@@ -112,6 +112,7 @@ def _described(built: MicroModel, name: str, labels: Sequence[str], digest: byte
                 None if steps is None else np.asarray(steps.nodes, np.uint16),
                 None if steps is None else np.asarray(steps.weights, np.uint16),
                 None if steps is None else steps.baseline,
+                own.units,
             )
         )
     named = labels if len(labels) == built.scores.shape[-1] else ()

@@ -295,7 +295,9 @@ static void explain(whylite_device *device) {
   }
   job->intact = false;
   whylite_attribution attribution;
-  whylite_map map = {.tensor = &explanation->map, .data = device->arena + explanation->map.offset, .steps = 1};
+  whylite_tensor tensor = explanation->map;
+  tensor.scale *= explanation->units == NULL ? 1.0f : explanation->units[target];
+  whylite_map map = {.tensor = &tensor, .data = device->arena + explanation->map.offset, .steps = 1};
   bool done = true;
   if (explanation->steps == 0) {
     explanation->run(device->arena, target);

@@ -1,5 +1,7 @@
 #include "whylite_integrate.h"
 
+#include <stddef.h>
+
 #include "whylite_records.h"
 
 #define Q15 15u
@@ -80,7 +82,9 @@ void whylite_integrate_finish(whylite_integral *integral, whylite_attribution *a
   interpolate(integral, 0);
   integral->model->predict(integral->arena);
   const whylite_explanation *explanation = integral->explanation;
-  const float unit = integral->model->input.scale * explanation->map.scale / (float)(1u << Q15);
+  const float step =
+      explanation->map.scale * (explanation->units == NULL ? 1.0f : explanation->units[integral->class_index]);
+  const float unit = integral->model->input.scale * step / (float)(1u << Q15);
   attribution->tensor = explanation->map;
   attribution->tensor.scale = largest == 0 ? 1.0f : unit * real(largest) / 127.0f;
   attribution->tensor.zero_point = 0;

@@ -14,6 +14,7 @@ WEIGHTS = np.array(
 NODES = np.array([2275, 10814, 21954, 30493])
 STEP_WEIGHTS = np.array([5699, 10685, 10685, 5699])
 BASELINE = -5
+CAM_UNITS, GRADIENT_UNITS = (0.5, 2.0, 1.0), (1.5, 1.0, 0.25)
 INPUT_SCALE, LOGIT_SCALE, SCORE_SCALE, GRADIENT_SCALE, CAM_SCALE = 2.0**-6, 2.0**-3, 2.0**-8, 2.0**-4, 2.0**-5
 
 
@@ -40,7 +41,7 @@ def cam(x, index):
     """Return the class activation map, float ``[6]``."""
     x = x.astype(int)
     parts = (WEIGHTS[index] * np.minimum(x * x >> 7, 127)).reshape(6, 2).sum(1)
-    return np.minimum(np.maximum(parts, 0) >> 3, 255) * CAM_SCALE
+    return np.minimum(np.maximum(parts, 0) >> 3, 255) * CAM_SCALE * CAM_UNITS[index]
 
 
 def integrated_gradients(x, index):
@@ -50,7 +51,7 @@ def integrated_gradients(x, index):
     for node, weight in zip(NODES, STEP_WEIGHTS, strict=True):
         point = BASELINE + (way * node + (1 << 14) >> 15)
         gradient = np.clip((WEIGHTS[index] * point >> 3) + 3, -128, 127) - 3
-        total += weight / 32768 * gradient * GRADIENT_SCALE
+        total += weight / 32768 * gradient * GRADIENT_SCALE * GRADIENT_UNITS[index]
     attribution = total * way * INPUT_SCALE
     change = logit(x, index) - logit(np.full(12, BASELINE), index)
     return attribution.reshape(6, 2), change - attribution.sum()

@@ -71,11 +71,15 @@ static const uint16_t node[WHYLITE_TOY_STEPS] = {2275, 10814, 21954, 30493};
 static const uint16_t weight[WHYLITE_TOY_STEPS] = {5699, 10685, 10685, 5699};
 static const int8_t baseline[SIZE] = {-5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5};
 
+static const float cam_units[CLASSES] = {0.5f, 2.0f, 1.0f};
+static const float gradient_units[CLASSES] = {1.5f, 1.0f, 0.25f};
+
 static const whylite_explanation explanations[] = {
     {.method = "gradcam",
      .layer = "hidden",
      .map = {.offset = CAM, .size = POSITIONS, .scale = 0.03125f, .zero_point = -128, .rank = 1, .shape = {POSITIONS}},
-     .run = cam},
+     .run = cam,
+     .units = cam_units},
     {.method = "integrated_gradients",
      .layer = "x",
      .map = {.offset = GRADIENT, .size = SIZE, .scale = 0.0625f, .zero_point = 3, .rank = 2, .shape = {6, 2}},
@@ -83,7 +87,8 @@ static const whylite_explanation explanations[] = {
      .steps = WHYLITE_TOY_STEPS,
      .node = node,
      .weight = weight,
-     .baseline = baseline},
+     .baseline = baseline,
+     .units = gradient_units},
 };
 
 #define COMMON                                                                                                \

@@ -53,6 +53,7 @@ typedef struct {
   const uint16_t *node;
   const uint16_t *weight;
   const int8_t *baseline; /* as the input is stored */
+  const float *units;     /* a real value of the map times its class's entry is in the method's own unit; NULL: as it is */
 } whylite_explanation;
 
 typedef struct {
