@@ -89,14 +89,13 @@ int main(int count, char **arguments) {
   const whylite_model *model = &whylite_toy;
   uint32_t size = WHYLITE_DEVICE_MEMORY(WHYLITE_TOY_ARENA_SIZE, WHYLITE_TOY_INPUT_SIZE, WHYLITE_TOY_SCORES_SIZE) +
                   WHYLITE_SUMS_SIZE(WHYLITE_TOY_INPUT_SIZE);
-  bool stop = false;
   for (int i = 2; i < count; i++) {
     model = strcmp(arguments[i], "yes") == 0 ? &whylite_yes : model;
     size = strcmp(arguments[i], "small") == 0 ? WHYLITE_TOY_ARENA_SIZE : size;
     size = strcmp(arguments[i], "copy") == 0 ? size - 4u : size;
     port.capture = strcmp(arguments[i], "capture") == 0 ? capture : port.capture;
     port.clock_hz = strcmp(arguments[i], "quick") == 0 ? 100000000u : port.clock_hz;
-    stop = stop || strcmp(arguments[i], "stopped") == 0;
+    host.stopped = host.stopped || strcmp(arguments[i], "stopped") == 0;
   }
   host.port = open(arguments[1], O_RDWR | O_NOCTTY | O_NONBLOCK);
   int8_t *memory = aligned_alloc(WHYLITE_ALIGNMENT, (size + 15u) / 16u * 16u);
@@ -109,6 +108,5 @@ int main(int count, char **arguments) {
   device->alarm_count = 1;
   for (;;) {
     (void)whylite_device_step(device);
-    host.stopped = stop;
   }
 }
