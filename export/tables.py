@@ -44,7 +44,7 @@ def micro(found: Micro) -> list[str]:
     macs: dict[str, int] = {}
     for operation in found.operations:
         macs[operation.part] = macs.get(operation.part, 0) + operation.macs
-    title = f"  {'in C: whylite_' + found.identifier:<34}{'MACs':>12}{'fidelity':>10}{'5th pct':>9}{'steps':>7}"
+    title = f"  {'in C':<34}{'MACs':>12}{'fidelity':>10}{'5th pct':>9}{'steps':>7}"
     lines = [title, f"  {'predict':<34}{macs.get('predict', 0):>12,}"]
     for own in found.explanations:
         steps = str(own.steps or "")
@@ -52,8 +52,8 @@ def micro(found: Micro) -> list[str]:
         lines.append(f"  {'+ ' + own.method:<34}{figures}")
     return [
         *lines,
-        f"  arena {found.arena:,} bytes, where {found.reference} takes {found.reference_arena:,} to predict alone; "
-        f"constants {found.constants:,} bytes",
+        f"  whylite_{found.identifier}: arena {found.arena:,} bytes, constants {found.constants:,}",
+        f"  {found.reference} takes {found.reference_arena:,} bytes of arena to predict alone",
     ]
 
 

@@ -12,7 +12,7 @@ from export.tflite import options as tables
 from export.tflite.options import Activation
 
 from .graphs import Sketch
-from .harness import Case, on_host
+from .harness import Case, on_board, on_host
 from .reference import tflm
 
 # Scales, a weight and a value whose product is rounded otherwise if the factor is worked out in single precision.
@@ -79,6 +79,22 @@ def test_bytes_are_those_of_the_reference(tmp_path):
     cases += [close(computed, *figures) for computed in (False, True) for figures in CLOSE]
     for case, (got,) in zip(cases, on_host(cases, tmp_path), strict=True):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
+
+
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_instruction_sets_compute_the_same(core, tmp_path):
+    cases = [batched(seed) for seed in range(20)] + [long(depth) for depth in (15, 16, 17, 31, 66)]
+    for case, (got,) in zip(cases, on_board(cases, tmp_path, core), strict=True):
+        np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
+
+
+def long(depth: int) -> Case:
+    """Return a product of two inputs, both with a zero point, along runs of a length."""
+    sketch = Sketch(depth)
+    x, weights = sketch.input(5, depth), sketch.input(3, depth)
+    options = tables.FullyConnectedOptions()
+    y = sketch.builder.op("FULLY_CONNECTED", [x, weights, None], (5, 3), options, quantization=sketch.grid(3, 6))
+    return Case(sketch.done(y), tuple(sketch.values(each, 4) for each in (x, weights)))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,64 @@
 #include "whylite_matmul.h"
 
 #include "whylite_arithmetic.h"
+#include "whylite_dsp.h"
 
-static int32_t dot(const whylite_matmul *p, const int8_t *left, const int8_t *right) {
+#if WHYLITE_MVE
+#include <arm_mve.h>
+#endif
+
+static int32_t sum_of(const int8_t *run, int32_t count) {
+  int32_t sum = 0;
+  for (int32_t i = 0; i < count; i++) {
+    sum += run[i];
+  }
+  return sum;
+}
+
+/* The sum of products of two runs of bytes. */
+static int32_t dot(const int8_t *left, const int8_t *right, int32_t count) {
+  int32_t sum = 0;
+#if WHYLITE_MVE
+  for (; count > 0; count -= 16, left += 16, right += 16) {
+    const mve_pred16_t rest = vctp8q((uint32_t)count);
+    sum = vmladavaq_p_s8(sum, vldrbq_z_s8(left, rest), vldrbq_z_s8(right, rest), rest);
+  }
+#else
+#if WHYLITE_DSP
+  for (; count >= 4; count -= 4, left += 4, right += 4) {
+    const uint32_t a = whylite_get_word(left);
+    const uint32_t b = whylite_get_word(right);
+    __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(whylite_even(a)), "r"(whylite_even(b)));
+    __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(whylite_odd(a)), "r"(whylite_odd(b)));
+  }
+#endif
+  for (int32_t i = 0; i < count; i++) {
+    sum += left[i] * right[i];
+  }
+#endif
+  return sum;
+}
+
+static int8_t output(const whylite_matmul *p, int32_t sum) {
+  return whylite_clamp(whylite_scale(sum, p->multiplier, p->shift) + p->out_zero, p->lowest, p->highest);
+}
+
+/* Rows and columns that each lie in one run: their zero points are taken out of the sums of products. */
+static void product_of_runs(const whylite_matmul *p, const int8_t *left, const int8_t *right, int8_t *y) {
+  const int32_t left_zero = p->left_zero;
+  const int32_t right_zero = p->right_zero;
+  for (int32_t column = 0; column < p->columns; column++, right += p->right_column) {
+    const int32_t bias = p->bias == NULL ? 0 : p->bias[column];
+    const int32_t fixed = bias + left_zero * (p->depth * right_zero - sum_of(right, p->depth));
+    const int8_t *from = left;
+    for (int32_t row = 0; row < p->rows; row++, from += p->left_row) {
+      const int32_t rest = right_zero == 0 ? 0 : right_zero * sum_of(from, p->depth);
+      y[row * p->columns + column] = output(p, fixed + dot(from, right, p->depth) - rest);
+    }
+  }
+}
+
+static int32_t dot_apart(const whylite_matmul *p, const int8_t *left, const int8_t *right) {
   const int32_t left_zero = p->left_zero;
   const int32_t right_zero = p->right_zero;
   int32_t sum = 0;
@@ -13,12 +69,14 @@ static int32_t dot(const whylite_matmul *p, const int8_t *left, const int8_t *ri
 }
 
 static void product(const whylite_matmul *p, const int8_t *left, const int8_t *right, int8_t *y) {
+  if (p->left_step == 1 && p->right_step == 1) {
+    product_of_runs(p, left, right, y);
+    return;
+  }
   for (int32_t row = 0; row < p->rows; row++) {
     for (int32_t column = 0; column < p->columns; column++) {
       const int32_t bias = p->bias == NULL ? 0 : p->bias[column];
-      const int32_t sum = bias + dot(p, left + row * p->left_row, right + column * p->right_column);
-      const int32_t scaled = whylite_scale(sum, p->multiplier, p->shift) + p->out_zero;
-      *y++ = whylite_clamp(scaled, p->lowest, p->highest);
+      *y++ = output(p, bias + dot_apart(p, left + row * p->left_row, right + column * p->right_column));
     }
   }
 }
