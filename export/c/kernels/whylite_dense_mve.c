@@ -72,12 +72,13 @@ static inline void put(const whylite_dense *p, const scaling *s, int32x4_t sum, 
   vstrbq_p_s32(y, whylite_clamp_4(vaddq_n_s32(scaled, p->out_zero), p->lowest, p->highest), s->there);
 }
 
-/* All rows of four outputs, or of the last ones: then what is beyond them has the last one's weights, and is not kept. */
+/* All rows of four outputs, or of the last ones: what is beyond them has the last one's weights then, not kept. */
 static void four(const whylite_dense *p, int32_t first, const int8_t *x, int8_t *y) {
   const int32_t depth = p->depth;
   const int32_t left = p->outputs - first;
   const mve_pred16_t there = vctp32q((uint32_t)left);
-  const scaling s = {vldrwq_s32(p->bias + first), vldrwq_s32(p->multiplier + first), vldrbq_s32(p->shift + first), there};
+  const scaling s = {vldrwq_s32(p->bias + first), vldrwq_s32(p->multiplier + first), vldrbq_s32(p->shift + first),
+                     there};
   const int8_t *w0 = p->weights + first * depth;
   const int8_t *w1 = left > 1 ? w0 + depth : w0;
   const int8_t *w2 = left > 2 ? w1 + depth : w1;

@@ -8,23 +8,48 @@ typedef struct {
   int32_t count, row_stride, tap_stride, stride;
 } windows;
 
-static inline int16x8_t load(const int8_t *from, int whole, mve_pred16_t there) {
-  return whole ? vldrbq_s16(from) : vldrbq_z_s16(from, there);
-}
-
 /* Sums of eight channels, the even ones of them in one vector and the odd ones in the other. */
 static inline int32x4x2_t window(const whylite_conv *p, const windows *w, const int8_t *x, const int8_t *weights,
-                                 int32x4x2_t sums, int whole, mve_pred16_t there) {
+                                 int32x4x2_t sums, mve_pred16_t there) {
   const int32_t channels = p->out_channels, width = p->kernel_width, stride = w->tap_stride;
   for (int32_t ky = p->kernel_height; ky > 0; ky--, x += w->row_stride) {
     const int8_t *tap = x;
     for (int32_t kx = width; kx > 0; kx--, tap += stride, weights += channels) {
-      const int16x8_t value = load(tap, whole, there);
-      const int16x8_t weight = load(weights, whole, there);
+      const int16x8_t value = vldrbq_z_s16(tap, there);
+      const int16x8_t weight = vldrbq_z_s16(weights, there);
       sums.val[0] = vaddq_s32(sums.val[0], vmullbq_int_s16(value, weight));
       sums.val[1] = vaddq_s32(sums.val[1], vmulltq_int_s16(value, weight));
     }
   }
+  return sums;
+}
+
+/* The same for windows three wide, as most are, and for whole vectors: GCC 12 would not keep all of this in registers.
+ * Loads that widen take their address from a low register ("l"). */
+#define TAP                           \
+  "vldrb.s16 q0, [%[x]]\n"            \
+  "vldrb.s16 q1, [%[weights]]\n"      \
+  "add %[x], %[tap]\n"                \
+  "vmullb.s16 q2, q0, q1\n"           \
+  "add %[weights], %[channels]\n"     \
+  "vmullt.s16 q0, q0, q1\n"           \
+  "vadd.i32 %q[even], %q[even], q2\n" \
+  "vadd.i32 %q[odd], %q[odd], q0\n"
+
+static inline int32x4x2_t window_3(const whylite_conv *p, const windows *w, const int8_t *x, const int8_t *weights,
+                                   int32x4x2_t sums) {
+  const int32_t down = w->row_stride - 3 * w->tap_stride;
+  int32x4_t even = sums.val[0], odd = sums.val[1];
+  __asm volatile(
+      "dls lr, %[rows]\n"
+      "1:\n" TAP TAP TAP "add %[x], %[down]\n"
+      "le lr, 1b\n"
+      : [x] "+l"(x), [weights] "+l"(weights), [even] "+w"(even), [odd] "+w"(odd)
+      : [rows] "r"((int32_t)p->kernel_height), [tap] "r"(w->tap_stride), [channels] "r"((int32_t)p->out_channels),
+        [down] "r"(down)
+      : "q0", "q1", "q2", "lr", "memory");
+  sums.val[0] = even;
+  sums.val[1] = odd;
   return sums;
 }
 
@@ -39,7 +64,8 @@ static inline void eight(const whylite_conv *p, const windows *w, const int8_t *
   const int16x8_t shift = vldrbq_s16(p->shift + first);
   const int32x4_t even_shift = vmovlbq_s16(shift), odd_shift = vmovltq_s16(shift);
   for (int32_t i = w->count; i > 0; i--, x += w->stride, y += channels) {
-    const int32x4x2_t sums = whole ? window(p, w, x, weights, bias, 1, there) : window(p, w, x, weights, bias, 0, there);
+    const int32x4x2_t sums = whole && p->kernel_width == 3 ? window_3(p, w, x, weights, bias)
+                                                           : window(p, w, x, weights, bias, there);
     const int32x4_t even = whylite_scale_4(sums.val[0], multiplier.val[0], even_shift);
     const int32x4_t odd = whylite_scale_4(sums.val[1], multiplier.val[1], odd_shift);
     int16x8_t out = vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(even), even), odd);

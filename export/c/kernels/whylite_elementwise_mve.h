@@ -21,8 +21,8 @@ static inline int32x4_t whylite_lift_4(int32x4_t x, int32_t lift, int32_t multip
   return whylite_halve_4(vrmulhq_s32(vshlq_r_s32(x, lift), vdupq_n_s32(multiplier)), shift);
 }
 
-static inline void whylite_sum_mve(whylite_addition p, int32_t sign, int32_t count, const int8_t *left, int32_t left_step,
-                                   const int8_t *right, int32_t right_step, int8_t *y) {
+static inline void whylite_sum_mve(whylite_addition p, int32_t sign, int32_t count, const int8_t *left,
+                                   int32_t left_step, const int8_t *right, int32_t right_step, int8_t *y) {
   for (int32_t i = 0; i < count; i += 4, left += 4 * left_step, right += 4 * right_step) {
     const mve_pred16_t there = vctp32q((uint32_t)(count - i));
     const int32x4_t a = whylite_lift_4(whylite_operand_4(left, left_step, p.left_zero, there), p.left_lift,
