@@ -114,8 +114,9 @@ def test_the_sources_in_a_bundle_are_written_as_they_are(tmp_path, capsys):
     bundle = export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=["gradcam"])
     stored = Stored((4,), 0.5, 0)
     micro = Micro("beats", stored, stored, 640, 1000, 2000, "1", (), (Operation("RELU", "whylite_map", "predict", 7),))
-    files = {"whylite_beats.c": b"/* c */", "whylite.h": b"/* h */"}
-    members = {**bundle.members, **{f"c/{name}": text for name, text in files.items()}}
+    files = {"whylite_beats.c": b"/* c */", "whylite_beats.h": b"/* own */", "whylite.h": b"/* h */"}
+    members = {**bundle.members, "micro.tflite": b"", "micro.npz": b""}
+    members |= {f"c/{name}": text for name, text in files.items()}
     path, out = tmp_path / "beats.why", tmp_path / "c"
     seal(replace(bundle.manifest, micro=micro), members).save(path)
     assert whylite.main(["emit", str(path), "-o", str(out)]) == 0
@@ -123,7 +124,7 @@ def test_the_sources_in_a_bundle_are_written_as_they_are(tmp_path, capsys):
     assert {file.name: file.read_bytes() for file in out.iterdir()} == files
     refused([path, "-o", out, "--name", "other"], "called 'beats' already", capsys)
     seal(replace(bundle.manifest, micro=micro), {**members, "c/../escaped.c": b""}).save(path)
-    refused([path, "-o", out], "no name of a file", capsys)
+    refused([path, "-o", out], "a source called 'c/../escaped.c'", capsys)
     seal(bundle.manifest, bundle.members).save(path)
     refused([path, "-o", out], "holds no C", capsys)
 
