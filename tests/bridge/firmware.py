@@ -3,7 +3,7 @@
 from importlib import resources
 
 from edge.bundle import Bundle, seal
-from edge.manifest import Manifest, Port
+from edge.manifest import ExplanationHead, Manifest, Port
 from edge.micro import SOURCES, Micro, MicroExplanation, Operation, Stored
 
 _HEADER = b"""#ifndef WHYLITE_TINY_H
@@ -78,7 +78,7 @@ def bundle() -> Bundle:
         constants=300,
         reference_arena=2000,
         reference="tflite-micro 0",
-        explanations=(MicroExplanation("contrast", "input", Stored((4,), 0.5, 0), 1.0, 1.0, 8),),
+        explanations=(MicroExplanation("contrast", "input", Stored((4,), 0.5, 0), 1.0, 1.0, 8, units=(1.0,) * 4),),
         operations=(Operation("COPY", "copy", "predict", 4), Operation("COPY", "contrast", "contrast", 4)),
     )
     manifest = Manifest(
@@ -90,11 +90,12 @@ def bundle() -> Bundle:
         labels=("one", "two", "three", "four"),
         predict="serving_default",
         logits=None,
-        heads=(),
+        heads=(ExplanationHead("contrast", "input", (4,), "contrast_of", "contrast", stored_input=True),),
         numerics="int8",
         target="micro",
         baseline="zero",
         runtime="none",
         micro=micro,
     )
-    return seal(manifest, {"model.tflite": b"none", **{SOURCES + name: data for name, data in tiny().items()}})
+    members = {"model.tflite": b"none", "micro.tflite": b"none", "micro.npz": b"none"}
+    return seal(manifest, members | {SOURCES + name: data for name, data in tiny().items()})

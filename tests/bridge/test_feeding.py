@@ -1,0 +1,195 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge.errors import InputError, LinkError
+from edge.sources import Window as Input
+from edge.wire.records import Ack, Request, Result, Session, Window
+from firmware_bridge import feeding
+from firmware_bridge.errors import BoardError, EmulatorError
+from firmware_bridge.feeding import Feeder, Wishes
+from firmware_bridge.session import Timing
+from tests.bridge.firmware import bundle
+
+DIGEST = bytes([1, 2, 3, 4, *bytes(28)])
+
+
+def session(digest=DIGEST):
+    return Session(
+        protocol=1,
+        session=bytes(8),
+        time=0,
+        clock_hz=1,
+        board="a board",
+        software="",
+        runtime="",
+        model="tiny",
+        model_digest=digest,
+        input_shape=(4,),
+        methods=("contrast", "saliency"),
+        labels=(),
+    )
+
+
+class Board:
+    """What a feeder sees of a board: ``answer`` gives the events that a record brings about."""
+
+    url = "a port"
+
+    def __init__(self, answer, introduced=None):
+        self.tracker = SimpleNamespace(account=SimpleNamespace(session=introduced))
+        self.answer, self.said, self.events, self.moments, self.full = answer, [], [], [], 0
+
+    def send(self, record):
+        if self.full:
+            self.full -= 1
+            return None
+        self.said.append(record)
+        self.events += self.answer(len(self.said) - 1, record)
+        return len(self.said) - 1
+
+    def poll(self, seconds):
+        events, self.events = self.events, []
+        self.moments = [0.0] * len(events)
+        return events
+
+
+class Rows:
+    def __init__(self, *rows):
+        self.windows = [Input(i, np.array(row, np.float32), 0, truth=i) for i, row in enumerate(rows)]
+
+    @property
+    def ended(self):
+        return not self.windows
+
+    def take(self, seconds):
+        return self.windows.pop(0)
+
+
+def obedient(number, record):
+    """Do as a board does that has answered nothing yet."""
+    if isinstance(record, Request):
+        return [Ack(request=number)]
+    if record.size == 0:
+        return [Ack(request=number, refused="no size", sequence=None)]
+    done = record.offset + len(record.data) == record.size
+    return [answer(record.sequence), timing(record.sequence)] if done else []
+
+
+def answer(sequence):
+    return Result(sequence=sequence, class_index=0, scores=(1.0,), time=0)
+
+
+def timing(sequence):
+    return Timing(sequence, {}, {}, True, False)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    for name in ("AGAIN", "PATIENCE", "_HELLO"):
+        monkeypatch.setattr(feeding, name, 0.05)
+
+
+def fed(board, *rows, wishes=None, count=None, failure=lambda: None):
+    feeder = Feeder(board, Rows(*rows), bundle(), failure)
+    events = []
+    for said in feeder.polls(wishes or Wishes(), count):
+        assert len(said) == len(board.moments)
+        events += said
+    return feeder, events
+
+
+def test_windows_are_stored_as_the_model_has_them_and_numbered_after_those_before():
+    def experienced(number, record):
+        return [Ack(request=number, refused="no size", sequence=41)] if not record.size else obedient(number, record)
+
+    board = Board(experienced, session())
+    feeder, events = fed(board, [0, 1, -1, 100], [0.5, 0, 0, 0])
+    assert feeder.answered == 2
+    sent = [record for record in board.said if record.size]
+    assert [record.sequence for record in sent] == [42, 43]
+    assert [record.truth for record in sent] == [0, 1]
+    assert np.frombuffer(sent[0].data, np.int8).tolist() == [1, 3, -1, 127]
+    assert [type(event) for event in events] == [Result, Timing] * 2  # of the question before nothing is shown
+
+
+def test_a_count_ends_it_and_chunks_are_as_large_as_the_link_allows():
+    board = Board(obedient, session())
+    assert fed(board, [1, 2, 3, 4], [1, 2, 3, 4], count=1)[0].answered == 1
+    window = Input(7, np.zeros(1200, np.float32), 0)
+    sizes = [(chunk.offset, len(chunk.data), chunk.size) for chunk in feeding.chunks(window, bytes(1200))]
+    assert sizes == [(0, 512, 1200), (512, 512, 1200), (1024, 176, 1200)]
+
+
+def test_a_source_without_windows_gets_no_answer():
+    assert fed(Board(obedient, session()))[0].answered == 0
+
+
+def test_wishes_are_told_and_acknowledged_before_the_first_window():
+    board = Board(obedient, session())
+    fed(board, [1, 2, 3, 4], wishes=Wishes(3, ("saliency",)))
+    wish = next(record for record in board.said if isinstance(record, Request))
+    assert (wish.explain, wish.methods, wish.acknowledge) == (3, (1,), True)
+    with pytest.raises(InputError, match="no method 'lime'"):
+        fed(Board(obedient, session()), wishes=Wishes(None, ("lime",)))
+
+
+def test_a_window_without_an_answer_is_sent_again(monkeypatch):
+    monkeypatch.setattr(feeding, "PATIENCE", 60.0)
+    heard = []
+
+    def deaf_at_first(number, record):
+        if record.size:
+            heard.append(record)
+        return obedient(number, record) if len(heard) != 1 else []
+
+    assert fed(Board(deaf_at_first, session()), [1, 2, 3, 4])[0].answered == 1
+    assert heard[0] == heard[1]
+
+
+def test_a_full_line_is_waited_for():
+    board = Board(obedient, session())
+    board.full = 5
+    assert fed(board, [1, 2, 3, 4])[0].answered == 1
+
+
+def silent(number, record):
+    return []
+
+
+def mute(number, record):
+    return obedient(number, record) if isinstance(record, Window) and not record.size else []
+
+
+def unwilling(number, record):
+    return (
+        [Ack(request=number, refused="no such thing", hint="ask for less")] if record.size else obedient(number, record)
+    )
+
+
+@pytest.mark.parametrize(
+    ("board", "wishes", "error", "says"),
+    [
+        (Board(silent), Wishes(), LinkError, "no SESSION"),
+        (Board(silent, session()), Wishes(), LinkError, "did not say which window"),
+        (Board(mute, session()), Wishes(), LinkError, "no answer to window 0"),
+        (Board(mute, session()), Wishes(3), LinkError, "did not acknowledge"),
+        (Board(unwilling, session()), Wishes(), BoardError, "refuses: no such thing"),
+        (Board(obedient, session(bytes(32))), Wishes(), BoardError, "not the bundle's"),
+    ],
+)
+def test_what_goes_wrong_is_said(board, wishes, error, says):
+    with pytest.raises(error, match=says) as raised:
+        fed(board, [1, 2, 3, 4], wishes=wishes)
+    assert raised.value.hint
+
+
+def test_a_window_of_another_shape_is_refused():
+    with pytest.raises(InputError, match=r"window 0 is \[3\]"):
+        fed(Board(obedient, session()), [1, 2, 3])
+
+
+def test_a_board_that_dies_ends_it():
+    with pytest.raises(EmulatorError, match="it burns"):
+        fed(Board(mute, session()), [1, 2, 3, 4], failure=lambda: "it burns")

@@ -1,0 +1,123 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import whylite
+from firmware_bridge.boards import boards, named
+from firmware_bridge.build import build
+from firmware_bridge.emulate import start
+from tests.bridge.firmware import bundle
+
+BOARD = "unicorn-cortex-m4"
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    bundle().save(folder / "tiny.why")
+    np.savez(folder / "x.npz", x=np.eye(4, dtype=np.float32) * 9, y=np.array([0, 1, 2, 0]))
+    return folder
+
+
+def run(room, *arguments, board=BOARD, source="x.npz"):
+    command = ["run", "--board", board, str(room / "tiny.why"), "--source", f"npz:{room / source}", *arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "whylite", *command], capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_windows_of_a_source_are_answered_explained_and_recorded(room, tmp_path):
+    code, out, err = run(room, "--json", "--record", str(tmp_path / "session.jsonl"))
+    assert (code, err) == (0, "")
+    documents = [json.loads(line) for line in out.splitlines()]
+    results = [one for one in documents if one["record"] == "result"]
+    assert [(one["class_index"], one["truth"]) for one in results] == [(0, 0), (1, 1), (2, 2), (3, 0)]
+    assert sum(one["record"] == "map" for one in documents) == 4
+    summary = documents[-1]
+    assert (summary["windows"], summary["accuracy"], summary["missing_results"]) == (4, 0.75, 0)
+    recorded = [json.loads(line)["record"] for line in (tmp_path / "session.jsonl").read_text().splitlines()]
+    assert recorded.count("result") == 4
+
+
+def test_plain_lines_say_what_runs_where_and_that_time_is_emulated(room):
+    code, out, _ = run(room, "--count", "2", "--explain", "on-request", "--toolchain", "zig", "--optimize", "Os")
+    assert code == 0
+    assert out.startswith(f"tiny on {BOARD}: ")
+    assert "by zig " in out.splitlines()[0]
+    assert "32 ns for each instruction" in out
+    assert "2 windows, 0 maps" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"board": "qemu-mps2-an999"}, "no board 'qemu-mps2-an999'"),
+        ({"board": "nrf52840-dk"}, "nrf52840-dk cannot be emulated: it is a real board"),
+        ({"board": "raspberry-pi-5"}, "runs Linux"),
+        ({"source": "gone.npz"}, "gone.npz"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_built(room, arguments, says):
+    code, out, err = run(room, **arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "hint:" in err
+
+
+def test_a_method_that_the_firmware_lacks_is_refused_with_those_it_has(room):
+    code, _, err = run(room, "--method", "lime")
+    assert code == 2
+    assert "no method 'lime'" in err
+    assert "contrast" in err
+
+
+def test_firmware_that_runs_already_is_asked_by_its_port(room, tmp_path):
+    firmware = build(bundle(), named(BOARD), tmp_path / "firmware")
+    with start(firmware.elf, named(BOARD)) as machine:
+        for _ in range(2):  # whoever comes second goes on with the numbers of the first
+            code, out, _ = run(room, "--port", machine.url, "--json", board="nrf52840-dk")
+            results = [one for one in map(json.loads, out.splitlines()) if one["record"] == "result"]
+            assert code == 0
+            assert [one["class_index"] for one in results] == [0, 1, 2, 3]
+        assert [one["sequence"] for one in results] == [4, 5, 6, 7]
+        assert machine.failure is None
+
+
+def test_without_a_board_run_is_the_boards_own():
+    done = subprocess.run(
+        [sys.executable, "-m", "whylite", "run", "--help"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.startswith("usage: whylite run [-h]")
+    assert "--wait-host" in done.stdout
+
+
+def test_boards_lists_all_with_what_can_be_done(capsys):
+    assert whylite.main(["boards", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in listed["boards"]] == list(boards())
+    there = {one["name"]: one for one in listed["boards"]}
+    assert there["unicorn-cortex-m4"]["can"] == ["build", "run", "profile"]
+    assert there["unicorn-cortex-m4"]["missing"] == []
+    assert "emit" in there["esp32-s3"]["can"]
+    assert there["raspberry-pi-4"]["linux"]
+    assert whylite.main(["boards"]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in boards())
+
+
+def test_boards_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert whylite.main(["boards", "qemu-mps2-an386"]) == 0
+    table = capsys.readouterr().out
+    assert "apt-get install qemu-system-arm" in table
+    assert "compiled by zig" in table
+
+
+def test_boards_refuses_what_is_none(capsys, tmp_path):
+    (tmp_path / "bad.toml").write_text("title = 3")
+    assert whylite.main(["boards", str(tmp_path / "bad.toml")]) == 2
+    assert "bad.toml" in capsys.readouterr().err
