@@ -15,11 +15,12 @@ from edge.manifest import Check, Schedule
 from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
 
 from .. import c
-from ..errors import UnsupportedModelError
+from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..heads import Head
 from ..selection import Selected
 from ..tflite.graph import Graph, Model, Tensor
 from . import reference
+from .core import core_of
 from .fidelity import Fidelity, fidelities, predictions
 from .model import Explanation, MicroModel, Steps, build, in_fixed_point, stored
 
@@ -54,8 +55,12 @@ def admit(
             f"target micro takes models of one subgraph, and this one has {len(source.graphs)}",
             "convert it without control flow and with one signature, or export it for --target pi",
         )
-    built = build(graph, head, layers, x[:_CALIBRATION_SAMPLES], baseline)
+    core_of(graph, head)  # refuses before anything runs
     reference.arena_of(original, "the model")
+    try:
+        built = build(graph, head, layers, x[:_CALIBRATION_SAMPLES], baseline)
+    except (*UNFORESEEN, RuntimeError) as error:
+        raise unforeseen("it cannot be compiled for microcontrollers", error) from error
     reference.arena_of(built.file(), "what was compiled of the model")
     return built
 

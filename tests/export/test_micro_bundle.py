@@ -155,6 +155,15 @@ def test_a_float_model_is_refused_before_the_work():
     assert stages == ["reading the model"]
 
 
+def test_what_was_not_foreseen_in_a_model_is_a_refusal(original, monkeypatch):
+    def lost(*_):
+        raise KeyError("a tensor")
+
+    monkeypatch.setattr(stage, "build", lost)
+    with pytest.raises(UnsupportedModelError, match="cannot be compiled for microcontrollers: KeyError"):
+        export.explain(original, calibration=X, target="micro")
+
+
 def test_where_no_layer_has_positions_integrated_gradients_take_its_place():
     bundle = export.explain(
         tflite.write(dense_only()), calibration=np.random.default_rng(0).normal(0, 0.7, (20, 8)), target="micro"
