@@ -29,7 +29,18 @@
 
 /* a * b / 2^31, rounded to nearest, halves up (gemmlowp's SaturatingRoundingDoublingHighMul; b is not INT32_MIN). */
 static inline int32_t whylite_high_product(int32_t a, int32_t b) {
+#if defined(__ARM_ARCH_6M__)
+  /* Armv6-M multiplies 32 bits to 32, and calls a function for 64: halves are half as long. */
+  const uint32_t a_low = (uint32_t)a & 0xFFFFu, b_low = (uint32_t)b & 0xFFFFu;
+  const int32_t a_high = a >> 16, b_high = b >> 16;
+  const uint32_t low = a_low * b_low;
+  const int32_t left = a_high * (int32_t)b_low, right = (int32_t)a_low * b_high;
+  const uint32_t middle = (low >> 16) + ((uint32_t)left & 0xFFFFu) + ((uint32_t)right & 0xFFFFu) + (1u << 14);
+  const int32_t high = a_high * b_high + (left >> 16) + (right >> 16) + (int32_t)(middle >> 16);
+  return (int32_t)((uint32_t)high << 1 | (middle >> 15 & 1u));
+#else
   return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
+#endif
 }
 
 /* x / 2^exponent for 0 <= exponent <= 31, rounded to nearest, halves away from zero (gemmlowp's RoundingDivideByPOT). */

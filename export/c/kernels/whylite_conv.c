@@ -25,8 +25,31 @@ static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t 
   }
 }
 
-/* The products of two windows with the weights of two channels: what is loaded is used twice. */
+/* Inner loops are functions of their own, so that they have all registers. */
+#define APART __attribute__((noinline))
+
+#if defined(__ARM_ARCH_6M__) /* which has eight registers that it computes with */
+
+/* The products of a window with the weights of two channels. */
+APART static void dot_1x2(const int8_t *x, const int8_t *v, const int8_t *w, int32_t count, int32_t sums[2]) {
+  int32_t even = 0, odd = 0;
+  for (int32_t i = 0; i < count; i++) {
+    even += x[i] * v[i];
+    odd += x[i] * w[i];
+  }
+  sums[0] = even;
+  sums[1] = odd;
+}
+
 static void dot_2x2(const int8_t *const x[2], const int8_t *const weights[2], int32_t count, int32_t sums[4]) {
+  dot_1x2(x[0], weights[0], weights[1], count, sums);
+  dot_1x2(x[1], weights[0], weights[1], count, sums + 2);
+}
+
+#else
+
+/* The products of two windows with the weights of two channels: what is loaded is used twice. */
+APART static void dot_2x2(const int8_t *const x[2], const int8_t *const weights[2], int32_t count, int32_t sums[4]) {
   const int8_t *a = x[0], *b = x[1], *v = weights[0], *w = weights[1];
   int32_t av = 0, aw = 0, bv = 0, bw = 0;
   for (const int8_t *end = a + count; a < end;) {
@@ -41,6 +64,8 @@ static void dot_2x2(const int8_t *const x[2], const int8_t *const weights[2], in
   sums[2] = bv;
   sums[3] = bw;
 }
+
+#endif
 
 static int8_t quantise(const whylite_conv *p, int32_t c, int32_t sum) {
   const int32_t scaled = whylite_scale(sum + p->bias[c], p->multiplier[c], p->shift[c]) + p->out_zero;

@@ -4,8 +4,12 @@
 
 #if !WHYLITE_MVE
 
+/* Inner loops are functions of their own, so that they have all registers. */
+#define APART __attribute__((noinline))
+
 /* One output value of channel c: the window that begins at (top, left), which may reach over the edge. */
-static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t from, int32_t top, int32_t left) {
+APART static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t from, int32_t top,
+                            int32_t left) {
   const int8_t *weight = p->weights + c;
   int32_t sum = 0;
   for (int32_t ky = 0; ky < p->kernel_height; ky++) {
@@ -20,7 +24,7 @@ static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t
 }
 
 /* The same of a window that lies within the input, and of `x` at its first value. */
-static int32_t inner(const whylite_conv *p, const int8_t *x, const int8_t *weight) {
+APART static int32_t inner(const whylite_conv *p, const int8_t *x, const int8_t *weight) {
   const int32_t step = p->dilation_width * p->in_channels;
   const int32_t down = p->dilation_height * p->in_width * p->in_channels;
   const int32_t channels = p->out_channels;
