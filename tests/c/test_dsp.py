@@ -90,6 +90,12 @@ def test_shapes_are_computed_as_by_the_reference(shapes, core, tmp_path):
     check(shapes, on_board(shapes, tmp_path, core))
 
 
+@pytest.mark.parametrize("flags", [("-O0",), ("-O3", "-flto"), ("-Os", "-mno-unaligned-access")])
+def test_assembly_stands_whatever_the_compiler_does_around_it(shapes, flags, tmp_path):
+    some = shapes[::4] + shapes[-3:]
+    check(some, on_board(some, tmp_path, "m4", *flags))
+
+
 def test_shapes_are_computed_on_the_host_too(shapes, tmp_path):
     check(shapes, on_host(shapes, tmp_path))
 

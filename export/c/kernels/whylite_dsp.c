@@ -6,6 +6,7 @@
  * naked function has its arguments where the calling convention puts them; `used` keeps compilers from moving them. */
 #define ASSEMBLY __attribute__((naked, noinline, used))
 #define FOR_ASSEMBLY __attribute__((unused))
+#define FROM_ASSEMBLY __attribute__((used))
 
 /* Two taps of two windows and four channels: 16 multiply-accumulates in 12 instructions. */
 #define PAIR_2X4 \
@@ -132,7 +133,7 @@ ASSEMBLY void whylite_dot_columns(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY con
 
 #define AT_ONCE 512
 
-void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]) {
+FROM_ASSEMBLY void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]) {
   whylite_dot_2x4(x, weights, AT_ONCE, sums);
   while ((count -= AT_ONCE) > 0) {
     int32_t more[8];
@@ -145,7 +146,7 @@ void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, int32_t count,
   }
 }
 
-void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]) {
+FROM_ASSEMBLY void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]) {
   whylite_dot_1x4(x, weights, AT_ONCE, sums);
   while ((count -= AT_ONCE) > 0) {
     int32_t more[4];
@@ -166,7 +167,7 @@ static uint32_t careful(const whylite_outputs *to, int32_t c, int32_t sum) {
   return (uint8_t)whylite_clamp(scaled + (to->zero >> 1), (int8_t)to->lowest, (int8_t)to->highest);
 }
 
-uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first) {
+FROM_ASSEMBLY uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first) {
   uint32_t one = 0, other = 0;
   for (int32_t i = 0; i < 4; i++) {
     one |= careful(to, first + i, sums[2 * i]) << (8 * i);
@@ -175,7 +176,7 @@ uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, i
   return (uint64_t)other << 32 | one;
 }
 
-uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first) {
+FROM_ASSEMBLY uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first) {
   uint32_t word = 0;
   for (int32_t i = 0; i < 4; i++) {
     word |= careful(to, first + i, sums[i]) << (8 * i);
