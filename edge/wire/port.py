@@ -6,6 +6,8 @@ import errno
 import os
 import queue
 import select
+import socket
+import stat
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +51,7 @@ class Port:
         except _REFUSED as error:
             raise _refusal(url, error) from error
         self._descriptor = _descriptor(self._serial)
+        _send_at_once(self._descriptor)
         self._wakeup = WakeUp()
 
     def read(self) -> bytes:
@@ -134,6 +137,13 @@ def _descriptor(port: Any) -> int | None:
         return int(port.fileno())
     except OSError:  # loop:// and rfc2217:// have none
         return None
+
+
+def _send_at_once(descriptor: int | None) -> None:
+    """Have a socket not hold short frames back until earlier ones are acknowledged: that may take 40 ms each."""
+    if descriptor is not None and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        with socket.socket(fileno=os.dup(descriptor)) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _refusal(url: str, error: Exception) -> LinkError:

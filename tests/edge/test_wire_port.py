@@ -161,6 +161,16 @@ def test_a_socket_that_names_no_host_and_port_is_told_what_to_write(scheme, addr
     assert f"{scheme}://127.0.0.1:5000" in caught.value.hint
 
 
+def test_short_frames_leave_a_socket_at_once():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        Port(f"socket://127.0.0.1:{server.getsockname()[1]}") as port,
+        socket.socket(fileno=os.dup(port._descriptor)) as same,
+    ):
+        assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert port.read() == b""  # and it still waits for nothing
+
+
 def test_sockets_are_ports_too():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
