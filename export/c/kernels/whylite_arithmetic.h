@@ -12,6 +12,9 @@
 /* Constants and buffers are read a word at a time where a processor can do so. */
 #define WHYLITE_ALIGNED __attribute__((aligned(4)))
 
+/* For inner loops: as functions of their own they have all registers, and are there once. */
+#define WHYLITE_APART __attribute__((noinline))
+
 /* Which instruction set kernels are written for: chosen by the compiler's target, portable C on request. */
 #if !defined(WHYLITE_PORTABLE)
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)

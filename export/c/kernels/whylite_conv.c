@@ -25,13 +25,10 @@ static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t 
   }
 }
 
-/* Inner loops are functions of their own, so that they have all registers. */
-#define APART __attribute__((noinline))
-
 #if defined(__ARM_ARCH_6M__) /* which has eight registers that it computes with */
 
 /* The products of a window with the weights of two channels. */
-APART static void dot_1x2(const int8_t *x, const int8_t *v, const int8_t *w, int32_t count, int32_t sums[2]) {
+WHYLITE_APART static void dot_1x2(const int8_t *x, const int8_t *v, const int8_t *w, int32_t count, int32_t sums[2]) {
   int32_t even = 0, odd = 0;
   for (int32_t i = 0; i < count; i++) {
     even += x[i] * v[i];
@@ -49,7 +46,8 @@ static void dot_2x2(const int8_t *const x[2], const int8_t *const weights[2], in
 #else
 
 /* The products of two windows with the weights of two channels: what is loaded is used twice. */
-APART static void dot_2x2(const int8_t *const x[2], const int8_t *const weights[2], int32_t count, int32_t sums[4]) {
+WHYLITE_APART static void dot_2x2(const int8_t *const x[2], const int8_t *const weights[2], int32_t count,
+                                  int32_t sums[4]) {
   const int8_t *a = x[0], *b = x[1], *v = weights[0], *w = weights[1];
   int32_t av = 0, aw = 0, bv = 0, bw = 0;
   for (const int8_t *end = a + count; a < end;) {
@@ -72,7 +70,8 @@ static int8_t quantise(const whylite_conv *p, int32_t c, int32_t sum) {
   return whylite_clamp(scaled, p->lowest, p->highest);
 }
 
-/* All channels of `count` windows, one or two. Where there is no second window or channel, the first stands in for it. */
+/* All channels of `count` windows, one or two. Where there is no second window or channel, the first stands in for
+ * it. */
 static void multiply(const whylite_conv *p, const int8_t *const windows[2], int32_t taps, int32_t count, int8_t *y) {
   for (int32_t c = 0; c < p->out_channels; c += 2) {
     const int32_t channels = c + 1 < p->out_channels ? 2 : 1;

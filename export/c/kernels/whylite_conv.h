@@ -5,9 +5,9 @@
 #include "whylite_arithmetic.h"
 
 /* A convolution of [in_height, in_width, in_channels], stored channels last, with `weights` [out_channels,
- * kernel_height, kernel_width, in_channels] ([kernel_height, kernel_width, out_channels] where it is depthwise). `bias`
- * has the input's zero point in it: what lies beyond the edge is read as `in_zero`. `bias`, `multiplier` and `shift` are
- * per output channel, and filled up with zeros to a multiple of four. */
+ * kernel_height, kernel_width, in_channels] ([kernel_height, kernel_width, out_channels] where it is depthwise).
+ * `bias` has the input's zero point in it: what lies beyond the edge is read as `in_zero`. `bias`, `multiplier` and
+ * `shift` are per output channel, and filled up with zeros to a multiple of four. */
 typedef struct {
   const int8_t *weights;
   const int32_t *bias;

@@ -1,12 +1,13 @@
-/* Convolution with DSP instructions: two windows at a time are spread into scratch, then every channel's product taken. */
+/* Convolution with DSP instructions: two windows at a time are spread into scratch, then every channel's product
+ * taken. */
 #include "whylite_conv.h"
 #include "whylite_dsp.h"
 
 #if WHYLITE_DSP
 
-/* Spread `count` values to every other word from `to` on, and return where the next four go. What fills up the last four is
- * multiplied by 0. */
-static inline int8_t *spread(int8_t *to, const int8_t *x, int32_t count) {
+/* Spread `count` values to every other word from `to` on, and return where the next four go. What fills up the last
+ * four is multiplied by 0. */
+WHYLITE_APART static int8_t *spread(int8_t *to, const int8_t *x, int32_t count) {
   for (; count >= 8; count -= 8, x += 8, to += 32) {
     const uint32_t four = whylite_get_word(x), next = whylite_get_word(x + 4);
     whylite_put_word(to, whylite_even(four));
@@ -52,7 +53,8 @@ static layout layout_of(const whylite_conv *p) {
 }
 
 /* Spread the window at (top, left), which reaches over the edge. */
-static void gather_edge(const whylite_conv *p, const layout *runs, const int8_t *x, int32_t top, int32_t left, int8_t *to) {
+static void gather_edge(const whylite_conv *p, const layout *runs, const int8_t *x, int32_t top, int32_t left,
+                        int8_t *to) {
   const int32_t depth = p->in_channels, run = runs->columns * depth;
   for (int32_t ky = 0; ky < p->kernel_height; ky++) {
     const int32_t row = top + ky * p->dilation_height;

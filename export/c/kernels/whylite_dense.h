@@ -17,8 +17,8 @@ typedef struct {
 
 void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y);
 
-/* The same for weights of -127 to 127; all figures are packed where there are DSP instructions (whylite_dsp.h). `scratch`
- * has room for a row as int16, filled up to a multiple of four. */
+/* The same for weights of -127 to 127; all figures are packed where there are DSP instructions (whylite_dsp.h).
+ * `scratch` has room for a row as int16, filled up to a multiple of four. */
 #if WHYLITE_DSP
 void whylite_fully_connected_fast(const whylite_dense *p, const int8_t *x, int8_t *y, int8_t *scratch);
 #else

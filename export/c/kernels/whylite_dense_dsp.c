@@ -1,4 +1,5 @@
-/* Matrix products with DSP instructions: a row is spread into scratch, then taken with four outputs' weights at a time. */
+/* Matrix products with DSP instructions: a row is spread into scratch, then taken with four outputs' weights at a
+ * time. */
 #include "whylite_dense.h"
 #include "whylite_dsp.h"
 

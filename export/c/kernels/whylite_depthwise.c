@@ -4,11 +4,8 @@
 
 #if !WHYLITE_MVE
 
-/* Inner loops are functions of their own, so that they have all registers. */
-#define APART __attribute__((noinline))
-
 /* One output value of channel c: the window that begins at (top, left), which may reach over the edge. */
-APART static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t from, int32_t top,
+WHYLITE_APART static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t from, int32_t top,
                             int32_t left) {
   const int8_t *weight = p->weights + c;
   int32_t sum = 0;
@@ -24,7 +21,7 @@ APART static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, i
 }
 
 /* The same of a window that lies within the input, and of `x` at its first value. */
-APART static int32_t inner(const whylite_conv *p, const int8_t *x, const int8_t *weight) {
+WHYLITE_APART static int32_t inner(const whylite_conv *p, const int8_t *x, const int8_t *weight) {
   const int32_t step = p->dilation_width * p->in_channels;
   const int32_t down = p->dilation_height * p->in_width * p->in_channels;
   const int32_t channels = p->out_channels;
@@ -53,8 +50,9 @@ void whylite_depthwise_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y
                          within(left, p->kernel_width, p->dilation_width, p->in_width);
       int32_t from = 0, again = 0; /* the input channel, and how often it was used */
       for (int32_t c = 0; c < p->out_channels; c++) {
-        const int32_t products = inside ? inner(p, x + (top * p->in_width + left) * p->in_channels + from, p->weights + c)
-                                        : window(p, x, c, from, top, left);
+        const int32_t products =
+            inside ? inner(p, x + (top * p->in_width + left) * p->in_channels + from, p->weights + c)
+                   : window(p, x, c, from, top, left);
         const int32_t scaled = whylite_scale(products + p->bias[c], p->multiplier[c], p->shift[c]) + p->out_zero;
         *y++ = whylite_clamp(scaled, p->lowest, p->highest);
         if (++again == times) {

@@ -1,7 +1,7 @@
-/* Depthwise convolution with DSP instructions: four channels at a time. SMLAD wants two taps of a channel in a word, so the
- * input is spread first, for some outputs of a row: its columns one after the other, each as pairs of rows, each pair as
- * four words, one a channel. Windows are then runs of words, which overlap. What lies beyond the edge is spread like the
- * rest. */
+/* Depthwise convolution with DSP instructions: four channels at a time. SMLAD wants two taps of a channel in a word,
+ * so the input is spread first, for some outputs of a row: its columns one after the other, each as pairs of rows,
+ * each pair as four words, one a channel. Windows are then runs of words, which overlap. What lies beyond the edge
+ * is spread like the rest. */
 #include "whylite_depthwise.h"
 #include "whylite_dsp.h"
 

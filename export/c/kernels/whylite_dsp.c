@@ -161,31 +161,32 @@ FROM_ASSEMBLY void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, 
 
 /* One output by whylite_scale, whichever way its channel is given. */
 static uint32_t careful(const whylite_outputs *to, int32_t c, int32_t sum) {
-  const int32_t shift = to->shift[c], bias = to->bias[c];
-  const int32_t scaled = shift < 0 ? whylite_scale(sum + bias, to->multiplier[c], shift + WHYLITE_SHIFT_APART)
-                                   : whylite_scale(sum + bias / 2, to->multiplier[c], -1 - shift);
-  return (uint8_t)whylite_clamp(scaled + (to->zero >> 1), (int8_t)to->lowest, (int8_t)to->highest);
+  const int32_t apart = to->shift[c] < 0;
+  const int32_t shift = apart ? to->shift[c] + WHYLITE_SHIFT_APART : -1 - to->shift[c];
+  const int32_t bias = apart ? to->bias[c] : to->bias[c] / 2;
+  const int32_t scaled = whylite_scale(sum + bias, to->multiplier[c], shift) + (to->zero >> 1);
+  return (uint8_t)whylite_clamp(scaled, (int8_t)to->lowest, (int8_t)to->highest);
 }
 
-FROM_ASSEMBLY uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first) {
-  uint32_t one = 0, other = 0;
-  for (int32_t i = 0; i < 4; i++) {
-    one |= careful(to, first + i, sums[2 * i]) << (8 * i);
-    other |= careful(to, first + i, sums[2 * i + 1]) << (8 * i);
-  }
-  return (uint64_t)other << 32 | one;
-}
-
-FROM_ASSEMBLY uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first) {
+/* Four outputs, the sums of which are `step` apart. */
+static uint32_t careful_4(const whylite_outputs *to, int32_t first, const int32_t *sums, int32_t step) {
   uint32_t word = 0;
   for (int32_t i = 0; i < 4; i++) {
-    word |= careful(to, first + i, sums[i]) << (8 * i);
+    word |= careful(to, first + i, sums[step * i]) << (8 * i);
   }
   return word;
 }
 
-/* Four shifts as r3, or on to the careful function if one of them is negative; then twice the zero point and 1 as r4, the
- * bias and the multipliers at r1 and r2. */
+FROM_ASSEMBLY uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first) {
+  return (uint64_t)careful_4(to, first, sums + 1, 2) << 32 | careful_4(to, first, sums, 2);
+}
+
+FROM_ASSEMBLY uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first) {
+  return careful_4(to, first, sums, 1);
+}
+
+/* Four shifts as r3, or on to the careful function if one of them is negative; then twice the zero point and 1 as
+ * r4, the bias and the multipliers at r1 and r2. */
 #define FIGURES(careful) \
   "ldr r3, [r1, #8]\n" \
   "ldr r3, [r3, r2]\n" \
@@ -198,9 +199,9 @@ FROM_ASSEMBLY uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_
   "add r1, r1, r2, lsl #2\n" \
   "add r2, r5, r2, lsl #2\n"
 
-/* The product of r8 with a multiplier: SMMLAR adds its upper half, rounded, to the zero point and the half in r5, which
- * are moved up as far as the shift in r10 brings all of it down again. A negative value is one less before, so that halves
- * go away from zero; the sum's own sign will do for that, as a product that rounds to 0 stays 0. */
+/* The product of r8 with a multiplier: SMMLAR adds its upper half, rounded, to the zero point and the half in r5,
+ * which are moved up as far as the shift in r10 brings all of it down again. A negative value is one less before, so
+ * that halves go away from zero; the sum's own sign will do for that, as a product that rounds to 0 stays 0. */
 #define SCALE(sum, multiplier, spare) \
   "add " spare ", r5, " sum ", asr #31\n" \
   "smmlar " sum ", " sum ", " multiplier ", " spare "\n" \

@@ -1,16 +1,16 @@
 /* What the kernels for the DSP instructions of Armv7E-M and Armv8-M share.
  *
- * SMLAD adds two products of 16 bits, so two multiply-accumulates take one instruction; what costs is to make 16 bits of
- * 8. Weights therefore lie in flash as export/c/lowering/packing.py packs them, two output channels in one:
+ * SMLAD adds two products of 16 bits, so two multiply-accumulates take one instruction; what costs is to make 16
+ * bits of 8. Weights therefore lie in flash as export/c/lowering/packing.py packs them, two output channels in one:
  *
  *     half word = 256 * odd channel's weight + even channel's weight        (a pair of taps is a word)
  *
- * Multiplied as it is, it gives 256 * odd sum + even sum; its low bytes alone, which one SXTB16 cuts out of both halves,
- * give the even sum; the difference is the odd one. It wraps at 2^32 without harm as long as an odd sum is within 2^23:
- * 512 taps at the most are summed at once.
+ * Multiplied as it is, it gives 256 * odd sum + even sum; its low bytes alone, which one SXTB16 cuts out of both
+ * halves, give the even sum; the difference is the odd one. It wraps at 2^32 without harm as long as an odd sum is
+ * within 2^23: 512 taps at the most are summed at once.
  *
- * Inputs are spread to int16 once, into scratch, and then used for all output channels. Four taps in a row lie in the
- * order in which SXTB16 takes them from a word, 0 2 1 3.
+ * Inputs are spread to int16 once, into scratch, and then used for all output channels. Four taps in a row lie in
+ * the order in which SXTB16 takes them from a word, 0 2 1 3.
  */
 #ifndef WHYLITE_DSP_H
 #define WHYLITE_DSP_H
@@ -19,8 +19,8 @@
 
 #if WHYLITE_DSP
 
-/* Sums of four output channels over `count` taps, a multiple of 4: of two windows that lie word by word in turn, and whose
- * sums do so too. `x` and `weights` are aligned to 4 bytes. */
+/* Sums of four output channels over `count` taps, a multiple of 4: of two windows that lie word by word in turn, and
+ * whose sums do so too. `x` and `weights` are aligned to 4 bytes. */
 void whylite_dot_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
 
 /* The same of one window. */
@@ -53,13 +53,14 @@ static inline uint32_t whylite_upper(uint32_t a, uint32_t b) {
   return (a >> 16) | (b & 0xFFFF0000u);
 }
 
-/* Sums of four channels over `count` pairs of taps, for which `x` and `weights` have a word for each channel in turn. The
- * sums are put into every other place. */
+/* Sums of four channels over `count` pairs of taps, for which `x` and `weights` have a word for each channel in
+ * turn. The sums are put into every other place. */
 void whylite_dot_columns(const int8_t *x, const int8_t *weights, int32_t count, int32_t *sums);
 
-/* What sums become, for output channels in figures of their own (packing.py): the bias is doubled, and for the shift there
- * is how often a result is halved before the last time, which rounds, from 0 to 21. A channel that this does not fit, be it
- * that twice its sum may be more than 32 bits, has its bias as it is and its shift less WHYLITE_SHIFT_APART, negative. */
+/* What sums become, for output channels in figures of their own (packing.py): the bias is doubled, and for the shift
+ * there is how often a result is halved before the last time, which rounds, from 0 to 21. A channel that this does
+ * not fit, be it that twice its sum may be more than 32 bits, has its bias as it is and its shift less
+ * WHYLITE_SHIFT_APART, negative. */
 typedef struct {
   const int32_t *bias, *multiplier;
   const int8_t *shift;
@@ -76,8 +77,8 @@ static inline whylite_outputs whylite_outputs_of(const int32_t *bias, const int3
   return outputs;
 }
 
-/* Sums as outputs, scaled, shifted and clamped: four channels from `first` on. For two windows, with both sums of a channel
- * next to each other; the second window's outputs are the upper word. */
+/* Sums as outputs, scaled, shifted and clamped: four channels from `first` on. For two windows, with both sums of a
+ * channel next to each other; the second window's outputs are the upper word. */
 uint64_t whylite_quantise_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first);
 
 /* The same for one window. */
