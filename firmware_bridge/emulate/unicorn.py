@@ -123,6 +123,7 @@ class _Line:
         """Send a byte, soon."""
         self._vain = 0  # it asks whether there is room, too
         self._leaving.append(byte)
+        self._vain = 0  # one that waits for room to write is not idle
         if len(self._leaving) >= _FLUSH or not byte:  # frames of the link end with 0
             self._flush()
 

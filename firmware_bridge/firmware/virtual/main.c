@@ -1,5 +1,5 @@
-/* The firmware of a virtual board: windows come from the host. Its clock is SysTick, as DWT's cycle counter stands
- * still in QEMU.
+/* The firmware of a virtual board: windows come from the host, to be answered or measured (whylite_profile.h). Its
+ * clock is SysTick, as DWT's cycle counter stands still in QEMU.
  *
  * A virtual board has nothing random of its own. Its session is told by a counter in RAM that start-up leaves alone, so
  * it differs after each reset of a running emulator; whoever starts a new one may write `whylite_seed` before the first
@@ -8,6 +8,7 @@
 #include "uart.h"
 #include "virtual.h"
 #include "whylite_device.h"
+#include "whylite_profile.h"
 #include WHYLITE_MODEL_HEADER
 
 #define SYSTICK_CONTROL (*(volatile uint32_t *)0xE000E010u)
@@ -27,7 +28,7 @@
 #define STEPS OF_MODEL(WHYLITE_MODEL_PREFIX, _STEPS)
 #define MEMORY (WHYLITE_DEVICE_MEMORY(ARENA, INPUT, SCORES) + (STEPS > 0 ? WHYLITE_SUMS_SIZE(INPUT) : 0u))
 
-extern uint8_t whylite_data_start[], whylite_ram_used[]; /* set by link.ld.in */
+extern uint8_t whylite_data_start[], whylite_ram_used[], whylite_stack_limit[]; /* set by link.ld.in */
 
 __attribute__((section(".noinit"))) uint32_t whylite_seed[2];
 
@@ -77,6 +78,26 @@ static uint32_t memory_in_use(void *context) {
   return (uint32_t)(whylite_ram_used - whylite_data_start) + whylite_stack_peak();
 }
 
+/* Answer the host's windows, for ever; returns where the model does not fit. */
+static void serve(const whylite_port *port) {
+#ifdef WHYLITE_PROFILE
+  const uintptr_t start = ((uintptr_t)whylite_ram_used + WHYLITE_ALIGNMENT - 1u) & ~(uintptr_t)(WHYLITE_ALIGNMENT - 1u);
+  const uint32_t size = (uint32_t)((uintptr_t)whylite_stack_limit - start); /* all that nobody else has */
+  const whylite_profiled profiled = {&WHYLITE_MODEL, port, (int8_t *)start, size, whylite_stack_peak};
+  for (;;) {
+    (void)whylite_profile(&profiled);
+  }
+#else
+  static int8_t memory[MEMORY] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+  static whylite_device device;
+  if (whylite_device_start(&device, &WHYLITE_MODEL, port, memory, sizeof memory)) {
+    for (;;) {
+      (void)whylite_device_step(&device);
+    }
+  }
+#endif
+}
+
 int main(void) {
   static const whylite_port port = {
       .write = write,
@@ -88,16 +109,10 @@ int main(void) {
       .board = WHYLITE_BOARD_NAME,
       .clock = "SysTick",
   };
-  static int8_t memory[MEMORY] __attribute__((aligned(WHYLITE_ALIGNMENT)));
-  static whylite_device device;
   uart_start();
   SYSTICK_RELOAD = SYSTICK_MAX;
   SYSTICK_VALUE = 0;
   SYSTICK_CONTROL = 7u; /* on, with its interrupt, at the processor's clock */
-  if (whylite_device_start(&device, &WHYLITE_MODEL, &port, memory, sizeof memory)) {
-    for (;;) {
-      (void)whylite_device_step(&device);
-    }
-  }
+  serve(&port);
   return 1; /* never: MEMORY is what the model takes */
 }
