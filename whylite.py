@@ -14,6 +14,7 @@ COMMANDS = {
     "verify": ("export.verify_cli", "check a bundle again, on any data"),
     "emit": ("export.c.cli", "write an int8 model, or what a bundle has of it, as C for microcontrollers"),
     "run": ("edge.cli", "on the device: predict, explain and stream over serial"),
+    "profile": ("firmware_bridge.profile_cli", "what predicting and explaining cost on a board, per operation"),
     "doctor": ("edge.doctor.cli", "what keeps it from running here, or from running well, and what to do about it"),
     "boards": ("firmware_bridge.boards_cli", "which boards there are, real and virtual, and what can be done here"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),

@@ -27,3 +27,11 @@ class BuildError(BridgeError):
 
 class EmulatorError(BridgeError):
     """A virtual board cannot be started, or it has died."""
+
+
+class ProfileError(BridgeError):
+    """A profile cannot be made, read or compared."""
+
+
+class InvalidProfileError(ProfileError):
+    """What a board counted cannot be true: no profile comes of it."""

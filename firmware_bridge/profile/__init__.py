@@ -1,0 +1,1 @@
+"""What a bundle costs on a board: counted per kernel call, measured in bytes, compared, drawn."""

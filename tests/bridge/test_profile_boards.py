@@ -1,0 +1,139 @@
+"""Profiles of firmware on virtual boards: what is counted is what is executed, there and with another emulator."""
+
+import json
+import shutil
+
+import pytest
+
+from edge.wire.port import Port
+from firmware_bridge.boards import named
+from firmware_bridge.build import build
+from firmware_bridge.emulate.unicorn import Unicorn
+from firmware_bridge.errors import BoardError, InvalidProfileError
+from firmware_bridge.profile.document import parse, write
+from firmware_bridge.profile.firmware import profile
+from firmware_bridge.profile.lines import Board
+from firmware_bridge.profile_cli import main
+from tests.bridge.profiled import STEPS, bundle
+
+BOARD = "unicorn-cortex-m4"
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    return profile(bundle(), named(BOARD), tmp_path_factory.mktemp("firmware"))
+
+
+def test_parts_and_operations_are_counted(counted):
+    plain, gradcam, integrated = counted.parts
+    first, second, third = counted.operations
+    assert counted.unit == "instructions"
+    assert (counted.windows, counted.clock_hz) == (3, None)
+    assert plain.count.least == pytest.approx(first.count.least + second.count.least, abs=40)
+    assert gradcam.ratio == pytest.approx((plain.count.median + gradcam.count.median) / plain.count.median, rel=1e-3)
+    # a loop of 1000 against one of 2000
+    assert third.count.median == pytest.approx(second.count.median / 2, rel=0.15)
+    assert integrated.steps == STEPS
+    # its predictions begin nearer to the baseline, 1, than the window, 10
+    assert integrated.count.median > STEPS * third.count.median + (STEPS + 1) * second.count.median
+    assert integrated.macs == 4 * 700
+    assert 100 < plain.stack < 2048
+
+
+def test_what_depends_on_the_data_shows(counted):
+    first, second, _ = counted.operations
+    assert first.count.most == pytest.approx(4 * first.count.least, rel=0.02)
+    assert second.count.constant
+    assert not first.count.constant
+
+
+def test_memory_is_told_by_section_and_source(counted):
+    memory = counted.memory
+    assert (memory.arena, memory.reference_arena) == (64, 128)
+    code = sum(source.code + source.constants for source in memory.sources)
+    assert 0.9 * memory.flash < code <= memory.flash
+    assert memory.sections[".text"] <= memory.flash
+    fits = {fit.board: fit for fit in counted.fits}
+    assert fits["nrf52840-dk"].fits
+    assert fits["nrf52840-dk"].exact
+    assert not fits["rp2040-pico"].exact
+
+
+def test_it_reads_back_as_it_was(counted):
+    assert parse(write(counted).encode(), "p") == counted
+
+
+def test_every_run_counts_the_same(counted, tmp_path):
+    again = profile(bundle(), named(BOARD), tmp_path, windows=1)
+    for one, two in zip((*counted.parts, *counted.operations), (*again.parts, *again.operations), strict=True):
+        assert two.count.least == pytest.approx(one.count.least, rel=1e-3, abs=4)  # the resolution of SysTick
+
+
+def test_the_counts_are_those_of_the_instructions_executed(tmp_path):
+    """Unicorn counts blocks as they begin: between two calls of the hook lie one operation and the hook itself."""
+    made = build(bundle(), named(BOARD), tmp_path / "firmware", profile=True)
+    from elftools.elf.elffile import ELFFile
+
+    symbols = ELFFile.load_from_path(str(made.elf)).get_section_by_name(".symtab")
+    hook = symbols.get_symbol_by_name("whylite_operation")[0]["st_value"]
+    moments = []
+    with Unicorn(made.elf, named(BOARD)) as machine:
+        machine.core.watch(hook, moments.append)
+        with Port(machine.url) as port:
+            board = Board(port, 30.0)
+            sample = board.measure(bytes([10, 1, 1, 1, 1, 1, 1, 1]))
+    scale = 1e9 / board.greeting.clock_hz / 32
+    empty, (first, second) = moments[: sample.hook_calls], moments[sample.hook_calls :][:2]
+    between = (empty[-1] - empty[0]) / (len(empty) - 1)
+    assert sample.counted(sample.parts[0])[1] * scale == pytest.approx(second - first - between, abs=6)
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="no qemu-system-arm, which no package of PyPI has")
+def test_qemu_counts_the_same(counted, tmp_path):
+    other = profile(bundle(), named("qemu-mps2-an386"), tmp_path)
+    for one, two in zip(counted.parts, other.parts, strict=True):
+        assert two.count.median == pytest.approx(one.count.median, rel=1e-3)
+    for one, two in zip(counted.operations, other.operations, strict=True):
+        assert two.count.median == pytest.approx(one.count.median, rel=1e-3, abs=4)
+
+
+def test_wrong_answers_make_no_profile(tmp_path):
+    with pytest.raises(InvalidProfileError, match="gradcam of golden window 0"):
+        profile(bundle(right=False), named(BOARD), tmp_path)
+
+
+def test_a_real_board_wants_a_port(tmp_path):
+    with pytest.raises(BoardError, match="nrf52840-dk is a real board"):
+        profile(bundle(), named("nrf52840-dk"), tmp_path)
+
+
+@pytest.mark.slow
+def test_from_the_command_line(tmp_path, capsys, monkeypatch):
+    made = bundle()
+    monkeypatch.setattr("firmware_bridge.profile_cli.Bundle.open", lambda path: made)
+    path, picture = tmp_path / "p.json", tmp_path / "p.png"
+    arguments = [
+        "profile",
+        "loops.why",
+        "--board",
+        BOARD,
+        "--windows",
+        "1",
+        "--json",
+        str(path),
+        "--plot",
+        str(picture),
+    ]
+    assert main([*arguments, "--meter", "a meter", "--joules", "predict=0.001"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 120
+    assert "predict + integrated_gradients, 3 steps" in said
+    assert "measured with a meter" in said
+    document = json.loads(path.read_bytes())
+    assert document["energy"] == {"joules": {"predict": 0.001}, "measured": True, "source": "a meter"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["profile", "--compare", str(path), str(path)]) == 0
+    assert "1.0000" in capsys.readouterr().out
+    made = bundle(right=False)
+    assert main(arguments) == 1
+    assert "invalid: gradcam" in capsys.readouterr().err
