@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -22,34 +21,38 @@ QEMU = "qemu-system-arm"
 BOARDS = ("qemu-microbit", "qemu-lm3s6965evb", "qemu-netduinoplus2", "qemu-mps3-an547")  # one per serial port
 
 
+@contextmanager
+def emulated(board, elf):
+    """Run firmware on a virtual board of QEMU's, and connect a host to it."""
+    command = (QEMU, "-M", board.emulator.machine, "-nographic", "-monitor", "none", "-serial", "pty")
+    process = subprocess.Popen(
+        [*command, "-icount", "shift=5,sleep=off", "-kernel", str(elf)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        host = FarEnd(re.search(r"/dev/\S+", process.stdout.readline())[0])
+        try:
+            yield host
+        finally:
+            host.close()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
 @pytest.fixture
 def virtual(tmp_path):
     """Start a board with the hand-written model and return its host."""
-    running = []
+    with ExitStack() as stack:
 
-    def start(name):
-        files = (HERE / "whylite_toy.c", HERE / "whylite_toy.h", ROOT / "export/c/kernels/whylite.h")
-        sources = {path.name: path.read_bytes() for path in files}
-        firmware = build_sources(
-            sources, "toy", boards.named(name), tmp_path / "build", toolchain="gcc", optimize="-Os"
-        )
-        machine = boards.named(name).emulator.machine
-        command = [QEMU, "-M", machine, "-nographic", "-monitor", "none", "-serial", "pty", "-icount",
-                   "shift=5,sleep=off", "-kernel", str(firmware.elf)]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        running.append(process)
-        host = FarEnd(re.search(r"/dev/\S+", process.stdout.readline())[0])
-        running.append(host)
-        return host
+        def start(name):
+            board = boards.named(name)
+            files = (HERE / "whylite_toy.c", HERE / "whylite_toy.h", ROOT / "export/c/kernels/whylite.h")
+            sources = {path.name: path.read_bytes() for path in files}
+            firmware = build_sources(sources, "toy", board, tmp_path / "build", toolchain="gcc", optimize="-Os")
+            return stack.enter_context(emulated(board, firmware.elf))
 
-    yield start
-    for each in reversed(running):
-        if isinstance(each, FarEnd):
-            each.close()
-        else:
-            os.killpg(each.pid, signal.SIGKILL)
-            each.wait()
-            each.stdout.close()
+        yield start
 
 
 @pytest.mark.skipif(bool(missing(GCC, QEMU)), reason=missing(GCC, QEMU))
