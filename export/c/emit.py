@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata, resources
 
 import numpy as np
@@ -20,6 +22,15 @@ from .schedule import schedule
 _LARGEST = (1 << 16) - 1
 """Size of a dimension that C is told of."""
 _ALWAYS = ("whylite.h", "whylite_arithmetic.h")
+_FIRMWARE = """
+answer attribution bss_end bss_start can_use classes close code copy_bytes count data_end data_source data_start
+desk device device_log device_start device_step device_time health incoming integral integrate_finish
+integrate_start integrate_step item job latency link major map message next open paint_end port put put_float
+put_head ram_used read reader real receive receiver records reset result score seed send_ack send_chunk send_error
+send_health send_latency send_log send_map send_pong send_result send_session send_settings sender settings skip
+stack_limit stack_peak stack_size stack_top take tell_input tell_result tell_settings tick when
+"""
+"""What the firmware around a model (firmware_bridge/firmware) calls its own, behind ``whylite_``."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ def emit(described: Described) -> Sources:
             )
     program = schedule(graph, kept, maps, described.class_index)
     size = arena.plan(program.buffers)
-    identifier = source.c_name(described.name)
+    identifier = name_in_c(described.name)
     own = _Writer(described, program, identifier, size)
     files = {f"whylite_{identifier}.h": own.header(), f"whylite_{identifier}.c": own.source()}
     operations = tuple(
@@ -102,6 +113,13 @@ def emit(described: Described) -> Sources:
     )
     constants = sum(constant.size for constant in program.constants)
     return Sources(identifier, files | kernels(program.families), size, constants, operations)
+
+
+def name_in_c(name: str) -> str:
+    """Return what C calls a model, behind ``whylite_``: another name than any of the project's own."""
+    own = source.c_name(name)
+    taken = re.findall(r"\bwhylite_(\w+)", "".join(_kernel_files().values()))
+    return f"{own}_model" if own in taken or own in _FIRMWARE.split() else own
 
 
 def graph_outputs(described: Described) -> list[Tensor]:
@@ -112,8 +130,7 @@ def graph_outputs(described: Described) -> list[Tensor]:
 
 def kernels(families: Sequence[str]) -> dict[str, str]:
     """Return the sources of kernels by file name: those of the families asked for, and what all of them include."""
-    folder = resources.files(__package__) / "kernels"
-    texts = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))}
+    texts = _kernel_files()
     wanted = [*_ALWAYS, *(f"whylite_{family}.h" for family in families)]
     found: dict[str, str] = {}
     while wanted:
@@ -125,6 +142,12 @@ def kernels(families: Sequence[str]) -> dict[str, str]:
         stem = name.removesuffix(".h")
         wanted += [other for other in texts if other.endswith(".c") and _belongs(other, stem)]
     return dict(sorted(found.items()))
+
+
+@cache
+def _kernel_files() -> dict[str, str]:
+    folder = resources.files(__package__) / "kernels"
+    return {entry.name: entry.read_text() for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))}
 
 
 def _belongs(source_name: str, stem: str) -> bool:

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from export.c.emit import name_in_c
 from tests.firmware.build import CORES, FIRMWARE, GCC, HERE, INCLUDES, ROOT, SOURCES, STRICT, missing, run
 
 VIRTUAL = [
@@ -79,6 +80,15 @@ def test_a_device_takes_little_ram_and_keeps_nothing_outside_of_it(tmp_path):
         sizes[found.stem] = data + bss
     assert 0 < sizes.pop("probe") < 2048
     assert not any(sizes.values())
+
+
+def test_no_model_is_called_as_something_of_the_projects_own():
+    texts = "".join(path.read_text() for path in (*FIRMWARE.glob("*.[ch]"), *(FIRMWARE / "virtual").glob("*")))
+    taken = set(re.findall(r"\bwhylite_([a-z0-9_]+)", texts)) - {"beats"}  # the model of the examples
+    assert {"model", "device", "port"} < taken
+    for name in taken:
+        assert name_in_c(name) == f"{name}_model"
+    assert name_in_c("Beats 1") == "beats_1"
 
 
 def test_the_version_is_that_of_the_package():
