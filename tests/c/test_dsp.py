@@ -108,7 +108,7 @@ def extreme(sketch: Sketch, y_scale: float, bias: list[int], least: int = -127) 
     constant = sketch.builder.constant(np.array(bias), INT32, Quantization((0.125,) * 8, (0,) * 8, 0))
     options = tables.Conv2DOptions(VALID, 1, 1, Activation.NONE, 1, 1)
     y = sketch.builder.op(
-        "CONV_2D", [x, weights, constant], (1, 3, 3, 8), options, quantization=Quantization((y_scale,), (-5,))
+        "CONV_2D", [x, weights, constant], (1, 3, 3, 8), options, quantization=Quantization((y_scale,), (100,))
     )
     return Case(sketch.done(y), (sketch.values(x, 4),))
 
