@@ -37,13 +37,15 @@ settings skip stack_limit stack_peak stack_size stack_top take tell_input tell_r
 class Explained:
     """One explanation in a graph: the tensor of its map, and for Integrated Gradients the steps to take of it.
 
-    ``nodes`` and ``weights`` ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored. The map's real values
-    times the class's entry of ``units`` are in the method's own unit; None where they are as they stand.
+    ``shape`` is what a host is told of the map, which the graph may hold flattened. ``nodes`` and ``weights``
+    ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored. The map's real values times the class's entry of
+    ``units`` are in the method's own unit; None where they are as they stand.
     """
 
     method: str
     layer: str
     map: Tensor
+    shape: tuple[int, ...]
     nodes: NDArray[np.uint16] | None = None
     weights: NDArray[np.uint16] | None = None
     baseline: NDArray[np.int8] | None = None
@@ -272,7 +274,7 @@ extern const whylite_model {self.symbol};
         fields = {
             "method": source.text(explained.method),
             "layer": source.text(explained.layer),
-            "map": source.tensor(explained.map, self._buffer(explained.map)),
+            "map": source.tensor(explained.map, self._buffer(explained.map), explained.shape),
             "run": source.c_name(explained.method),
             "steps": "0" if explained.nodes is None else str(len(explained.nodes)),
             "node": "NULL" if explained.nodes is None else f"node_{place}",

@@ -104,12 +104,12 @@ def _call(call: Call, names: Names) -> str:
     return f"{call.kernel}({arguments});"
 
 
-def tensor(value: Tensor, buffer: Buffer) -> str:
-    """Return the initialiser of a ``whylite_tensor``."""
+def tensor(value: Tensor, buffer: Buffer, shape: tuple[int, ...] | None = None) -> str:
+    """Return the initialiser of a ``whylite_tensor``, which may say another shape of as many values."""
     quantization = value.quantization if value.is_quantized else None
     scale = quantization.scale[0] if quantization else 1.0
     zero = (quantization.zero_point or (0,))[0] if quantization else 0
-    shape = sample_shape(value)
+    shape = sample_shape(value) if shape is None else _in_four(shape)
     sizes = ", ".join(map(str, shape or (0,)))
     size = int(np.prod(value.shape)) * value.dtype.itemsize
     return (
@@ -120,7 +120,10 @@ def tensor(value: Tensor, buffer: Buffer) -> str:
 
 def sample_shape(value: Tensor) -> tuple[int, ...]:
     """Return a tensor's shape without the batch, in at most four dimensions."""
-    shape = value.shape[1:] if value.shape[:1] == (1,) and len(value.shape) > 1 else value.shape
+    return _in_four(value.shape[1:] if value.shape[:1] == (1,) and len(value.shape) > 1 else value.shape)
+
+
+def _in_four(shape: tuple[int, ...]) -> tuple[int, ...]:
     while len(shape) > 4:
         shape = (shape[0] * shape[1], *shape[2:])
     return shape

@@ -114,6 +114,7 @@ def _described(built: MicroModel, name: str, labels: Sequence[str], digest: byte
                 own.method,
                 own.layer,
                 own.map,
+                own.shape,
                 None if steps is None else np.asarray(steps.nodes, np.uint16),
                 None if steps is None else np.asarray(steps.weights, np.uint16),
                 None if steps is None else steps.baseline,

@@ -94,7 +94,7 @@ def classifier(seed: int) -> tuple[Described, np.ndarray]:
     # Whether the class is found when predicting, and stays, is found and forgotten, or found by explanations.
     public = [scores, logits, *([], [index], [best])[seed % 3]]
     graph = s.done(*public, *maps)
-    explained = [Explained(f"way {i}", "layer", tensor) for i, tensor in enumerate(maps)]
+    explained = [Explained(f"way {i}", "layer", tensor, tensor.shape) for i, tensor in enumerate(maps)]
     return Described(f"case{seed}", graph, scores, logits, class_index=index, explanations=explained), s.values(x, RUNS)
 
 

@@ -119,6 +119,10 @@ def test_the_manifest_says_what_the_c_takes(exported):
     assert sum(steps.weights) == 1 << 15
     for own, method in zip(found.explanations, METHODS, strict=True):
         assert own.map.shape == exported.manifest.head(method).map_shape
+        told = (
+            f".rank = {len(own.map.shape)}, .shape = {{{', '.join(map(str, own.map.shape))}}}}},\n    .run = {method},"
+        )
+        assert told in exported.members["c/whylite_tiny_net.c"].decode()
         assert len(own.units) == 3
 
 
