@@ -17,6 +17,7 @@ COMMANDS = {
     "profile": ("firmware_bridge.profile_cli", "what predicting and explaining cost on a board, per operation"),
     "doctor": ("edge.doctor.cli", "what keeps it from running here, or from running well, and what to do about it"),
     "boards": ("firmware_bridge.boards_cli", "which boards there are, real and virtual, and what can be done here"),
+    "flash": ("firmware_bridge.flash_cli", "put a bundle's firmware on a board, and see that it answers as it should"),
     "monitor": ("firmware_bridge.cli", "on the host: show and record what a board streams"),
     "convert": ("firmware_bridge.convert_cli", "turn a recording into another format, or into tables"),
     "replay": ("firmware_bridge.replay_cli", "play a recording as the monitor showed it"),

@@ -35,3 +35,15 @@ class ProfileError(BridgeError):
 
 class InvalidProfileError(ProfileError):
     """What a board counted cannot be true: no profile comes of it."""
+
+
+class FlashError(BridgeError):
+    """A board cannot be flashed, or a step of flashing it failed."""
+
+
+class WrongBoardError(FlashError):
+    """Another board is connected than the one that was named, or it runs another model after it was flashed."""
+
+
+class WrongAnswerError(FlashError):
+    """A board answers a golden vector with other bytes than those in the bundle."""

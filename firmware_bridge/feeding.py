@@ -136,7 +136,7 @@ class Feeder:
         while True:
             if time.monotonic() >= again:
                 again = time.monotonic() + AGAIN
-                for chunk in chunks(window, data):
+                for chunk in chunks(window.sequence, data, window.truth):
                     while (number := self._monitor.send(chunk)) is None:
                         yield self._patiently(began + PATIENCE, f"did not take window {window.sequence}")
                     numbers.add(number)
@@ -169,15 +169,15 @@ def stored(micro: Micro, window: Input) -> bytes:
     return quantize(window.x, micro.input.scale, micro.input.zero_point, np.dtype(np.int8)).tobytes()
 
 
-def chunks(window: Input, data: bytes) -> Sequence[Window]:
+def chunks(sequence: int, data: bytes, truth: int | None = None) -> Sequence[Window]:
     """Return the records that carry a window's bytes."""
     return [
         Window(
-            sequence=window.sequence,
+            sequence=sequence,
             offset=offset,
             size=len(data),
             data=data[offset : offset + MAX_WINDOW_CHUNK],
-            truth=window.truth,
+            truth=truth,
         )
         for offset in range(0, len(data), MAX_WINDOW_CHUNK)
     ]

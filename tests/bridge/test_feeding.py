@@ -117,8 +117,7 @@ def test_windows_are_stored_as_the_model_has_them_and_numbered_after_those_befor
 def test_a_count_ends_it_and_chunks_are_as_large_as_the_link_allows():
     board = Board(obedient, session())
     assert fed(board, [1, 2, 3, 4], [1, 2, 3, 4], count=1)[0].answered == 1
-    window = Input(7, np.zeros(1200, np.float32), 0)
-    sizes = [(chunk.offset, len(chunk.data), chunk.size) for chunk in feeding.chunks(window, bytes(1200))]
+    sizes = [(chunk.offset, len(chunk.data), chunk.size) for chunk in feeding.chunks(7, bytes(1200))]
     assert sizes == [(0, 512, 1200), (512, 512, 1200), (1024, 176, 1200)]
 
 

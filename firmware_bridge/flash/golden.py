@@ -1,0 +1,121 @@
+"""Golden vectors over the link: which bytes a board must answer with, and how its answer is held against them.
+
+Scores travel as float32, ``scale * (stored - zero_point)``, which is another number for each of the 256 stored values:
+equal floats are equal bytes. Maps travel as they are stored. An attribution that the board sums over steps (Integrated
+Gradients) has no golden bytes: of it, class, shape and steps are held against the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Bundle
+from edge.micro import GOLDEN, MicroExplanation, Stored
+from edge.wire.records import Map
+from firmware_bridge.build import micro_of
+from firmware_bridge.errors import BoardError, WrongAnswerError
+from firmware_bridge.flash.talk import Answer
+
+_INT8 = 0  # of edge.wire.codecs
+_AXES = 4  # that C tells apart
+_WRONG = "the firmware there is not the bundle's, or computes wrongly: build and flash it again, and please report it"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """An input as it is stored, with the ``scores`` (float32) and the class a board must answer, and maps by method."""
+
+    number: int
+    x: bytes
+    scores: NDArray[np.float32]
+    class_index: int
+    maps: dict[str, NDArray[np.int8]]
+
+
+def vectors(bundle: Bundle) -> list[Vector]:
+    """Return a bundle's golden vectors; BoardError where they are none of its model."""
+    micro = micro_of(bundle)
+    arrays = bundle.arrays(GOLDEN)
+    summed = {explanation.method for explanation in micro.explanations if explanation.steps}
+    wanted = {"x": micro.input, "scores": micro.scores} | {own.method: own.map for own in micro.explanations}
+    count = len(arrays.get("x", ()))
+    for name, stored in wanted.items():
+        array = arrays.get(name)
+        if array is None or array.dtype != np.int8 or array.shape != (count, *stored.shape) or not count:
+            raise BoardError(f"{GOLDEN} of bundle {bundle.manifest.name!r} has no {name} to compare", "export it again")
+    found = []
+    for number in range(count):
+        scores = real(micro.scores, arrays["scores"][number])
+        if bundle.manifest.yes_no:
+            scores = np.append(np.float32(1) - scores, scores).astype(np.float32)
+        maps = {name: arrays[name][number] for name in wanted if name not in {"x", "scores", *summed}}
+        x = arrays["x"][number].tobytes()
+        found.append(Vector(number, x, scores, int(scores.argmax()), maps))
+    return found
+
+
+def real(stored: Stored, values: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Return what stored values stand for as the link has it: flat, and rounded as in C."""
+    levels = values.ravel().astype(np.int32) - stored.zero_point
+    return np.float32(stored.scale) * levels.astype(np.float32)
+
+
+def hold(answer: Answer, vector: Vector, explanations: dict[int, MicroExplanation]) -> None:
+    """Raise WrongAnswerError for the first thing in an answer that is not as it must be.
+
+    ``explanations`` are those expected, by their numbers in the session.
+    """
+    result = answer.result
+    assert result is not None  # the answer is whole
+    faults = _faults(answer, vector, explanations)
+    if fault := next(faults, None):
+        raise WrongAnswerError(f"golden vector {vector.number}: {fault}", _WRONG)
+
+
+def _faults(answer: Answer, vector: Vector, explanations: dict[int, MicroExplanation]) -> Iterator[str]:
+    assert answer.result is not None
+    scores = np.array(answer.result.scores, np.float32)
+    if scores.shape != vector.scores.shape:
+        yield f"{scores.size} scores come, of {vector.scores.size} classes"
+        return
+    if scores.tobytes() != vector.scores.tobytes():
+        place = int(np.flatnonzero(scores != vector.scores)[0])
+        yield f"score {place} is {scores[place]:.8g}, and {vector.scores[place]:.8g} is right"
+    if answer.result.class_index != vector.class_index:
+        yield f"the answer is class {answer.result.class_index}, and {vector.class_index} is right"
+    for number, explanation in explanations.items():
+        for fault in _map_faults(answer.maps[number], vector, explanation):
+            yield f"{explanation.method}: {fault}"
+
+
+def _map_faults(pieces: list[Map], vector: Vector, explanation: MicroExplanation) -> Iterator[str]:
+    head, stored = pieces[0], explanation.map
+    if head.class_index != vector.class_index:
+        yield f"the map is of class {head.class_index}, and {vector.class_index} was answered"
+    if (len(stored.shape) <= _AXES and head.shape != stored.shape) or head.full_shape:
+        yield f"the map's shape is {list(head.shape)}, and {list(stored.shape)} is right"
+        return
+    if head.encoding != _INT8 or head.deflated:
+        yield "the map does not come as it is stored"
+        return
+    if explanation.steps:
+        if head.steps != explanation.steps:
+            yield f"{head.steps} steps were summed, and {explanation.steps} were asked for"
+        return
+    scale = np.float32(stored.scale)
+    if explanation.units:
+        scale *= np.float32(explanation.units[0 if len(explanation.units) == 1 else vector.class_index])
+    if np.float32(head.scale) != scale or head.zero_point != stored.zero_point:
+        found, wanted = f"{head.scale:.8g}, {head.zero_point}", f"{scale:.8g}, {stored.zero_point}"
+        yield f"the map's scale and zero point are {found}, and {wanted} are right"
+    data = np.frombuffer(b"".join(piece.data for piece in pieces), np.int8)
+    right = vector.maps[explanation.method].ravel()
+    if data.shape != right.shape:
+        yield f"{data.size} bytes of map come, of {right.size}"
+    elif (wrong := np.flatnonzero(data != right)).size:
+        place = int(wrong[0])
+        yield f"{wrong.size} of {right.size} bytes differ; byte {place} is {data[place]}, and {right[place]} is right"

@@ -1,0 +1,369 @@
+"""Flashing virtual boards from first to last, and everything that can go wrong on the way, with real programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pty
+import shutil
+import socket
+import subprocess
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import whylite
+from edge.bundle import Bundle, npz_bytes, seal
+from edge.errors import LinkError
+from edge.micro import GOLDEN, MODEL
+from edge.wire.port import Port
+from firmware_bridge import flash, flash_cli
+from firmware_bridge.boards import named
+from firmware_bridge.build import build_sources
+from firmware_bridge.emulate.qemu import Qemu
+from firmware_bridge.errors import BoardError, FlashError, WrongAnswerError, WrongBoardError
+from firmware_bridge.flash import chosen, sequence
+from firmware_bridge.flash import gdb as gdb_way
+from firmware_bridge.flash.gdb import GdbWay
+from firmware_bridge.flash.qemu import QemuWay
+from firmware_bridge.flash.sequence import Flashing
+from firmware_bridge.flash.way import Connection
+from tests.bridge import firmware as tiny_model
+
+BOARD = "qemu-mps2-an386"
+BAUD = 921600
+STEPS = ["fit", "build", "connect", "write", "verify", "reset", "session", "model", "golden"]
+GDB = next(filter(None, map(shutil.which, gdb_way.PROGRAMS)), None)
+needs_qemu = pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None and not os.environ.get("CI"), reason="no qemu-system-arm"
+)
+needs_gdb = pytest.mark.skipif(GDB is None and not os.environ.get("CI"), reason="no GDB for Arm")
+pytestmark = needs_qemu
+
+
+def with_golden(x: np.ndarray) -> Bundle:
+    """Return the model ``tiny`` with golden vectors: its scores are its input, its map points at the largest."""
+    plain = tiny_model.bundle()
+    best = x.argmax(axis=1)[:, None] == np.arange(4)
+    golden = npz_bytes(x=x, scores=x, contrast=np.where(best, 127, -1).astype(np.int8))
+    return seal(plain.manifest, {**plain.members, GOLDEN: golden, MODEL: b"none"})
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return with_golden(np.random.default_rng(3).integers(-128, 128, (5, 4)).astype(np.int8))
+
+
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory):
+    return build_sources(tiny_model.tiny(), "tiny", named(BOARD), tmp_path_factory.mktemp("flash") / "firmware")
+
+
+@pytest.fixture(scope="module")
+def wrong_firmware(tmp_path_factory):
+    """A firmware that says it is of the bundle's model and has another constant in it."""
+    sources = tiny_model.tiny()
+    sources["whylite_tiny.c"] = sources["whylite_tiny.c"].replace(b"i == best ? 127", b"i == best ? 126")
+    return build_sources(sources, "tiny", named(BOARD), tmp_path_factory.mktemp("flash") / "wrong")
+
+
+@pytest.fixture
+def board():
+    """A board that runs nothing, and its debug server."""
+    with Qemu(None, named(BOARD), halted=True, debug=True) as machine:
+        yield machine
+
+
+@pytest.fixture
+def built(monkeypatch, firmware, bundle, tmp_path):
+    """The command line with a firmware that is built already; returns the bundle's path."""
+    monkeypatch.setattr(flash_cli, "build", lambda *_, **__: firmware)
+    path = tmp_path / "tiny.why"
+    path.write_bytes(bundle.to_bytes())
+    monkeypatch.setattr(Bundle, "open", lambda _: bundle)
+    return str(path)
+
+
+def kill(machine):
+    """End QEMU as a pulled cable would."""
+    machine._process.kill()
+    machine._process.wait(30)
+
+
+def gdb_options(machine, port=None):
+    return ["--way", "gdb", "--gdb", machine.debugger, "--port", port or machine.url]
+
+
+@pytest.mark.parametrize("way", ["qemu", pytest.param("gdb", marks=needs_gdb)])
+def test_a_board_is_flashed_and_answers_as_the_bundle_says(built, board, capsys, way):
+    options = gdb_options(board) if way == "gdb" else []
+    assert whylite.main(["flash", built, "--board", BOARD, *options, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [step["name"] for step in said["steps"]] == STEPS
+    assert all(step["seconds"] >= 0 for step in said["steps"])
+    assert "5 windows: all bytes of scores and contrast are equal" in said["steps"][-1]["what"]
+    assert board.failure is None
+
+
+def test_lines_for_people_tell_each_step_and_what_came_of_it(built, capsys):
+    assert whylite.main(["flash", built, "--board", BOARD]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [*STEPS, BOARD]
+    assert all(line.split()[2] == "s" for line in lines[:-1])
+
+
+@needs_gdb
+def test_a_dry_run_says_all_and_touches_nothing(built, board, capsys):
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        server.setblocking(False)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        arguments = ["--way", "gdb", "--gdb", address, "--port", "/dev/none", "--dry-run", "--json"]
+        assert whylite.main(["flash", built, "--board", BOARD, *arguments]) == 0
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert [step["name"] for step in steps] == STEPS
+    assert [step["seconds"] is None for step in steps] == [False] * 2 + [True] * 7
+
+
+# --- refused before anything is written ---
+
+
+@needs_gdb
+def test_another_core_is_refused_before_anything_is_written(built, capsys):
+    with Qemu(None, named("qemu-mps2-an385"), halted=True, debug=True) as other:
+        assert whylite.main(["flash", built, "--board", BOARD, *gdb_options(other), "--json"]) == 2
+        said = json.loads(capsys.readouterr().out)
+        assert said["failed"]["step"] == "connect"
+        assert said["failed"]["error"] == "WrongBoardError"
+        assert said["failed"]["cause"] == f"{BOARD} has a cortex-m4f, and what is connected is cortex-m3"
+        assert said["written"] is False
+
+
+@needs_gdb
+def test_what_is_no_cortex_m_is_refused():
+    listener = socket.create_server(("127.0.0.1", 0))
+    command = ["qemu-system-arm", "-M", "virt", "-display", "none", "-nodefaults", "-S"]
+    command += ["-chardev", f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off", "-gdb", "chardev:gdb"]
+    process = subprocess.Popen(command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+    listener_name = f"127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    way = GdbWay(named(BOARD), Connection("unused", listener_name))
+    try:
+        with pytest.raises(WrongBoardError, match=r"is no Cortex-M"):
+            way.connect()
+    finally:
+        way.close()
+        process.kill()
+        process.wait(30)
+
+
+def test_what_is_too_big_is_refused_before_a_board_is_started(monkeypatch, bundle, firmware):
+    small = dataclasses.replace(named(BOARD), flash=dataclasses.replace(named(BOARD).flash, size=1024))
+    monkeypatch.setattr(QemuWay, "connect", lambda _: pytest.fail("it was started"))
+    with (
+        closing(Flashing(bundle, small, QemuWay(small, Connection()), lambda: firmware, BAUD)) as flashing,
+        pytest.raises(BoardError, match=r"needs [0-9,]+ bytes of flash, and qemu-mps2-an386 has 1,024"),
+    ):
+        list(flashing.steps())
+    assert flashing.step == "fit"
+    assert not flashing.touched
+
+
+@needs_gdb
+def test_a_busy_port_is_told_before_anything_is_written(built, board, capsys):
+    ours, theirs = pty.openpty()
+    with Port(os.ttyname(theirs)):
+        assert whylite.main(["flash", built, "--board", BOARD, *gdb_options(board, os.ttyname(theirs))]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: connect: cannot open port")
+    assert "has it open" in said
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+
+
+@needs_gdb
+def test_a_debug_server_that_is_not_there(built, capsys):
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    arguments = ["--way", "gdb", "--gdb", address, "--port", "socket://127.0.0.1:9"]
+    assert whylite.main(["flash", built, "--board", BOARD, *arguments]) == 2
+    assert f"connect: no debug server listens at {address}" in capsys.readouterr().err
+
+
+@needs_gdb
+def test_a_debug_server_that_says_nothing(monkeypatch, bundle):
+    monkeypatch.setattr(gdb_way, "SETTLE", 1.0)
+    monkeypatch.setattr(gdb_way._Gdb.ask, "__defaults__", (1.0,))
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with (
+            closing(GdbWay(named(BOARD), Connection("unused", address))) as way,
+            pytest.raises(LinkError, match="did not do '-target-select"),
+        ):
+            way.connect()
+
+
+@pytest.mark.parametrize(
+    ("board_name", "way", "options", "says"),
+    [
+        (BOARD, "esptool", [], "there is no way 'esptool' to flash yet"),
+        (BOARD, "gdb", [], "its debug server and the port of its link must be known"),
+        (BOARD, "qemu", ["--port", "x"], "is started for this"),
+        ("nrf52840-dk", None, [], "is flashed with pyocd, which is not among the ways there are yet: qemu, gdb"),
+        ("nrf52840-dk", "gdb", [], "is not flashed with gdb"),
+        ("unicorn-cortex-m4", None, [], "has no flash: each run loads its program"),
+        ("raspberry-pi-4", None, [], "is flashed with linux"),
+        ("nothing-like-it", None, [], "there is no board"),
+    ],
+)
+def test_ways_that_are_not(built, capsys, board_name, way, options, says):
+    arguments = [*(["--way", way] if way else []), *options]
+    assert whylite.main(["flash", built, "--board", board_name, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "hint:" in said
+
+
+def test_without_gdb_it_says_where_gdb_comes_from(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FlashError, match="neither arm-none-eabi-gdb nor gdb-multiarch") as caught:
+        GdbWay(named(BOARD), Connection("port", "127.0.0.1:3333"))
+    assert caught.value.hint == "apt-get install gdb-multiarch"
+
+
+def test_a_bundle_without_golden_vectors_is_refused(firmware):
+    plain = tiny_model.bundle()
+    empty = seal(plain.manifest, {**plain.members, GOLDEN: npz_bytes(x=np.zeros((0, 4), np.int8))})
+    with pytest.raises(BoardError, match="has no x to compare"):
+        Flashing(empty, named(BOARD), QemuWay(named(BOARD), Connection()), lambda: firmware, BAUD)
+
+
+# --- failed with the board written to ---
+
+
+@pytest.mark.parametrize("way", ["qemu", pytest.param("gdb", marks=needs_gdb)])
+@pytest.mark.parametrize("before", ["write", "verify", "reset", "session", "golden"])
+def test_a_board_that_dies_at_any_step_is_told(bundle, firmware, board, way, before):
+    connection = Connection(board.url, board.debugger) if way == "gdb" else Connection()
+    chosen_way = chosen(named(BOARD), way, connection)
+    with closing(Flashing(bundle, named(BOARD), chosen_way, lambda: firmware, BAUD)) as flashing:
+        steps = flashing.steps()
+        while next(steps).name != STEPS[STEPS.index(before) - 1]:
+            pass
+        kill(board if way == "gdb" else chosen_way._machine)
+        with pytest.raises(LinkError) as caught:
+            list(steps)
+    assert STEPS.index(flashing.step) >= STEPS.index(before)  # what it said before it died is heard all the same
+    assert flashing.touched
+    assert "lost" in caught.value.cause or "QEMU ended with signal 9" in caught.value.cause
+    assert caught.value.hint
+
+
+def test_a_board_that_dies_between_two_answers(monkeypatch, bundle, firmware):
+    way = QemuWay(named(BOARD), Connection())
+    held = []
+
+    def hold_and_kill(*arguments):
+        held.append(arguments)
+        kill(way._machine)
+
+    monkeypatch.setattr(sequence, "hold", hold_and_kill)
+    with (
+        closing(Flashing(bundle, named(BOARD), way, lambda: firmware, BAUD)) as flashing,
+        pytest.raises(LinkError, match="lost port socket"),
+    ):
+        list(flashing.steps())
+    assert flashing.step == "golden"
+    assert len(held) == 1
+
+
+@needs_gdb
+def test_a_silent_port_is_told_from_one_at_another_speed(monkeypatch, bundle, firmware, board):
+    monkeypatch.setattr(sequence, "HELLO", 0.5)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        url = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        way = GdbWay(named(BOARD), Connection(url, board.debugger))
+        with (
+            closing(Flashing(bundle, named(BOARD), way, lambda: firmware, BAUD)) as flashing,
+            pytest.raises(LinkError, match=r"no SESSION came within \d s from socket") as caught,
+        ):
+            list(flashing.steps())
+    assert flashing.step == "session"
+    assert caught.value.hint.startswith("not one byte came")
+
+
+@pytest.mark.parametrize("way", ["qemu", pytest.param("gdb", marks=needs_gdb)])
+def test_what_reads_back_otherwise_is_told_with_its_place(bundle, firmware, board, way):
+    connection = Connection(board.url, board.debugger) if way == "gdb" else Connection()
+    chosen_way = chosen(named(BOARD), way, connection)
+    with closing(Flashing(bundle, named(BOARD), chosen_way, lambda: firmware, BAUD)) as flashing:
+        steps = flashing.steps()
+        while next(steps).name != "write":
+            pass
+        flipped = bytes([firmware.image[0x123] ^ 1])
+        if way == "gdb":
+            chosen_way._debugger.ask(f'-data-write-memory-bytes 0x123 "{flipped.hex()}"')
+        else:
+            chosen_way._remote.write(0x123, flipped)
+        told = "not those of firmware.elf: .text" if way == "gdb" else r"1 of [0-9,]+ bytes .* the first at 0x123"
+        with pytest.raises(FlashError, match=told):
+            list(steps)
+    assert flashing.step == "verify"
+
+
+def test_firmware_of_another_model_is_told(bundle, firmware, monkeypatch, capsys):
+    other = Bundle(dataclasses.replace(bundle.manifest, model_digest="ab" * 32), bundle.members)
+    monkeypatch.setattr(flash_cli, "build", lambda *_, **__: firmware)
+    monkeypatch.setattr(Bundle, "open", lambda _: other)
+    assert whylite.main(["flash", "x.why", "--board", BOARD, "--json"]) == 1
+    failed = json.loads(capsys.readouterr().out)["failed"]
+    assert (failed["step"], failed["error"]) == ("model", "WrongBoardError")
+    assert "runs model tiny (01020304" in failed["cause"]
+
+
+def test_one_wrong_constant_is_found_by_the_golden_vectors(bundle, wrong_firmware):
+    way = QemuWay(named(BOARD), Connection())
+    with (
+        closing(Flashing(bundle, named(BOARD), way, lambda: wrong_firmware, BAUD)) as flashing,
+        pytest.raises(
+            WrongAnswerError, match=r"golden vector 0: contrast: 1 of 4 bytes differ; byte \d is 126, and 127"
+        ),
+    ):
+        list(flashing.steps())
+    assert flashing.step == "golden"
+    assert way._machine.wait(0)
+
+
+class Recorder:
+    """A way to flash that notes what it is told to do, and fails at writing."""
+
+    plan = QemuWay.plan
+
+    def __init__(self, board, connection):
+        self.url, self.did = connection.port, []
+
+    def connect(self):
+        self.did.append("connect")
+        return "connected"
+
+    def write(self, image):
+        self.did.append("write")
+        raise FlashError("it smokes", "switch it off")
+
+    def close(self):
+        self.did.append("close")
+
+
+def test_a_way_is_a_class_and_one_registration(monkeypatch, built, capsys):
+    made = []
+    monkeypatch.setitem(flash.WAYS, "gdb", lambda *given: made.append(Recorder(*given)) or made[0])
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        assert whylite.main(["flash", built, "--board", BOARD, "--way", "gdb", "--port", port]) == 1
+    assert made[0].did == ["connect", "write", "close"]
+    said = capsys.readouterr().err
+    assert said.startswith("error: write: it smokes\n  hint: switch it off\n")
+    assert "may hold half a program" in said
