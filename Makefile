@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEGLEARN := seglearn==1.2.5
 
-.PHONY: demo test lint bench train clean
+.PHONY: demo test lint bench bench-micro train clean
 
 demo: $(READY)  ## the main job on real recordings: convert, explain, stream over a pty, report
 	$(BIN)/python -m examples.watch.demo
@@ -21,6 +21,9 @@ lint: $(READY)  ## style and types
 
 bench: $(READY)  ## what explaining costs, as ratios measured side by side
 	$(BIN)/python -m benchmarks
+
+bench-micro: $(READY)  ## what explained models cost on virtual microcontrollers, next to the goals
+	$(BIN)/python -m benchmarks.micro
 
 train: $(READY)  ## train the demo's model again, reproducibly
 	$(BIN)/python -m examples.watch.train
