@@ -1,8 +1,8 @@
 """What explained models cost on microcontrollers: ``python -m benchmarks.micro [--json FILE] [--optimize=-O3]``.
 
 Instructions on a virtual Cortex-M4F and Cortex-M55 for the int8 models of MLPerf Tiny, plain and with GradCAM, the
-flash of all that is no model, the time from reset to the first SESSION, and the arena against TensorFlow Lite Micro's
-for every int8 model next to the checkout.
+flash of all that is no model, the time from reset to the first SESSION, the arena against TensorFlow Lite Micro's for
+every int8 model next to the checkout, and bakenn with CMSIS-NN on the same board.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge.bundle import Bundle
+from edge.micro import GOLDEN
 from edge.wire.port import Port
 from export import tflite
 from firmware_bridge.boards import named
@@ -27,7 +28,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.profile.document import Profile
 from firmware_bridge.profile.firmware import profile
 
-from . import exports
+from . import exports, peer_bakenn
 from .__main__ import summary
 from .figures import Figure, Goal, table
 from .models import KWS, MLPERF_TINY, OUT, RESNET, SHARED, VWW
@@ -56,11 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\n{model}: export ended with {error}")
             continue
         figures = [figure for board in (M4F, M55) for figure in _counts(model, bundle, board, options)]
+        figures.append(_peer(model, path, bundle, figures[0].value, options.optimize))
         figures.append(_boot(model, bundle, options.optimize))
         print("\n" + table(model, figures), flush=True)
         found += figures
     arenas = list(_arenas())
-    print("\n" + table("arena, GradCAM included, over TensorFlow Lite Micro's to predict alone", arenas))
+    print("\n" + table("arena, explanation included, over TensorFlow Lite Micro's to predict alone", arenas))
     found += arenas
     print("\n" + "\n".join(summary(found)))
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +98,17 @@ def _flash(model: str, core: str, measured: Profile) -> Figure:
     return Figure(model, "flash of kernels, link, runtime", core, whole, "B", note=note, goal=Goal(most=_FLASH))
 
 
+def _peer(model: str, path: Path, bundle: Bundle, ours: float, optimize: str) -> Figure:
+    """Return bakenn's instructions for the prediction up to the logits, over ours for all of it."""
+    what = "bakenn with CMSIS-NN over ours"
+    window = bundle.arrays(GOLDEN)["x"][:1]
+    try:
+        taken = peer_bakenn.instructions(path, window, M4F, optimize) / 1e6
+    except (peer_bakenn.AbsentError, BridgeError) as error:
+        return Figure(model, what, "m4f", float("nan"), note=f"absent: {error}"[:160])
+    return Figure(model, what, "m4f", taken / ours, note=f"{taken:.1f} million instructions, of the same logits")
+
+
 def _boot(model: str, bundle: Bundle, optimize: str) -> Figure:
     """Return the emulated milliseconds from reset until SESSION has been sent."""
     from elftools.elf.elffile import ELFFile
@@ -125,7 +138,7 @@ def _arenas() -> Iterator[Figure]:
         if graph.inputs[0].dtype.name != "int8":
             continue
         try:
-            micro = exports.export(path, "--target", "micro", "--method", "gradcam").bundle.manifest.micro
+            micro = exports.export(path, "--target", "micro").bundle.manifest.micro
         except RuntimeError as error:
             why = next((line for line in str(error).splitlines() if line.startswith("error")), "export failed")
             yield Figure(path.stem, path.stem[:38], "", float("nan"), note=why[:160])

@@ -150,13 +150,18 @@ def started(command: Sequence[str]) -> Iterator[Worker]:
 
 def torch_python() -> tuple[Path, str]:
     """Return the Python of the peers' environment, made on demand, and why there is none (empty where there is)."""
-    folder = OUT / "peers-venv"
+    return environment("peers-venv", _REQUIREMENTS)
+
+
+def environment(name: str, requirements: Path) -> tuple[Path, str]:
+    """Return the Python of an environment in ``out/``, made on demand, and why there is none (empty where there is)."""
+    folder = OUT / name
     python, ready = folder / "bin/python", folder / ".ready"
-    wanted = _REQUIREMENTS.read_text()
+    wanted = requirements.read_text()
     if ready.is_file() and ready.read_text() == wanted:
         return python, ""
-    print(f"\nmaking {folder} with torch and Captum ...", flush=True)
-    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(_REQUIREMENTS)]
+    print(f"\nmaking {folder} of {requirements.name} ...", flush=True)
+    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(requirements)]
     for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], install):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

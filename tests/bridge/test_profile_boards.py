@@ -1,18 +1,20 @@
 """Profiles of firmware on virtual boards: what is counted is what is executed, there and with another emulator."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 
 from edge.wire.port import Port
-from firmware_bridge.boards import named
+from firmware_bridge.boards import Energy, named
 from firmware_bridge.build import build
 from firmware_bridge.emulate.unicorn import Unicorn
 from firmware_bridge.errors import BoardError, InvalidProfileError
 from firmware_bridge.profile.document import parse, write
 from firmware_bridge.profile.firmware import profile
 from firmware_bridge.profile.lines import Board
+from firmware_bridge.profile.tables import table
 from firmware_bridge.profile_cli import main
 from tests.bridge.profiled import STEPS, bundle
 
@@ -105,6 +107,22 @@ def test_wrong_answers_make_no_profile(tmp_path):
 def test_a_real_board_wants_a_port(tmp_path):
     with pytest.raises(BoardError, match="nrf52840-dk is a real board"):
         profile(bundle(), named("nrf52840-dk"), tmp_path)
+
+
+def test_a_board_behind_a_port_counts_cycles_and_its_documented_current_makes_joules(counted, tmp_path):
+    made = build(bundle(), named(BOARD), tmp_path / "firmware", profile=True)
+    # what is emulated stands in for it; its port counts at 25 MHz
+    energy = Energy(supply_v=3.0, active_a=0.005, at_hz=50_000_000, source="a data sheet")
+    real = dataclasses.replace(named(BOARD), name="mine", clock_hz=50_000_000, emulator=None, energy=energy)
+    with Unicorn(made.elf, named(BOARD)) as machine:
+        found = profile(bundle(), real, tmp_path, port=machine.url, windows=1)
+    assert (found.unit, found.clock_hz, found.counter) == ("cycles", 50_000_000, "SysTick at 25 MHz")
+    ticks = counted.parts[0].count.least * 32 / 40
+    assert found.parts[0].count.median == pytest.approx(2 * ticks, rel=1e-3)
+    assert found.energy.joules["predict"] == pytest.approx(2 * ticks / 50e6 * 3.0 * 0.005, rel=1e-3)
+    assert (found.energy.measured, found.energy.source) == (False, "a data sheet")
+    assert found.memory.sources == ()
+    assert "it was built elsewhere" in table(found)
 
 
 @pytest.mark.slow
