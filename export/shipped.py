@@ -50,8 +50,8 @@ class Shipped:
     it, by role. ``state`` is what the variables of a streaming model hold where it is explained (see :meth:`after`).
     """
 
-    original: bytes
-    file: bytes
+    original: bytes = field(repr=False)
+    file: bytes = field(repr=False)
     source: Source
     compiled: dict[str, Compiled]
     predict: Signature

@@ -6,7 +6,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.bundle import Bundle
@@ -19,10 +19,12 @@ from firmware_bridge.footprint import KERNELS, LINK, MODEL, RUNTIME, Footprint, 
 
 FIRMWARE = Path(__file__).parent / "firmware"
 OPTIMIZATIONS = ("-Os", "-O2", "-O3")
+INTERFACE = 1  # of models in C that the firmware is written for; bundles have theirs in whylite.h
 _LAYOUT = "link.ld"
 _LINK = ("whylite_link.c", "whylite_records.c")
 _CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about: enough to tell before compiling
 _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
+_INTERFACE = re.compile(rb"^#define WHYLITE_INTERFACE (\d{1,9})$", re.MULTILINE)
 _OVERFLOW = re.compile(r"region\W+(FLASH|RAM)\W+overflowed by (\d+) bytes|do not fit the (RAM)")
 _SMALLER = "a smaller model, or a board with more of it; `whylite profile` lists what fits where"
 
@@ -36,7 +38,7 @@ class Firmware:
 
     board: Board
     elf: Path
-    image: bytes
+    image: bytes = field(repr=False)
     footprint: Footprint
     toolchain: str
     optimize: str
@@ -79,12 +81,16 @@ def build(
     ``toolchain`` is "gcc" or "zig", by default the first of them that is installed; ``optimize`` is for model and
     kernels, the rest being compiled for size; ``profile`` has a counter read after each kernel call. Equal bundles give
     equal images with one toolchain. FitError where it is too large, BoardError for a board that firmware is not built
-    for here, BuildError where it does not compile.
+    for here, BuildError where it does not compile, and for a bundle whose C has another interface than the firmware's.
     """
     fits(bundle, board)
-    micro = micro_of(bundle)
     sources = {name.removeprefix(SOURCES): data for name, data in bundle.members.items() if name.startswith(SOURCES)}
-    identifier = micro.identifier
+    identifier = micro_of(bundle).identifier
+    if (interface := _interface(sources)) != INTERFACE:
+        raise BuildError(
+            f"bundle {bundle.manifest.name!r} has C of interface {interface}, and this firmware is for {INTERFACE}",
+            "export it again: whylite export MODEL --target micro",
+        )
     return build_sources(sources, identifier, board, folder, toolchain=toolchain, optimize=optimize, profile=profile)
 
 
@@ -133,6 +139,12 @@ def micro_of(bundle: Bundle) -> Micro:
             "whylite export MODEL --target micro",
         )
     return bundle.manifest.micro
+
+
+def _interface(sources: Mapping[str, bytes]) -> int:
+    """Return which interface a bundle's C has; 0 is from before they were counted."""
+    found = _INTERFACE.search(sources.get("whylite.h", b""))
+    return 0 if found is None else int(found[1])
 
 
 def _memories(board: Board) -> tuple[Memory, Memory]:

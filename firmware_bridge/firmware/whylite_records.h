@@ -9,6 +9,10 @@
 #include "whylite.h"
 #include "whylite_link.h"
 
+#if !defined(WHYLITE_INTERFACE) || WHYLITE_INTERFACE != 1
+#error "the model's whylite.h has another interface than this firmware: export the model, or emit its C, again"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

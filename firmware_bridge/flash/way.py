@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -18,7 +18,7 @@ class Image:
     """What is written: the ELF, and the bytes that go to the board's flash from address ``origin`` on."""
 
     elf: Path
-    data: bytes
+    data: bytes = field(repr=False)
     origin: int
 
     @property

@@ -1,15 +1,17 @@
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
 from firmware_bridge import toolchain
 from firmware_bridge.boards import Memory, named
-from firmware_bridge.build import build_sources, fits, micro_of, needs
+from firmware_bridge.build import INTERFACE, build, build_sources, fits, micro_of, needs
 from firmware_bridge.cores import CORES
 from firmware_bridge.errors import BoardError, BuildError, FitError
+from firmware_bridge.flash.way import Image
 from firmware_bridge.footprint import KERNELS, LIBRARY, LINK, MODEL, RUNTIME
-from firmware_bridge.toolchain import GCC, ZIG, complaint, find
+from firmware_bridge.toolchain import GCC, ZIG, Toolchain, complaint, find
 from tests.bridge.firmware import bundle, tiny
 
 # Calls what no core has an instruction for, or only some have; and copies a struct, for which compilers call memcpy.
@@ -178,6 +180,37 @@ def test_what_is_too_large_is_refused_before_it_is_compiled():
     for board, says in ((small(flash - 8, ram), "flash"), (small(flash, ram - 8), "RAM")):
         with pytest.raises(FitError, match=f"needs [0-9,]+ bytes of {says}, and small has [0-9,]+"):
             fits(firmware, board)
+
+
+def renumbered(interface):
+    """Return the C of ``tiny`` with another number of its interface; without any for 0."""
+    header = tiny()["whylite.h"]
+    there, instead = (f"#define WHYLITE_INTERFACE {number}\n".encode() for number in (INTERFACE, interface))
+    assert there in header
+    return tiny() | {"whylite.h": header.replace(there, instead if interface else b"")}
+
+
+@pytest.mark.parametrize("interface", [0, INTERFACE + 1])
+def test_a_bundle_of_another_interface_is_to_be_exported_again(tmp_path, monkeypatch, interface):
+    made = bundle()
+    members = made.members | {f"c/{name}": data for name, data in renumbered(interface).items()}
+    monkeypatch.setattr(Toolchain, "compile", None)  # it is said before anything is compiled
+    with pytest.raises(BuildError, match=f"'tiny' has C of interface {interface}, .* for {INTERFACE}") as raised:
+        build(replace(made, members=members), named("qemu-mps2-an386"), tmp_path / "firmware")
+    assert "export it again" in raised.value.hint
+    assert not (tmp_path / "firmware").exists()
+
+
+@pytest.mark.parametrize("interface", [0, INTERFACE + 1])
+def test_firmware_does_not_compile_with_c_of_another_interface(tmp_path, interface):
+    with pytest.raises(BuildError, match="export the model, or emit its C, again"):
+        build_sources(renumbered(interface), "tiny", named("qemu-mps2-an386"), tmp_path / "firmware")
+
+
+def test_firmware_is_described_without_its_bytes(tmp_path):
+    firmware = build(bundle(), named("qemu-mps2-an386"), tmp_path / "firmware")
+    assert len(repr(firmware)) < 5000 < len(firmware.image)
+    assert len(repr(Image(firmware.elf, firmware.image, 0))) < 500
 
 
 def test_boards_that_firmware_is_not_built_for_say_what_is():

@@ -18,6 +18,9 @@
 extern "C" {
 #endif
 
+/* Of what this file declares: firmware that was written for another one does not compile. */
+#define WHYLITE_INTERFACE 1
+
 #define WHYLITE_ALIGNMENT 16
 #define WHYLITE_DIMENSIONS 4
 
