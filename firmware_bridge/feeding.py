@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -145,9 +145,7 @@ class Feeder:
             for event in events:
                 if isinstance(event, Result | Timing) and event.sequence == window.sequence:
                     again = time.monotonic() + AGAIN  # it is at work
-                if isinstance(event, Ack) and event.request in numbers:
-                    _accepted(event, event.request)
-            if any(isinstance(event, Timing) and event.sequence == window.sequence for event in events):
+            if any(_concludes(event, window.sequence, numbers) for event in events):
                 return
 
     def _patiently(self, until: float, what: str) -> list[Event]:
@@ -181,6 +179,16 @@ def chunks(sequence: int, data: bytes, truth: int | None = None) -> Sequence[Win
         )
         for offset in range(0, len(data), MAX_WINDOW_CHUNK)
     ]
+
+
+def _concludes(event: Event, sequence: int, numbers: Container[int]) -> bool:
+    """Whether an event is the last word on a window that left in the frames ``numbers``: LATENCY, or that it has left.
+
+    BoardError where the board refuses the window.
+    """
+    if isinstance(event, Ack):
+        return event.request in numbers and _accepted(event, event.request)
+    return isinstance(event, Timing) and event.sequence == sequence
 
 
 def _accepted(ack: Ack, number: int) -> bool:

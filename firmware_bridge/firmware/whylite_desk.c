@@ -52,14 +52,33 @@ static refusal store(whylite_device *device) {
   return nothing;
 }
 
+/* Whether the window answered last comes again, and not another one of its number; without a copy nobody can tell. */
+static bool is_again(const whylite_device *device) {
+  const whylite_message *message = &device->message;
+  const uint32_t offset = message->value[WHYLITE_WINDOW_OFFSET];
+  const uint32_t size = message->value[WHYLITE_WINDOW_DATA];
+  const uint32_t whole = device->model->input.size;
+  if (!device->answered || message->value[WHYLITE_WINDOW_SEQUENCE] != device->result.sequence ||
+      message->value[WHYLITE_WINDOW_SIZE] != whole || offset > whole || size > whole - offset) {
+    return false;
+  }
+  bool same = device->window == NULL || device->kept;
+  for (uint32_t i = 0; same && device->window != NULL && i < size; i++) {
+    same = device->window[offset + i] == (int8_t)message->data[i];
+  }
+  return same;
+}
+
 static bool take_window(whylite_device *device) {
   const whylite_message *message = &device->message;
   const whylite_incoming *incoming = &device->incoming;
   const uint32_t last = device->result.sequence;
-  const uint32_t end = message->value[WHYLITE_WINDOW_OFFSET] + message->value[WHYLITE_WINDOW_DATA];
-  if (device->answered && message->value[WHYLITE_WINDOW_SEQUENCE] == last) { /* it did not hear the answer */
-    if (end == device->model->input.size) {
+  if (is_again(device)) { /* the host did not hear all of the answer */
+    if (message->value[WHYLITE_WINDOW_OFFSET] + message->value[WHYLITE_WINDOW_DATA] == device->model->input.size) {
       whylite_tell_result(device);
+      if (!device->job.on || device->job.requested) { /* its LATENCY has left */
+        whylite_send_ack(&device->sender, message->number, NULL, NULL, &last);
+      }
     }
     return true;
   }

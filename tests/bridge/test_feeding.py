@@ -147,6 +147,13 @@ def test_a_window_without_an_answer_is_sent_again(monkeypatch):
     assert heard[0] == heard[1]
 
 
+def test_an_acknowledgement_stands_for_a_latency_that_was_lost():
+    def without_latency(number, record):
+        return [Ack(request=number, sequence=record.sequence)] if record.size else obedient(number, record)
+
+    assert fed(Board(without_latency, session()), [1, 2, 3, 4], [1, 2, 3, 4])[0].answered == 2
+
+
 def test_a_full_line_is_waited_for():
     board = Board(obedient, session())
     board.full = 5

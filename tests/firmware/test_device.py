@@ -176,6 +176,9 @@ def test_what_comes_again_changes_nothing(board):
     send(host, 0, x, chunk=5)
     first, again = host.listen_for(Result, 2)
     assert first == again
+    (ack,) = host.listen_for(Ack)  # stands for the LATENCY, which has left
+    assert (ack.refused, ack.sequence, ack.request) == ("", 0, 6)
+    assert len(host.of(Latency)) == 1
     feed(host, y, first=1)
     host.say(Request(what=Health.code))
     assert host.listen_for(Health, 2)[1].produced == 2
@@ -203,6 +206,30 @@ def test_a_window_that_is_none_for_the_model_is_refused(board, window, cause):
     assert ack.hint
     feed(host, y, first=4)
     assert host.of(Result)[1].scores == tuple(toy.scores(y))
+
+
+def test_a_host_that_starts_again_is_told_where_to_go_on(board):
+    host, (x, y, z) = board(), toy.windows(3)
+    feed(host, x, y)
+    send(host, 0, x)  # as it was, but long ago
+    send(host, 1, z)  # another one than that which was answered
+    for ack in host.listen_for(Ack, 2):
+        assert ack.sequence == 1
+        assert "count up" in ack.refused
+        assert ack.hint
+    assert len(host.of(Result)) == 2
+    feed(host, z, first=2)
+    assert host.of(Result)[2].scores == tuple(toy.scores(z))
+
+
+def test_without_a_copy_the_last_window_is_taken_for_the_same(board):
+    host, (x, y) = board("small"), toy.windows(2)
+    feed(host, x)
+    send(host, 0, y)
+    (ack,) = host.listen_for(Ack)
+    assert (ack.refused, ack.sequence) == ("", 0)
+    first, again = host.of(Result)
+    assert first == again
 
 
 def test_a_window_that_comes_while_one_is_explained_waits_for_its_turn(board):
