@@ -13,6 +13,7 @@ from firmware_bridge import toolchain
 from firmware_bridge.boards import Board, Memory, boards, named
 from firmware_bridge.emulate import missing
 from firmware_bridge.errors import BuildError
+from firmware_bridge.flash import WAYS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,11 +46,12 @@ def _here(board: Board, lack: str) -> tuple[list[str], list[str]]:
     """Return what can be done with a board here, and what must be done before more can be."""
     if board.linux:
         return ["run"], []
+    flashes = ["flash"] * any(way in WAYS for way in board.flash_with)
     if not board.virtual:
-        return ["emit", "run --port", "fits"], []
+        return ["emit", "run --port", "fits", *(f"{flash} --elf" for flash in flashes)], []
     absent = missing(board)
     lacks = [lack] * bool(lack) + ([absent[1]] if absent else [])
-    return ["build"] * (not lack) + ["run", "profile"] * (not lacks), lacks
+    return ["build"] * (not lack) + ["run", "profile", *flashes] * (not lacks), lacks
 
 
 def _document(board: Board, can: list[str], lacks: list[str]) -> dict[str, object]:

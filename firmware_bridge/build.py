@@ -61,7 +61,7 @@ def fits(bundle: Bundle, board: Board) -> None:
 
     BoardError for a board that runs no firmware, and for a bundle that has none.
     """
-    flash, ram = _memories(board)
+    flash, ram = memories(board)
     for name, need, memory in zip(("flash", "RAM"), needs(micro_of(bundle)), (flash, ram), strict=True):
         if need > memory.size:
             raise _too_large(board, name, need, memory.size)
@@ -147,7 +147,8 @@ def _interface(sources: Mapping[str, bytes]) -> int:
     return 0 if found is None else int(found[1])
 
 
-def _memories(board: Board) -> tuple[Memory, Memory]:
+def memories(board: Board) -> tuple[Memory, Memory]:
+    """Return a board's flash and RAM; BoardError for one that runs Linux."""
     if board.flash is None or board.ram is None:
         raise BoardError(f"{board.name} runs Linux, not firmware", "run `whylite run BUNDLE` there")
     return board.flash, board.ram
@@ -155,11 +156,11 @@ def _memories(board: Board) -> tuple[Memory, Memory]:
 
 def _target(board: Board) -> tuple[Core, dict[str, str]]:
     """Return a board's core, and what its start-up code and drivers have to know."""
-    _memories(board)
+    memories(board)
     if board.cpu is None or board.uart is None or not board.virtual:
         raise BoardError(
             f"firmware for {board.name} is built in the board's own SDK, which starts its clocks and pins",
-            "`whylite emit` gives the C to add there; docs/microcontrollers.md says how",
+            "`whylite emit` gives the C to add there, and `whylite flash --elf` takes what comes of it",
         )
     return board.cpu, {
         "WHYLITE_BOARD_NAME": f'"{board.name}"',
@@ -197,7 +198,7 @@ def _group(name: str, sources: Mapping[str, bytes], model: str) -> str:
 def _layout(board: Board) -> str:
     """Return the linker script of a board."""
     script = (FIRMWARE / "virtual" / "link.ld.in").read_text()
-    for name, memory in zip(("FLASH", "RAM"), _memories(board), strict=True):
+    for name, memory in zip(("FLASH", "RAM"), memories(board), strict=True):
         script = script.replace(f"@{name}_ORIGIN@", f"{memory.origin:#x}").replace(f"@{name}_SIZE@", str(memory.size))
     return script
 
@@ -207,7 +208,7 @@ def _fit_error(error: BuildError, board: Board) -> BuildError | FitError:
     found = _OVERFLOW.search(error.cause)
     if found is None:
         return error
-    flash, ram = _memories(board)
+    flash, ram = memories(board)
     if found[1] is None:
         there = f"{ram.size:,} bytes of RAM of {board.name}"
         return FitError(f"the firmware's data and stack do not fit the {there}", _SMALLER)

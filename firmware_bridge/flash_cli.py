@@ -18,8 +18,9 @@ from edge.bundle import Bundle
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
 from firmware_bridge.boards import named
-from firmware_bridge.build import OPTIMIZATIONS, build
+from firmware_bridge.build import OPTIMIZATIONS
 from firmware_bridge.flash import WAYS, chosen
+from firmware_bridge.flash.image import built, read
 from firmware_bridge.flash.sequence import Flashing, Step
 from firmware_bridge.flash.way import Connection
 from firmware_bridge.toolchain import TOOLCHAINS
@@ -34,14 +35,18 @@ def main(argv: Sequence[str]) -> int:
         bundle, board = Bundle.open(arguments.bundle), named(arguments.board)
         way = chosen(board, arguments.way, Connection(arguments.port, arguments.gdb))
         with tempfile.TemporaryDirectory(prefix="whylite-") as folder:
-            make = partial(
-                build, bundle, board, Path(folder) / "firmware",
-                toolchain=arguments.toolchain, optimize=f"-{arguments.optimize}",
-            )  # fmt: skip
-            with closing(Flashing(bundle, board, way, make, arguments.baud)) as flashing:
+            prepare = partial(read, arguments.elf, board)
+            if arguments.elf is None:
+                optimize, toolchain = f"-{arguments.optimize}", arguments.toolchain
+                prepare = partial(
+                    built, bundle, board, Path(folder, "firmware"), toolchain=toolchain, optimize=optimize
+                )
+            with closing(Flashing(bundle, board, way, prepare, arguments.baud)) as flashing:
                 return _go(flashing, arguments, done)
     except WhyLiteError as error:  # before the first step
         return _fail(arguments, done, "", error, touched=False)
+    except KeyboardInterrupt:
+        return _fail(arguments, done, "", WhyLiteError("interrupted"), touched=False)
 
 
 def _go(flashing: Flashing, arguments: argparse.Namespace, done: list[Step]) -> int:
@@ -55,8 +60,7 @@ def _go(flashing: Flashing, arguments: argparse.Namespace, done: list[Step]) -> 
     except WhyLiteError as error:
         return _fail(arguments, done, flashing.step, error, touched=flashing.touched)
     except KeyboardInterrupt:
-        interrupted = WhyLiteError("interrupted", "the board may hold half a program: flash it again")
-        return _fail(arguments, done, flashing.step, interrupted, touched=flashing.touched)
+        return _fail(arguments, done, flashing.step, WhyLiteError("interrupted"), touched=flashing.touched)
     if arguments.json:
         print(json.dumps(_document(arguments, done)))
     elif arguments.dry_run:
@@ -96,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", help="the board's link: serial port, pty, socket://HOST:PORT; not for --way qemu")
     parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
     parser.add_argument("--gdb", metavar="SERVER", help="for --way gdb: the debug server's HOST:PORT, or serial port")
+    parser.add_argument(
+        "--elf",
+        type=Path,
+        metavar="FILE",
+        help="firmware of this bundle that the board's own SDK built; not built here",
+    )
     parser.add_argument("--toolchain", choices=TOOLCHAINS, help="to compile with (default: gcc where it is installed)")
     levels = [level.removeprefix("-") for level in OPTIMIZATIONS]
     parser.add_argument("--optimize", choices=levels, default="O2", help="default: %(default)s")

@@ -70,16 +70,16 @@ def measure(elf: Path, groups: Mapping[str, str]) -> tuple[Footprint, bytes]:
     owners = {
         symbol.name: source
         for source in groups
-        for symbol in _symbols(_open(elf.with_name(source.removesuffix(".c") + ".o")))
+        for symbol in _symbols(open_elf(elf.with_name(source.removesuffix(".c") + ".o")))
         if not symbol.file
     }
-    program = _open(elf)
+    program = open_elf(elf)
     sections = [section for section in program.iter_sections() if section["sh_flags"] & _ALLOC and section["sh_size"]]
     symbols = list(_symbols(program))
     numbers = {index: _kind(section) for index, section in enumerate(program.iter_sections())}
     marks = {symbol.name: symbol.address for symbol in symbols}
     stack = marks.get(_STACK[1], 0) - marks.get(_STACK[0], 0)
-    image = _image(program)
+    image = image_of(program)
     footprint = Footprint(
         flash=len(image),
         ram=sum(int(section["sh_size"]) for section in sections if section["sh_flags"] & _WRITE) + stack,
@@ -90,12 +90,19 @@ def measure(elf: Path, groups: Mapping[str, str]) -> tuple[Footprint, bytes]:
     return footprint, image
 
 
-def _open(path: Path) -> Any:
+def open_elf(path: Path) -> Any:
+    """Return an ELF file, of pyelftools; BuildError for what is none, and where that is not installed."""
     try:
+        from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
     except ModuleNotFoundError as error:
         raise BuildError("pyelftools is not installed, which reads firmware", "pip install 'whylite[micro]'") from error
-    return ELFFile.load_from_path(str(path))
+    try:
+        return ELFFile.load_from_path(str(path))
+    except OSError as error:
+        raise BuildError(f"cannot read {path}: {error.strerror}", "give the path of an ELF") from error
+    except ELFError as error:
+        raise BuildError(f"{path} is no ELF: {error}", "give what the linker wrote, no .bin or .hex of it") from error
 
 
 def _symbols(program: Any) -> Iterator[_Symbol]:
@@ -140,7 +147,7 @@ def _parts(
     return tuple(sorted(parts, key=lambda part: (-part.code - part.constants - part.zeroed, part.source)))
 
 
-def _image(program: Any) -> bytes:
+def image_of(program: Any) -> bytes:
     """Return what is loaded into flash: the segments with contents, where they are stored, and zeros between them."""
     there = [segment for segment in program.iter_segments("PT_LOAD") if segment["p_filesz"]]
     start = min(segment["p_paddr"] for segment in there)

@@ -18,7 +18,8 @@ from edge.errors import LinkError
 from firmware_bridge.boards import Board
 from firmware_bridge.errors import FlashError, WrongBoardError
 from firmware_bridge.flash.cortex import CPUID, check_core, other
-from firmware_bridge.flash.way import SETTLE, Connection, Image
+from firmware_bridge.flash.image import SETTLE, Image
+from firmware_bridge.flash.way import Connection
 
 PROGRAMS = ("arm-none-eabi-gdb", "gdb-multiarch")
 _SETTINGS = (
@@ -103,7 +104,9 @@ class GdbWay:
     def reset(self) -> str:
         """Reset by the server's own command, which is QEMU's for a virtual board, and let go."""
         command = "system_reset" if self._board.virtual else "reset"
-        self._debugger.ask(f'-interpreter-exec console "monitor {command}"')
+        said = self._debugger.ask(f'-interpreter-exec console "monitor {command}"')
+        if "unknown command" in said.lower():
+            raise FlashError(f"the debug server at {self._server} knows no {command!r}", "is it one for this board?")
         self._debugger.ask("-target-detach")
         self.close()
         return f"monitor {command}"
@@ -129,6 +132,7 @@ class _Gdb:
     def __init__(self, program: str, server: str) -> None:
         self._server = server
         self._buffer = b""
+        self._busy = False
         command = [program, "-nx", "-q", "--interpreter=mi2"]
         try:
             # a session of its own: Ctrl-C is for us
@@ -149,20 +153,22 @@ class _Gdb:
             self._process.stdin.flush()
         until = time.monotonic() + patience
         said = []
+        self._busy = True
         while True:
             line = self._line(until, command)
-            if line.startswith("~"):
+            if line.startswith(("~", "@")):  # GDB's own words, and the server's
                 said.append(_unquoted(line[1:]))
             elif line.startswith("^"):
                 break
+        self._busy = False
         if line.startswith("^error"):
             found = re.search(r'msg=("(?:[^"\\]|\\.)*")', line)
             raise self._failure(_unquoted(found[1]) if found else line)
         return "".join(said) + line
 
     def close(self) -> None:
-        """End it, and wait for that; a board that it holds is let go."""
-        if self._process.poll() is None and self._process.stdin is not None:
+        """End it, and wait for that; a board that it holds is let go, unless it is not done with a command."""
+        if not self._busy and self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.write(b"-target-detach\n-gdb-exit\n")
                 self._process.stdin.flush()

@@ -11,8 +11,9 @@ from firmware_bridge.emulate import missing
 from firmware_bridge.emulate.qemu import Qemu
 from firmware_bridge.errors import FlashError
 from firmware_bridge.flash.cortex import CPUID, check_core
+from firmware_bridge.flash.image import SETTLE, Image
 from firmware_bridge.flash.remote import Remote
-from firmware_bridge.flash.way import SETTLE, Connection, Image
+from firmware_bridge.flash.way import Connection
 
 
 class QemuWay:

@@ -13,11 +13,12 @@ from edge.micro import MicroExplanation
 from edge.wire.codes import When
 from edge.wire.records import Request, Session, Settings
 from firmware_bridge.boards import Board
-from firmware_bridge.build import Firmware, fits, micro_of, needs
+from firmware_bridge.build import fits, memories, micro_of, needs
 from firmware_bridge.errors import WrongBoardError
 from firmware_bridge.flash.golden import hold, vectors
+from firmware_bridge.flash.image import Image
 from firmware_bridge.flash.talk import Talk
-from firmware_bridge.flash.way import Image, Way
+from firmware_bridge.flash.way import Way
 
 HELLO = 15.0  # seconds for a board to start, beside what its SESSION takes on the wire
 ANSWER = 15.0  # the same for an answer, beside computing and sending it
@@ -37,17 +38,17 @@ class Step:
 
 
 class Flashing:
-    """A board that is flashed, step by step.
+    """A board that is flashed, step by step; ``prepare`` builds or reads what is written to it.
 
     ``steps`` yields each when it is done. Where one raises, ``step`` is its name, and ``touched`` says whether
     anything had been written to the board by then.
     """
 
-    def __init__(self, bundle: Bundle, board: Board, way: Way, build: Callable[[], Firmware], baud: int) -> None:
+    def __init__(self, bundle: Bundle, board: Board, way: Way, prepare: Callable[[], Image], baud: int) -> None:
         self.step = ""
         self.touched = False
         self._bundle, self._micro, self._vectors = bundle, micro_of(bundle), vectors(bundle)
-        self._board, self._way, self._build, self._baud = board, way, build, baud
+        self._board, self._way, self._prepare, self._baud = board, way, prepare, baud
         self._image = Image(Path(), b"", 0)
         self._talk: Talk | None = None
         self._settings: Settings | None = None
@@ -61,7 +62,7 @@ class Flashing:
             "golden": f"have {len(self._vectors)} windows answered, at most {self._patience:.0f} s each; compare bytes",
         }
         doings: dict[str, Callable[[], str]] = {
-            "fit": self._fit, "build": self._compile, "connect": self._connect, "write": self._write,
+            "fit": self._fit, "build": self._make, "connect": self._connect, "write": self._write,
             "verify": lambda: self._way.verify(self._image), "reset": self._reset, "session": self._introduce,
             "model": self._compare_model, "golden": self._try,
         }  # fmt: skip
@@ -82,20 +83,12 @@ class Flashing:
 
     def _fit(self) -> str:
         fits(self._bundle, self._board)
-        assert self._board.flash is not None and self._board.ram is not None
-        flash, ram = needs(self._micro)
-        there = f"{self._board.flash.size:,} bytes of flash, about {ram:,} of {self._board.ram.size:,} bytes of RAM"
-        return f"about {flash:,} of {there}"
+        used = zip(("flash", "RAM"), needs(self._micro), memories(self._board), strict=True)
+        return ", ".join(f"about {need:,} of {there.size:,} bytes of {name}" for name, need, there in used)
 
-    def _compile(self) -> str:
-        firmware = self._build()
-        assert self._board.flash is not None and self._board.ram is not None
-        self._image = Image(firmware.elf, firmware.image, self._board.flash.origin)
-        took = firmware.footprint
-        return (
-            f"{took.flash:,} of {self._board.flash.size:,} bytes of flash, {took.ram:,} of {self._board.ram.size:,} "
-            f"bytes of RAM, by {firmware.toolchain} {firmware.optimize}"
-        )
+    def _make(self) -> str:
+        self._image = self._prepare()
+        return self._image.about
 
     def _connect(self) -> str:
         """Find the board and its port: both have to be there before anything is written."""

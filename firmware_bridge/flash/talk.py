@@ -22,9 +22,13 @@ _TIMES = 3  # that a window is tried whose answer comes with gaps
 
 @dataclass
 class Answer:
-    """What a board says of one window: the chunks of its maps by method, in the order in which they came."""
+    """What a board says of one window: the chunks of its maps by method, in the order in which they came.
+
+    ``refusal`` is there where it did not take the window.
+    """
 
     result: Result | None = None
+    refusal: Ack | None = None
     maps: dict[int, list[Map]] = field(default_factory=dict)
 
     def whole(self, methods: tuple[int, ...]) -> bool:
@@ -79,12 +83,15 @@ class Talk:
     def answer(self, sequence: int, window: bytes, methods: tuple[int, ...], patience: float) -> tuple[int, Answer]:
         """Have a window answered and explained by these methods; return the answer and the number behind its own.
 
-        It is sent again, as the next window, where something got lost on the way; LinkError where that does not help.
+        It is sent again, as the next window, where something got lost on the way; FlashError or LinkError where that
+        does not help.
         """
         for attempt in range(sequence, sequence + _TIMES):
             found = self._answer(attempt, window, patience)
             if found.whole(methods):
                 return attempt + 1, found
+        if found.refusal is not None:
+            _accept(found.refusal)
         raise LinkError(
             f"answers come with gaps over {self._port.url}: {self._receiver.counts.bad_frames} frames were damaged",
             "lower the baud rate at both ends, or use a shorter cable",
@@ -96,9 +103,13 @@ class Talk:
 
     def _answer(self, sequence: int, window: bytes, patience: float) -> Answer:
         until = time.monotonic() + patience
-        numbers = {self._send(chunk, until) for chunk in chunks(sequence, window)}
+        numbers: set[int] = set()
         answer = Answer()
+        again = 0.0
         while True:
+            if answer.result is None and time.monotonic() >= again:  # its last chunk may be lost, too
+                numbers |= {self._send(chunk, until) for chunk in chunks(sequence, window)}
+                again = time.monotonic() + patience / _TIMES
             for record in self._hear(until, f"no answer came within {patience:.0f} s"):
                 match record:
                     case Result(sequence=number) if number == sequence:
@@ -107,8 +118,9 @@ class Talk:
                         answer.maps.setdefault(record.method, []).append(record)
                     case Latency(sequence=number) if number == sequence:
                         return answer
-                    case Ack(request=number) if number in numbers:
-                        _accept(record)
+                    case Ack(request=number) if number in numbers and record.refused:
+                        answer.refusal = record
+                        return answer
 
     def _send(self, record: Record, until: float) -> int:
         """Write a frame, and return its number."""
@@ -122,12 +134,10 @@ class Talk:
 
     def _hear(self, until: float, else_: str) -> list[Record]:
         """Return what has come; LinkError when the time is over."""
-        self._port.wait(_POLL)
-        data = self._port.read()
-        records = [received.record for received in self._receiver.feed(data) if received.record is not None]
-        if not records and time.monotonic() >= until:
+        if time.monotonic() >= until:
             raise LinkError(f"{else_} from {self._port.url}", self._advice())
-        return records
+        self._port.wait(_POLL)
+        return [got.record for got in self._receiver.feed(self._port.read()) if got.record is not None]
 
     def _advice(self) -> str:
         counts = self._receiver.counts

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from firmware_bridge.boards import Board
-
-SETTLE = 30.0  # seconds that any step may take, beside what its bytes do
-_SLOWEST = 2000  # bytes per second of the slowest probes there are
-
-
-@dataclass(frozen=True)
-class Image:
-    """What is written: the ELF, and the bytes that go to the board's flash from address ``origin`` on."""
-
-    elf: Path
-    data: bytes = field(repr=False)
-    origin: int
-
-    @property
-    def patience(self) -> float:
-        """For how many seconds writing it, or reading it back, may take."""
-        return SETTLE + len(self.data) / _SLOWEST
+from firmware_bridge.flash.image import Image
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,15 @@ import dataclasses
 import json
 import os
 import pty
+import re
 import shutil
+import signal
 import socket
 import subprocess
-from contextlib import closing
+import sys
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +22,17 @@ import pytest
 import whylite
 from edge.bundle import Bundle, npz_bytes, seal
 from edge.errors import LinkError
-from edge.micro import GOLDEN, MODEL
+from edge.micro import GOLDEN, MODEL, Operation
 from edge.wire.port import Port
 from firmware_bridge import flash, flash_cli
 from firmware_bridge.boards import named
 from firmware_bridge.build import build_sources
 from firmware_bridge.emulate.qemu import Qemu
-from firmware_bridge.errors import BoardError, FlashError, WrongAnswerError, WrongBoardError
+from firmware_bridge.errors import BoardError, BuildError, FitError, FlashError, WrongAnswerError, WrongBoardError
 from firmware_bridge.flash import chosen, sequence
 from firmware_bridge.flash import gdb as gdb_way
 from firmware_bridge.flash.gdb import GdbWay
+from firmware_bridge.flash.image import read
 from firmware_bridge.flash.qemu import QemuWay
 from firmware_bridge.flash.sequence import Flashing
 from firmware_bridge.flash.way import Connection
@@ -58,7 +64,8 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def firmware(tmp_path_factory):
-    return build_sources(tiny_model.tiny(), "tiny", named(BOARD), tmp_path_factory.mktemp("flash") / "firmware")
+    folder = tmp_path_factory.mktemp("flash") / "firmware"
+    return read(build_sources(tiny_model.tiny(), "tiny", named(BOARD), folder).elf, named(BOARD))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +73,8 @@ def wrong_firmware(tmp_path_factory):
     """A firmware that says it is of the bundle's model and has another constant in it."""
     sources = tiny_model.tiny()
     sources["whylite_tiny.c"] = sources["whylite_tiny.c"].replace(b"i == best ? 127", b"i == best ? 126")
-    return build_sources(sources, "tiny", named(BOARD), tmp_path_factory.mktemp("flash") / "wrong")
+    folder = tmp_path_factory.mktemp("flash") / "wrong"
+    return read(build_sources(sources, "tiny", named(BOARD), folder).elf, named(BOARD))
 
 
 @pytest.fixture
@@ -79,7 +87,7 @@ def board():
 @pytest.fixture
 def built(monkeypatch, firmware, bundle, tmp_path):
     """The command line with a firmware that is built already; returns the bundle's path."""
-    monkeypatch.setattr(flash_cli, "build", lambda *_, **__: firmware)
+    monkeypatch.setattr(flash_cli, "built", lambda *_, **__: firmware)
     path = tmp_path / "tiny.why"
     path.write_bytes(bundle.to_bytes())
     monkeypatch.setattr(Bundle, "open", lambda _: bundle)
@@ -126,6 +134,23 @@ def test_a_dry_run_says_all_and_touches_nothing(built, board, capsys):
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert [step["name"] for step in steps] == STEPS
     assert [step["seconds"] is None for step in steps] == [False] * 2 + [True] * 7
+
+
+def test_patience_grows_with_the_model_and_shrinks_with_the_speed(bundle, firmware):
+    def plan(bundle, baud):
+        with closing(Flashing(bundle, named(BOARD), QemuWay(named(BOARD), Connection()), lambda: firmware, baud)) as it:
+            steps = {step.name: step.what for step in it.steps(dry_run=True)}
+        hello = re.search(r"at most (\d+) s", steps["session"])
+        answer = re.search(r"at most (\d+) s each", steps["golden"])
+        return int(hello[1]), int(answer[1])
+
+    micro = bundle.manifest.micro
+    heavy = dataclasses.replace(micro, operations=(Operation("CONV_2D", "conv", "predict", 10_000_000),))
+    assert plan(bundle, 921600) == (15, 15)
+    assert plan(bundle, 300) > (40, 60)
+    # 20 cycles for each, once to predict and once more to explain, at 25 MHz
+    much = Bundle(dataclasses.replace(bundle.manifest, micro=heavy), bundle.members)
+    assert plan(much, 921600) == (15, 15 + 2 * 20 * 10_000_000 // 25_000_000)
 
 
 # --- refused before anything is written ---
@@ -241,6 +266,87 @@ def test_a_bundle_without_golden_vectors_is_refused(firmware):
         Flashing(empty, named(BOARD), QemuWay(named(BOARD), Connection()), lambda: firmware, BAUD)
 
 
+def linked_for(name, tmp_path):
+    """Return an ELF for another board's memories: a few bytes of firmware at its flash's address."""
+    source = tmp_path / "bytes.s"
+    source.write_text(".syntax unified\n.thumb\n.text\n.word 0x20001000, 9, 1, 2\n")
+    elf = tmp_path / "bytes.elf"
+    where = named(name).flash.origin
+    gcc = ["arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4", "-nostdlib", f"-Wl,-Ttext={where:#x}", "-Wl,-e0"]
+    subprocess.run([*gcc, "-Wl,-n", str(source), "-o", str(elf)], check=True)
+    return elf
+
+
+@needs_gdb
+def test_an_elf_of_the_boards_own_sdk_is_flashed_as_it_is(monkeypatch, built, board, firmware, capsys):
+    monkeypatch.setattr(flash_cli, "built", lambda *_, **__: pytest.fail("it was built"))
+    arguments = [*gdb_options(board), "--elf", str(firmware.elf), "--json"]
+    assert whylite.main(["flash", built, "--board", BOARD, *arguments]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert str(firmware.elf) in steps[1]["what"]
+
+
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None and not os.environ.get("CI"), reason="no Arm GCC")
+def test_an_elf_for_other_memories_is_refused(firmware, tmp_path):
+    elf = linked_for("qemu-netduinoplus2", tmp_path)
+    assert read(elf, named("qemu-netduinoplus2")).data[4:8] == bytes([9, 0, 0, 0])
+    with pytest.raises(FitError, match=r"0x8000000 to 0x80000\w\w, and the flash .*-an505 is from 0x10000000"):
+        read(elf, named("qemu-mps2-an505"))
+    small = dataclasses.replace(named(BOARD), ram=dataclasses.replace(named(BOARD).ram, size=1024))
+    with pytest.raises(FitError, match=r"needs [0-9,]+ bytes of RAM, and qemu-mps2-an386 has 1,024"):
+        read(firmware.elf, small)
+
+
+def test_files_that_are_no_programs_for_arm_are_refused(firmware, tmp_path):
+    for name, data, says in (
+        ("text", b"hello", "is no ELF"),
+        ("short", firmware.elf.read_bytes()[:2000], "is no ELF|cut short|nothing to write"),
+        ("other", Path(sys.executable).resolve().read_bytes(), "is a program for EM_"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(BuildError, match=says):
+            read(tmp_path / name, named(BOARD))
+    with pytest.raises(BuildError, match="cannot read"):
+        read(tmp_path / "none", named(BOARD))
+
+
+@needs_gdb
+def test_a_real_board_is_reset_by_the_command_of_probes_which_qemu_does_not_know(bundle, firmware, board):
+    real = dataclasses.replace(named(BOARD), emulator=None)
+    way = GdbWay(real, Connection(board.url, board.debugger))
+    with (
+        closing(Flashing(bundle, real, way, lambda: firmware, BAUD)) as flashing,
+        pytest.raises(FlashError, match="knows no 'reset'"),
+    ):
+        list(flashing.steps())
+    assert flashing.step == "reset"
+
+
+@needs_gdb
+def test_an_interrupted_command_leaves_nothing_behind(built, capsys):
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        callers = []
+
+        def interrupt():
+            callers.append(server.accept()[0])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            arguments = ["--way", "gdb", "--gdb", address, "--port", "none"]
+            assert whylite.main(["flash", built, "--board", BOARD, *arguments]) == 2
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert capsys.readouterr().err == "error: connect: interrupted\n"
+        with closing(callers[0]) as caller:
+            caller.settimeout(60)
+            with suppress(ConnectionResetError):
+                while caller.recv(4096):  # what GDB had to say before its end
+                    pass
+
+
 # --- failed with the board written to ---
 
 
@@ -303,7 +409,7 @@ def test_what_reads_back_otherwise_is_told_with_its_place(bundle, firmware, boar
         steps = flashing.steps()
         while next(steps).name != "write":
             pass
-        flipped = bytes([firmware.image[0x123] ^ 1])
+        flipped = bytes([firmware.data[0x123] ^ 1])
         if way == "gdb":
             chosen_way._debugger.ask(f'-data-write-memory-bytes 0x123 "{flipped.hex()}"')
         else:
@@ -316,7 +422,7 @@ def test_what_reads_back_otherwise_is_told_with_its_place(bundle, firmware, boar
 
 def test_firmware_of_another_model_is_told(bundle, firmware, monkeypatch, capsys):
     other = Bundle(dataclasses.replace(bundle.manifest, model_digest="ab" * 32), bundle.members)
-    monkeypatch.setattr(flash_cli, "build", lambda *_, **__: firmware)
+    monkeypatch.setattr(flash_cli, "built", lambda *_, **__: firmware)
     monkeypatch.setattr(Bundle, "open", lambda _: other)
     assert whylite.main(["flash", "x.why", "--board", BOARD, "--json"]) == 1
     failed = json.loads(capsys.readouterr().out)["failed"]
