@@ -17,7 +17,7 @@ def table(profile: Profile) -> str:
     made = f"; {profile.toolchain} {profile.optimize}" if profile.toolchain else ""
     lines = [
         f"{profile.model} on {profile.board} ({profile.core}){made}",
-        f"{profile.unit} by {profile.counter}; {profile.windows} windows, medians",
+        f"{profile.unit} by {profile.counter}; windows: {profile.windows}, medians",
         "",
         *_parts(profile),
         *_operations(profile),

@@ -9,6 +9,7 @@ import pytest
 from edge.wire.port import Port
 from firmware_bridge.boards import Energy, named
 from firmware_bridge.build import build
+from firmware_bridge.emulate import start
 from firmware_bridge.emulate.unicorn import Unicorn
 from firmware_bridge.errors import BoardError, InvalidProfileError
 from firmware_bridge.profile.document import parse, write
@@ -97,6 +98,19 @@ def test_qemu_counts_the_same(counted, tmp_path):
         assert two.count.median == pytest.approx(one.count.median, rel=1e-3)
     for one, two in zip(counted.operations, other.operations, strict=True):
         assert two.count.median == pytest.approx(one.count.median, rel=1e-3, abs=4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="no qemu-system-arm, which no package of PyPI has")
+@pytest.mark.parametrize("name", ["qemu-lm3s6965evb", "qemu-netduinoplus2", "qemu-mps3-an547"])
+def test_a_board_of_qemu_says_its_clock_right(counted, tmp_path, name):
+    made = build(bundle(), named(name), tmp_path / "firmware", profile=True)
+    with start(made.elf, named(name)) as machine, Port(machine.url) as port:
+        board = Board(port, 30.0)
+        sample = board.measure(bytes([10, 1, 1, 1, 1, 1, 1, 1]))
+    found = sample.counted(sample.parts[0])[1] * 1e9 / board.greeting.clock_hz / 32
+    # the same loop, in what a compiler makes of it for another core
+    assert found == pytest.approx(counted.operations[1].count.median, rel=0.3)
 
 
 def test_wrong_answers_make_no_profile(tmp_path):
