@@ -15,8 +15,9 @@ _PART = "  {:<40} {:>14} {:>9} {:>13} {:>9} {:>8}"
 def table(profile: Profile) -> str:
     """Return everything that a profile says."""
     made = f"; {profile.toolchain} {profile.optimize}" if profile.toolchain else ""
+    core = f" ({profile.core})" if profile.core else ""
     lines = [
-        f"{profile.model} on {profile.board} ({profile.core}){made}",
+        f"{profile.model} on {profile.board}{core}{made}",
         f"{profile.unit} by {profile.counter}; windows: {profile.windows}, medians",
         "",
         *_parts(profile),
