@@ -27,6 +27,9 @@ from firmware_bridge.profile.document import (
 from firmware_bridge.profile.plot import draw
 from firmware_bridge.profile.tables import comparison, table
 from firmware_bridge.profile_cli import main
+from firmware_bridge.recording import open_recorder
+from firmware_bridge.session import Timing
+from tests.bridge.test_session import SESSION
 
 
 def count(value, more=0):
@@ -174,6 +177,24 @@ def test_this_machine_is_timed_with_its_own_runtime(bundle):
     assert parse(write(profile).encode(), "p") == profile
     assert "p99" in table(profile)
     assert isinstance(profile.latency["predict"], Quantiles)
+
+
+def test_a_recording_is_what_the_board_measured_and_of_this_bundle_alone(bundle, tmp_path):
+    session = dataclasses.replace(SESSION, model_digest=bytes.fromhex(bundle.manifest.model_digest))
+    timings = [
+        Timing(number, {"quantize": 1000, "predict": 10_000 * (number + 1)}, {"gradcam": 5500}, True, False)
+        for number in range(3)
+    ]
+    for name, first in (("right", session), ("wrong", SESSION)):
+        with open_recorder(tmp_path / f"{name}.jsonl") as recorder:
+            for moment, event in enumerate([first, *timings]):
+                recorder.write(event, float(moment))
+    found = linux.recorded(bundle, "raspberry-pi-4", tmp_path / "right.jsonl")
+    assert (found.board, found.windows) == ("raspberry-pi-4", 3)
+    assert found.parts[0].count.median == pytest.approx(21_000, rel=0.01)
+    assert found.part("gradcam").ratio == pytest.approx(1 + 5500 / 21_000, rel=0.01)
+    with pytest.raises(ProfileError, match="not that of bundle"):
+        linux.recorded(bundle, "raspberry-pi-4", tmp_path / "wrong.jsonl")
 
 
 @pytest.mark.parametrize(
