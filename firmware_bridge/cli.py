@@ -88,7 +88,7 @@ def _print(
     feed: Feed, arguments: argparse.Namespace, tape: Tape, polls: Iterable[list[Event]]
 ) -> RecordingError | None:
     """Print a line, or a JSON document, for every event; return what was said of the recording's end."""
-    advised, told = False, None
+    advised, told, news = False, None, lines.News(feed.tracker)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -97,8 +97,8 @@ def _print(
                 tape.write(event, when)
                 if arguments.json:
                     print(line(event, when), end="", flush=True)
-                else:
-                    print(lines.line(event, feed.tracker), flush=True)
+                elif text := news.of(event):
+                    print(text, flush=True)
             if tape.failure is not told:
                 told = tape.failure
                 _say(f"error: {told}")

@@ -154,7 +154,7 @@ class EndToEnd:
         self._waiting: deque[tuple[int, int]] = deque(maxlen=_WAITING)
 
     def begin(self, hz: int) -> None:
-        """Begin a session whose clock has ``hz`` ticks a second; 0 for none to speak of."""
+        """Begin a session whose clock has ``hz`` ticks a second; 0 for one that keeps no time."""
         self._waiting.clear()
         self.device = DeviceClock(hz) if hz else None
 

@@ -61,9 +61,30 @@ def line(event: Event, tracker: Tracker) -> str:  # noqa: PLR0912  one branch fo
             return f"mark: {event.text}"
 
 
+class News:
+    """Events as lines without what boards repeat: SESSION, SETTINGS and HEALTH only where they say something new."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._last: dict[type[Event], str] = {}
+
+    def of(self, event: Event) -> str | None:
+        """Return an event as a line of text; None where the last one of its kind in this session said the same."""
+        text = line(event, self._tracker)
+        if not isinstance(event, Session | Settings | Health):
+            return text
+        if self._last.get(type(event)) == text:
+            return None
+        if isinstance(event, Session):
+            self._last.clear()
+        self._last[type(event)] = text
+        return text
+
+
 def device(session: Session) -> str:
     """Return what a device says of itself."""
-    return f"{session.model} ({session.model_digest.hex()[:12]}), {session.runtime}, {session.board}"
+    time = ", emulated time" if session.emulated else ""
+    return f"{session.model} ({session.model_digest.hex()[:12]}), {session.runtime}, {session.board}{time}"
 
 
 def answer(result: Result, tracker: Tracker) -> str:
@@ -88,13 +109,18 @@ def health(record: Health, tracker: Tracker) -> str:
     dropped = ", ".join(f"{count} {name}" for name, count in tracker.account.dropped.items() if count) or "nothing"
     parts = [f"produced {record.produced}", f"dropped {dropped}", f"{record.queued} waiting"]
     parts += [f"{record.stalls} stalls"] if record.stalls else []
-    parts += [f"{record.memory / 1e6:.0f} MB"] if record.memory is not None else []
+    parts += [memory(record.memory)] if record.memory is not None else []
     parts += [f"{record.temperature:.0f} °C"] if record.temperature is not None else []
     parts += vitals.throttling(record.throttled or 0)
     parts += [f"governor {record.governor}"] if record.governor else []
     parts += [f"{record.clock_faults} faults of the clock"] if record.clock_faults else []
     parts += toll(record)
     return f"{'goodbye' if record.final else 'health'}: {', '.join(parts)}"
+
+
+def memory(size: int) -> str:
+    """Return how much memory a device uses."""
+    return f"{size / 1e6:.0f} MB" if size >= 1_000_000 else f"{size / 1e3:.1f} kB"
 
 
 def toll(record: Health) -> list[str]:
@@ -122,7 +148,7 @@ def settings(record: Settings, tracker: Tracker) -> str:
     parts += [f"{record.deadline:g} ms a window"] if record.deadline is not None else []
     parts += [f"tolerance {record.tolerance:g}"] if record.tolerance is not None else []
     parts += ["with inputs"] if record.inputs else []
-    parts += [f"{record.kept} windows kept"] if record.kept else []
+    parts += [f"{record.kept} window{'s' * (record.kept > 1)} kept"] if record.kept else []
     return ", ".join(parts)
 
 

@@ -208,7 +208,7 @@ class Monitor:
         match record:
             case Session() if record.session != self._known:
                 self._known = record.session
-                self.end_to_end.begin(record.clock_hz)
+                self.end_to_end.begin(0 if record.emulated else record.clock_hz)
                 self._ping_at, self._quick = 0.0, _FIRST_PINGS  # a device that waits for its host is to know at once
             case Pong(token=token) if token in self._pings:
                 self.end_to_end.round_trip(self._pings.pop(token), record.received, record.sent, heard)

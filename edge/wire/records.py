@@ -66,6 +66,11 @@ class Session(Record, code=1):
     layers: Annotated[tuple[str, ...], Key(14, array(text(MAX_LABEL), 32))] = ()
     clock: Annotated[str, Key(15, text(MAX_LABEL))] = ""
 
+    @property
+    def emulated(self) -> bool:
+        """Whether its clock counts instructions of an emulator: time there passes as it likes."""
+        return self.clock.startswith("emulated ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Record, code=2):

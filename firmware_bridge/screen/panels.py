@@ -94,7 +94,7 @@ def _vitals(health: Health | None) -> Text:
         row.append(f"{words}, ", "bold red not dim" if words.endswith("now") else "yellow not dim")
     parts = [f"{health.temperature:.0f} °C"] if health.temperature is not None else []
     parts += [f"governor {health.governor}"] if health.governor else []
-    parts += [f"{health.memory / 1e6:.0f} MB"] if health.memory is not None else []
+    parts += [lines.memory(health.memory)] if health.memory is not None else []
     parts += [f"{health.queued} waiting"]
     parts += [f"{health.stalls} stalls"] if health.stalls else []
     parts += [f"{health.clock_faults} clock faults"] if health.clock_faults else []

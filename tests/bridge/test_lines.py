@@ -37,6 +37,8 @@ def tracker():
         (Timing(7, {"predict": 1_000_000}, {}, warm_up=True), "     7  predict 1 ms  warm-up"),
         (Timing(7, {"predict": 0}, {}, valid=False), "     7  predict 0 µs  invalid: the clock was wrong"),
         (replace(HEALTH, dropped={}), "goodbye: produced 70000, dropped nothing, 1 waiting, 45 MB, 52 °C"),
+        (replace(HEALTH, memory=20_608, dropped={}), "goodbye: produced 70000, dropped nothing, 1 waiting, 20.6 kB"),
+        (Settings(methods=(0,), explain=0, kept=1), "settings: as fast as it goes, gradcam always, 1 window kept"),
         (Log(time=0, level=30, text="warm"), "warning: warm"),
         (Error(time=0, kind="InputError", cause="c", hint="h", sequence=3), "InputError at window 3: c\n  hint: h"),
         (Error(time=0, kind="InputError", cause="c", hint=""), "InputError: c"),
@@ -55,6 +57,22 @@ def tracker():
 )  # fmt: skip
 def test_an_event_is_a_line(tracker, event, said):
     assert lines.line(event, tracker).startswith(said)
+
+
+def test_a_session_says_whether_its_time_is_emulated(tracker):
+    assert lines.line(replace(SESSION, clock="emulated SysTick"), tracker).endswith("Rev 1.0, emulated time")
+    assert lines.line(replace(SESSION, clock="SysTick"), tracker).endswith("Rev 1.0")
+
+
+def test_what_a_board_repeats_is_said_when_it_has_changed(tracker):
+    news, settings, health = lines.News(tracker), Settings(methods=(0,), explain=0), replace(HEALTH, final=False)
+    assert all(news.of(event) == lines.line(event, tracker) for event in (SESSION, settings, health))
+    later = replace(SESSION, time=SESSION.time + 9), settings, replace(health, time=health.time + 9)
+    assert [news.of(event) for event in later] == [None] * 3
+    for event in (replace(settings, inputs=True), replace(health, produced=70_001), result(7, 1), result(7, 1)):
+        assert news.of(event) == lines.line(event, tracker)
+    for event in (replace(SESSION, session=bytes(8)), replace(settings, inputs=True), replace(health, produced=70_001)):
+        assert news.of(event) is not None  # another session says it for itself
 
 
 def test_a_map_is_a_profile_with_its_residual_and_flags(tracker):

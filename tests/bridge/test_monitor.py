@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ from edge.link.stream import Stream, introduction
 from edge.wire.framing import frame
 from edge.wire.port import Port
 from edge.wire.receiver import Receiver
-from edge.wire.records import Health, Log, Ping, Request, Result, Session, encode
+from edge.wire.records import Health, Log, Ping, Pong, Request, Result, Session, encode
 from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import Monitor, follow, watch
 from firmware_bridge.nullmodem import NullModem
 from firmware_bridge.session import LinkChange, Timing
-from tests.bridge.test_session import HEALTH
+from tests.bridge.test_session import HEALTH, SESSION
 from tests.edge.test_stream import PREDICTION, Manifest
+from tests.link import FarEnd
 from tests.references import small_models
 
 METHODS = ("gradcam", "integrated_gradients")
@@ -119,6 +121,26 @@ def test_the_time_from_window_to_host_is_told_within_its_uncertainty(modem):
     # `note` is called after the monitor has looked at its clock
     assert bounds.middle.p50 - bounds.uncertainty.p50 <= took[len(took) // 2]
     assert bounds.middle.p50 + bounds.uncertainty.p50 >= 10_000_000
+
+
+@pytest.mark.parametrize(("name", "held"), [("DWT", True), ("emulated SysTick", False)])
+def test_an_emulated_clock_is_not_held_against_the_hosts(modem, name, held):
+    with closing(FarEnd(modem.device)) as board, closing(Monitor(modem.host)) as monitor:
+
+        def pinged(times):
+            monitor.poll(0.01)
+            return len(board.of(Ping)) >= times
+
+        board.say(replace(SESSION, clock=name))
+        for rounds in range(4):
+            board.listen(partial(pinged, rounds + 1))
+            ahead = rounds**2 * SESSION.clock_hz  # further with every one
+            board.say(Pong(token=board.of(Ping)[-1].token, received=ahead, sent=ahead))
+            board.say(Result(sequence=rounds, class_index=0, scores=(1.0,), time=ahead, captured=ahead))
+        board.listen(partial(pinged, 5))  # hence it has heard the rest
+        summary = monitor.summary()
+    assert (summary.clock_jumps > 0, summary.round_trip is not None) == (held, held)
+    assert held or summary.end_to_end is None
 
 
 def test_a_count_ends_with_what_explains_its_last_window(modem):

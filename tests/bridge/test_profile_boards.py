@@ -130,7 +130,7 @@ def test_a_board_behind_a_port_counts_cycles_and_its_documented_current_makes_jo
     real = dataclasses.replace(named(BOARD), name="mine", clock_hz=50_000_000, emulator=None, energy=energy)
     with Unicorn(made.elf, named(BOARD)) as machine:
         found = profile(bundle(), real, tmp_path, port=machine.url, windows=1)
-    assert (found.unit, found.clock_hz, found.counter) == ("cycles", 50_000_000, "SysTick at 25 MHz")
+    assert (found.unit, found.clock_hz, found.counter) == ("cycles", 50_000_000, "emulated SysTick at 25 MHz")
     ticks = counted.parts[0].count.least * 32 / 40
     assert found.parts[0].count.median == pytest.approx(2 * ticks, rel=1e-3)
     assert found.energy.joules["predict"] == pytest.approx(2 * ticks / 50e6 * 3.0 * 0.005, rel=1e-3)

@@ -107,7 +107,7 @@ int main(void) {
       .memory = memory_in_use,
       .clock_hz = WHYLITE_CLOCK_HZ,
       .board = WHYLITE_BOARD_NAME,
-      .clock = "SysTick",
+      .clock = "emulated SysTick",
   };
   uart_start();
   SYSTICK_RELOAD = SYSTICK_MAX;
