@@ -12,7 +12,7 @@ from ..numerics.emitter import Emitter
 from ..numerics.gradient import Gradient, OneHot
 from ..tflite.graph import Tensor
 from ..tflite.options import Activation
-from ..vjp import backward
+from ..vjp import GRADIENT, Rules, backward
 from .base import Array, Compiled, Source
 from .layer_map import LayerMap
 
@@ -44,10 +44,10 @@ class ClassActivationMap(LayerMap):
         """Return the entries, and the formula to hold them against."""
         return replace(super().build(source), formula=self.formula, rectified=self.rectified)
 
-    def heatmap(self, source: Source, emit: Emitter, layer: Tensor, index: Tensor) -> Gradient:
-        """Emit the gradient at the layer and the weighted sum."""
+    def heatmap(self, source: Source, emit: Emitter, layer: Tensor, index: Tensor, rules: Rules = GRADIENT) -> Gradient:
+        """Emit the gradient at the layer, by ``rules``, and the weighted sum."""
         logits = source.head.logits
-        (gradient,) = backward(emit.builder.graph, {logits: OneHot(index, logits.shape)}, [layer], emit)
+        (gradient,) = backward(emit.builder.graph, {logits: OneHot(index, logits.shape)}, [layer], emit, rules)
         return weighted_sum(emit, *self.summands(emit, layer, emit.dense(gradient)), rectified=self.rectified)
 
 

@@ -23,6 +23,7 @@ from ..tflite.writer import require_runtime, write
 from ..vjp import backward
 from .core import Core, core_of
 from .lowering import lower
+from .pooling import RULES
 from .reference import Reference
 
 Stored = NDArray[np.int8]
@@ -145,7 +146,7 @@ class _Walk:
     def gradient(self) -> Gradient:
         """The gradient at the input, in full size."""
         logits, x = self.core.logits, self.core.input
-        (value,) = backward(self.emit.builder.graph, {logits: OneHot(self.index, logits.shape)}, [x], self.emit)
+        (value,) = backward(self.emit.builder.graph, {logits: OneHot(self.index, logits.shape)}, [x], self.emit, RULES)
         return self.emit.expand(self.emit.dense(value), x.shape)
 
 
@@ -155,7 +156,7 @@ def _gradcam(walk: _Walk, layer: Tensor) -> Gradient:
     if layer.dtype != INT8 or layer not in core.graph.tensors:
         raise UnsupportedModelError(f"layer {layer!r} is not int8", "choose another --layer")
     head = Head(core.input, core.scores, core.logits)
-    return GradCAM().heatmap(Source(core.graph, head, store_float), walk.emit, layer, walk.index)
+    return GradCAM().heatmap(Source(core.graph, head, store_float), walk.emit, layer, walk.index, RULES)
 
 
 def _gradient(walk: _Walk, start: Tensor) -> Gradient:

@@ -251,7 +251,7 @@ class Builder:
         operands = [x, self.constant(np.asarray(amounts), INT32)]
         if value:
             return self.op("PADV2", [*operands, self.number(value)], shape, tables.PadV2Options())
-        return self.op("PAD", operands, shape, tables.PadOptions())
+        return self.op("PAD", operands, shape, tables.PadOptions(), quantization=x.quantization)
 
     def strided_slice(self, x: Tensor, begin: Sequence[int], extent: Sequence[int], strides: Sequence[int]) -> Tensor:
         """Return every ``strides``-th row and column of ``x`` ``[n, h, w, c]``, from ``begin`` over ``extent``."""
@@ -267,7 +267,7 @@ class Builder:
         if tuple(shape) == x.shape:
             return x
         bounds = [self.constant(np.asarray(values), INT32) for values in (begin, shape)]
-        return self.op("SLICE", [x, *bounds], shape, tables.SliceOptions())
+        return self.op("SLICE", [x, *bounds], shape, tables.SliceOptions(), quantization=x.quantization)
 
     def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:
         """Return ``x`` with its dimensions in ``order``."""
@@ -290,7 +290,8 @@ class Builder:
         """Return ``x`` repeated to ``shape``; ``x`` itself where it has that shape."""
         if tuple(shape) == x.shape:
             return x
-        return self.op("BROADCAST_TO", [x, self.constant(np.asarray(shape), INT32)], shape, version=2)
+        sizes = self.constant(np.asarray(shape), INT32)
+        return self.op("BROADCAST_TO", [x, sizes], shape, version=2, quantization=x.quantization)
 
     # Between integers and reals
 

@@ -334,10 +334,92 @@ def test_16_bit_activations_are_refused_at_the_first_tensor():
         built(model)
 
 
-def test_a_walk_with_an_op_that_has_no_int8_twin_is_refused():
+def pooled(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Model:
+    """Return max pooling of an int8 image of 3 channels, and a dense layer."""
+    random = np.random.default_rng(4)
+    builder, grid = Builder(Graph("main")), Quantization((0.05,), (-7,))
+    x = builder.tensor("image", (1, *size, 3), INT8, grid)
+    builder.graph.inputs = [x]
+    covered = size if padding == Padding.SAME else [n - taps + 1 for n, taps in zip(size, window, strict=True)]
+    shape = [-(-n // step) for n, step in zip(covered, stride, strict=True)]
+    options = tables.Pool2DOptions(padding, stride[1], stride[0], window[1], window[0])
+    y = builder.op("MAX_POOL_2D", [x], (1, *shape, 3), options, quantization=grid, version=2)
+    flat = builder.reshape(y, (1, 3 * int(np.prod(shape))))
+    weights = builder.constant(random.integers(-127, 128, (4, flat.shape[1])), INT8, Quantization((0.02,), (0,)))
+    dense = tables.FullyConnectedOptions()
+    logits = builder.op(
+        "FULLY_CONNECTED", [flat, weights, None], (1, 4), dense, quantization=Quantization((1.0,), (0,))
+    )
+    builder.graph.outputs = [logits]
+    return zoo.signed(Model([builder.graph]))
+
+
+def shared_among_ties(x: np.ndarray, gradient: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Return the gradient of max pooling without overlap, value by value; windows reach out evenly on both sides."""
+    reach = np.multiply(gradient.shape[:2], window) - x.shape[:2]
+    around = [(max(n, 0) // 2, -(-max(n, 0) // 2)) for n in reach]
+    padded = np.pad(x, [*around, (0, 0)], constant_values=-np.inf)
+    found = np.zeros(padded.shape)
+    for row, column, channel in np.ndindex(gradient.shape):
+        place = (slice(row * window[0], (row + 1) * window[0]), slice(column * window[1], (column + 1) * window[1]))
+        values = padded[(*place, channel)]
+        largest = values == values.max()
+        found[(*place, channel)] += largest * gradient[row, column, channel] / largest.sum()
+    return found[around[0][0] :, around[1][0] :][: x.shape[0], : x.shape[1]]
+
+
+@pytest.mark.parametrize("padding", [Padding.VALID, Padding.SAME])
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [((4, 6), (2, 2)), ((5, 7), (2, 2)), ((7, 4), (3, 1)), ((4, 8), (1, 2)), ((6, 7), (3, 3)), ((3, 3), (1, 1))],
+)
+def test_gradients_go_to_the_largest_of_a_window_and_are_shared_by_ties(size, window, padding):
+    model = pooled(size, window, window, padding)
+    random = np.random.default_rng(6)
+    # Few different values, so that some tie: of windows of four or fewer any number, of larger ones up to three.
+    x = (0.3 * random.integers(0, 3 if np.prod(window) <= 4 else 20, (6, *size, 3))).astype(np.float32)
+    found, _ = built(model, "saliency", x=x)
+    pooling, _, dense = model.graphs[0].ops
+    weights = dense.input(1).real()
+    bound = 0.03 if np.prod(window) <= 4 else 0.06  # the more share, the coarser their number is in int8
+    for sample in x:
+        for index in range(4):
+            upstream = weights[index].reshape(pooling.output.shape[1:])
+            exact = shared_among_ties(real_input(found, sample)[0], upstream, window)
+            assert np.abs(explained(found, sample, index, "saliency") - exact).max() < bound * np.abs(exact).max()
+
+
+def test_gradients_through_convolution_and_max_pooling_are_the_tapes():
     model = dense_head()
+    found, head = built(model, "saliency")
+    alike = []
+    for sample in images(model):
+        given = real_input(found, sample)
+        exact = tensorflow_twin.input_gradient(model.graphs[0], head.logits, given, 1)
+        alike.append(inputs.pearson(explained(found, sample, 1, "saliency"), exact))
+    assert np.median(alike) > 0.97
+
+
+def test_gradcam_of_a_layer_before_max_pooling_is_the_tapes():
+    model = dense_head()
+    graph, head = primary(model)
+    layer = graph.ops[0].output
+    found = micro.build(graph, head, {"gradcam": layer}, images(model), np.zeros((8, 8, 2), np.float32))
+    alike = []
+    for sample in images(model):
+        exact = np.maximum(tensorflow_twin.gradcam(graph, layer, head.logits, real_input(found, sample), 1), 0)
+        measured = explained(found, sample, 1)
+        if exact.max() > 0:
+            alike.append(inputs.pearson(measured, exact))
+    assert len(alike) > 3
+    assert np.median(alike) > 0.97
+
+
+@pytest.mark.parametrize(("size", "padding"), [((7, 7), Padding.VALID), ((8, 8), Padding.SAME)])
+def test_max_pooling_of_overlapping_windows_is_refused(size, padding):
+    model = pooled(size, (3, 3), (2, 2), padding)
     with pytest.raises(UnsupportedModelError, match="cannot compute in int8"):
-        built(model, "saliency")  # through a max pooling, whose ties are counted and divided by
+        built(model, "saliency")
 
 
 def test_what_tensorflow_lite_micro_does_not_run_is_refused_in_its_words():
