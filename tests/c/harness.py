@@ -167,7 +167,7 @@ def split(cases: Sequence[Case], data: bytes) -> list[list[np.ndarray]]:
 
 def _main(cases: Sequence[Case], compiled: Sequence[Sources]) -> str:
     size = max(one.arena for one in compiled)
-    lines = ['#include "whylite.h"', "#include <string.h>"]
+    lines = ['#include "whylite.h"']
     lines += [f'#include "whylite_{one.identifier}.h"' for one in compiled]
     lines += ["#ifdef HOSTED", "#include <stdio.h>"]
     lines += ["static void put(const int8_t *from, uint32_t size) { fwrite(from, 1, size, stdout); }"]
@@ -181,10 +181,10 @@ def _main(cases: Sequence[Case], compiled: Sequence[Sources]) -> str:
             listed = ",".join(map(str, np.ascontiguousarray(values).view(np.uint8).ravel().tolist()))
             lines.append(f"static const uint8_t {name}_x{i}[] = {{{listed}}};")
         body.append(f"  for (uint32_t run = 0; run < {case.runs}; run++) {{")
-        body.append("    memset(arena, 85, sizeof arena);")
+        body.append("    __builtin_memset(arena, 85, sizeof arena);")
         for i, values in enumerate(case.inputs):
             size = values[0].nbytes
-            body.append(f"    memcpy(arena + {prefix}_INPUT_{i}_OFFSET, {name}_x{i} + run * {size}u, {size});")
+            body.append(f"    __builtin_memcpy(arena + {prefix}_INPUT_{i}_OFFSET, {name}_x{i} + run * {size}u, {size});")
         body.append(f"    start();\n    whylite_{name}.predict(arena);")
         for i, tensor in enumerate(case.graph.outputs):
             size = int(np.prod(tensor.shape)) * tensor.dtype.itemsize
