@@ -184,7 +184,8 @@ def _main(cases: Sequence[Case], compiled: Sequence[Sources]) -> str:
         body.append("    __builtin_memset(arena, 85, sizeof arena);")
         for i, values in enumerate(case.inputs):
             size = values[0].nbytes
-            body.append(f"    __builtin_memcpy(arena + {prefix}_INPUT_{i}_OFFSET, {name}_x{i} + run * {size}u, {size});")
+            source = f"{name}_x{i} + run * {size}u"
+            body.append(f"    __builtin_memcpy(arena + {prefix}_INPUT_{i}_OFFSET, {source}, {size});")
         body.append(f"    start();\n    whylite_{name}.predict(arena);")
         for i, tensor in enumerate(case.graph.outputs):
             size = int(np.prod(tensor.shape)) * tensor.dtype.itemsize
