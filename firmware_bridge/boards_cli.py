@@ -14,6 +14,7 @@ from firmware_bridge.boards import Board, Memory, boards, named
 from firmware_bridge.emulate import missing
 from firmware_bridge.errors import BuildError
 from firmware_bridge.flash import WAYS
+from firmware_bridge.tools import ELF, TOOLS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,11 +26,20 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     compiler, lack = _compiler()
+    lack = lack or ELF.install * (not ELF.there)
     rows = [(board, *_here(board, lack)) for board in wanted]
     if arguments.json:
-        print(json.dumps({"toolchain": compiler, "boards": [_document(*row) for row in rows]}))
+        tools = [
+            {"name": tool.name, "for": tool.serves, "there": tool.there, "install": tool.install} for tool in TOOLS
+        ]
+        print(json.dumps({"toolchain": compiler, "boards": [_document(*row) for row in rows], "tools": tools}))
         return 0
     _print(rows)
+    if arguments.board:
+        board = wanted[0]
+        print("".join(f"\n{text}" for text in (board.title, board.note, board.source) if text))
+    else:
+        _print_tools()
     print(f"\nfirmware is compiled by {compiler}" if compiler else f"\nno firmware can be compiled: {lack}")
     return 0
 
@@ -65,6 +75,18 @@ def _print(rows: Sequence[tuple[Board, list[str], list[str]]]) -> None:
         memories = (_size(board.flash), _size(board.ram))
         ways = ", ".join(board.flash_with) or "-"
         table.append((board.name, board.core, f"{board.clock_hz / 1e6:g}", *memories, ways, here))
+    _print_table(table)
+
+
+def _print_tools() -> None:
+    rows = [
+        (tool.serves, tool.name, "") if tool.there else (tool.serves, f"no {tool.name}", tool.install) for tool in TOOLS
+    ]
+    print()
+    _print_table([("for", "there is", ""), *rows])
+
+
+def _print_table(table: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -79,7 +101,8 @@ def _size(memory: Memory | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whylite boards",
-        description="Which boards there are, real and virtual, and what can be done with them on this machine.",
+        description="Which boards there are, real and virtual, what can be done with them on this machine, and "
+        "which tools for microcontrollers it has.",
         epilog="exit codes: 0 success, 2 wrong usage or bad input",
     )
     parser.add_argument("board", nargs="?", metavar="BOARD", help="this one alone: a name, or a .toml of your own")

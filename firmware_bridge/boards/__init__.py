@@ -7,6 +7,7 @@ A file says::
     clock_hz = 25_000_000
     flash_with = ["gdb"]                # ways to flash, the usual one first; may be empty
     note = "..."                        # what else is good to know (optional)
+    source = "..."                      # where clock and memories are written down (optional)
 
     [flash]                             # where the program lies, and
     origin = 0x0
@@ -110,6 +111,7 @@ class Board:
     emulator: Emulator | None = None
     energy: Energy | None = None
     note: str = ""
+    source: str = ""
 
     @property
     def virtual(self) -> bool:

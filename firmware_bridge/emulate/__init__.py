@@ -10,14 +10,13 @@ counts are the same from run to run.
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from firmware_bridge.boards import Board
 from firmware_bridge.errors import EmulatorError
+from firmware_bridge.tools import QEMU, UNICORN
 
 INSTRUCTION_NS = 32
 """Emulated nanoseconds per instruction, in Unicorn as in QEMU under ``-icount shift=5``; SysTick counts those."""
@@ -69,8 +68,8 @@ def missing(board: Board) -> tuple[str, str] | None:
     """Return what keeps a board from being emulated here, and what to do about it; None where nothing does."""
     if board.emulator is None:
         return "it is a real board", "give --port for one that is connected; `whylite boards` lists virtual ones"
-    if board.emulator.program == "qemu" and shutil.which("qemu-system-arm") is None:
-        return "there is no qemu-system-arm", "apt-get install qemu-system-arm, or take a unicorn-... board"
-    if board.emulator.program == "unicorn" and importlib.util.find_spec("unicorn") is None:
-        return "unicorn is not installed", "pip install 'whylite[micro]'"
+    if board.emulator.program == "qemu" and not QEMU.there:
+        return f"there is no {QEMU.programs[0]}", f"{QEMU.install}, or take a unicorn-... board"
+    if board.emulator.program == "unicorn" and not UNICORN.there:
+        return f"{UNICORN.package} is not installed", UNICORN.install
     return None

@@ -20,8 +20,9 @@ from firmware_bridge.errors import FlashError, WrongBoardError
 from firmware_bridge.flash.cortex import CPUID, check_core, other
 from firmware_bridge.flash.image import SETTLE, Image
 from firmware_bridge.flash.way import Connection
+from firmware_bridge.tools import GDB
 
-PROGRAMS = ("arm-none-eabi-gdb", "gdb-multiarch")
+PROGRAMS = GDB.programs
 _SETTINGS = (
     "confirm off",
     "pagination off",
@@ -59,7 +60,7 @@ class GdbWay:
             raise FlashError(f"{connection.gdb!r} is no debug server", "give --gdb HOST:PORT, or a serial port")
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
-            raise FlashError(f"there is neither {' nor '.join(PROGRAMS)}", "apt-get install gdb-multiarch")
+            raise FlashError(f"there is neither {' nor '.join(PROGRAMS)}", GDB.install)
         self.url = connection.port
         self._board, self._server = board, connection.gdb
         self._program = program

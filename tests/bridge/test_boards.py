@@ -57,6 +57,7 @@ def test_every_board_that_comes_with_whylite_is_sound():
     for name, board in there.items():
         assert named(name) is board
         assert board.name == name
+        assert board.virtual or board.source
         assert board.linux == (board.core not in CORES and board.core != "xtensa-lx7")
     assert [board.virtual for board in there.values()] == sorted(board.virtual for board in there.values())
 

@@ -1,4 +1,6 @@
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import whylite
 from firmware_bridge.boards import boards, named
 from firmware_bridge.build import build
 from firmware_bridge.emulate import start
+from firmware_bridge.tools import TOOLS
 from tests.bridge.firmware import bundle
 
 BOARD = "unicorn-cortex-m4"
@@ -115,6 +118,38 @@ def test_boards_says_what_is_missing(capsys, monkeypatch):
     table = capsys.readouterr().out
     assert "apt-get install qemu-system-arm" in table
     assert "compiled by zig" in table
+
+
+@pytest.mark.parametrize("hidden", TOOLS, ids=lambda tool: tool.name)
+def test_boards_says_which_tool_is_missing_for_what_and_where_it_is_from(capsys, monkeypatch, hidden):
+    which, find_spec = shutil.which, importlib.util.find_spec
+    monkeypatch.setattr("shutil.which", lambda name: None if name in hidden.programs else which(name))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == hidden.package else find_spec(name))
+    assert whylite.main(["boards", "--json"]) == 0
+    listed = {tool["name"]: tool for tool in json.loads(capsys.readouterr().out)["tools"]}
+    assert listed[hidden.name] == {
+        "name": hidden.name, "for": hidden.serves, "there": False, "install": hidden.install
+    }  # fmt: skip
+    assert listed["Unicorn"]["there"] == (hidden.name != "Unicorn")  # the others are where they were
+    assert whylite.main(["boards"]) == 0
+    (row,) = (row for row in capsys.readouterr().out.splitlines() if f"  no {hidden.name} " in row)
+    assert row.startswith(hidden.serves)
+    assert row.endswith(hidden.install)
+
+
+def test_without_pyelftools_nothing_is_built(capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "elftools" else find_spec(name))
+    assert whylite.main(["boards", "unicorn-cortex-m4", "--json"]) == 0
+    (board,) = json.loads(capsys.readouterr().out)["boards"]
+    assert (board["can"], board["missing"]) == ([], ["pip install 'whylite[micro]'"])
+
+
+def test_one_board_is_shown_with_its_note_and_where_its_figures_are_from(capsys):
+    assert whylite.main(["boards", "esp32-s3"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    board = named("esp32-s3")
+    assert {board.title, board.note, board.source} <= set(shown)
 
 
 def test_boards_refuses_what_is_none(capsys, tmp_path):
