@@ -1,4 +1,4 @@
-"""Firmware in QEMU, a process of its own that never outlives whoever started it in order."""
+"""Firmware in QEMU, a process of its own that does not outlive whoever started it, even where that was killed."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Qemu:
             command += ["-S"] if halted else []
             command += ["-kernel", str(elf)] if elf is not None else []
             self._process, self._complaints = _started(command, passed)
+            self._guard = _guard(self._process.pid)
 
     @property
     def failure(self) -> str | None:
@@ -81,6 +82,8 @@ class Qemu:
         if not self._stopped:
             self._failure = self.failure
             self._stopped = True
+            self._guard.kill()
+            self._guard.communicate()
             self._process.kill()  # which does nothing to one that has ended
             self._process.wait(_PATIENCE)
             self._complaints.close()
@@ -105,3 +108,10 @@ def _started(command: Sequence[str], descriptors: Sequence[int]) -> tuple[subpro
         complaints.close()
         raise EmulatorError(f"cannot start QEMU: {error.strerror}", "apt-get install qemu-system-arm") from error
     return process, complaints
+
+
+def _guard(process: int) -> subprocess.Popen[bytes]:
+    """Start a shell that kills a process as soon as ours is gone: the pipe that it reads from ends then."""
+    command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(process)]
+    # in a session of its own: what a terminal sends to all of us, such as Ctrl-C, is not to end it
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -4,8 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -160,11 +163,45 @@ def test_a_killed_qemu_says_so_and_a_stopped_one_has_not_failed(an386):
 @needs_qemu
 def test_no_process_stays_whatever_ends_the_block(an386):
     with pytest.raises(ZeroDivisionError), Qemu(an386, named("qemu-mps2-an386")) as machine:
-        number = machine._process.pid
+        numbers = machine._process.pid, machine._guard.pid
         assert not machine.wait(0)
         _ = 1 / 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(number, 0)
+    for number in numbers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
+
+
+def runs(number):
+    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@needs_qemu
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_qemu_does_not_outlive_a_program_that_is_killed(an386):
+    program = (
+        "import sys, time; from pathlib import Path; from firmware_bridge.boards import named\n"
+        "from firmware_bridge.emulate.qemu import Qemu\n"
+        "machine = Qemu(Path(sys.argv[1]), named('qemu-mps2-an386'))\n"
+        "print(machine._process.pid, machine._guard.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(an386)], stdout=subprocess.PIPE) as host:
+        numbers = [int(word) for word in host.stdout.readline().split()]
+        assert [runs(number) for number in numbers] == [True, True]
+        host.kill()
+    try:
+        end = time.monotonic() + PATIENCE
+        while any(map(runs, numbers)):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        for number in filter(runs, numbers):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
 def test_no_thread_stays_whatever_ends_the_block(an386):
