@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.bundle import Bundle
 from edge.micro import SOURCES, Micro
+from firmware_bridge import cmsis_nn as library
 from firmware_bridge import toolchain as compilers
 from firmware_bridge.boards import Board, Memory
 from firmware_bridge.cores import Core
@@ -75,13 +76,15 @@ def build(
     toolchain: str | None = None,
     optimize: str = "-O2",
     profile: bool = False,
+    cmsis_nn: Path | None = None,
 ) -> Firmware:
     """Compile a bundle's C with the runtime and the link for a board, in ``folder``, which is made.
 
     ``toolchain`` is "gcc" or "zig", by default the first of them that is installed; ``optimize`` is for model and
-    kernels, the rest being compiled for size; ``profile`` has a counter read after each kernel call. Equal bundles give
-    equal images with one toolchain. FitError where it is too large, BoardError for a board that firmware is not built
-    for here, BuildError where it does not compile, and for a bundle whose C has another interface than the firmware's.
+    kernels, the rest being compiled for size; ``profile`` has a counter read after each kernel call. ``cmsis_nn`` is a
+    folder with CMSIS-NN's sources, whose convolutions and matrix products are called then. Equal bundles give equal
+    images with one toolchain. FitError where it is too large, BoardError for a board that firmware is not built for
+    here, BuildError where it does not compile, and for a bundle whose C has another interface than the firmware's.
     """
     fits(bundle, board)
     sources = {name.removeprefix(SOURCES): data for name, data in bundle.members.items() if name.startswith(SOURCES)}
@@ -91,7 +94,10 @@ def build(
             f"bundle {bundle.manifest.name!r} has C of interface {interface}, and this firmware is for {INTERFACE}",
             "export it again: whylite export MODEL --target micro",
         )
-    return build_sources(sources, identifier, board, folder, toolchain=toolchain, optimize=optimize, profile=profile)
+    return build_sources(
+        sources, identifier, board, folder,
+        toolchain=toolchain, optimize=optimize, profile=profile, cmsis_nn=cmsis_nn,
+    )  # fmt: skip
 
 
 def build_sources(
@@ -103,13 +109,17 @@ def build_sources(
     toolchain: str | None = None,
     optimize: str = "-O2",
     profile: bool = False,
+    cmsis_nn: Path | None = None,
 ) -> Firmware:
     """Compile C files, by name, that define ``whylite_<identifier>``; all else as in :func:`build`."""
     if optimize not in OPTIMIZATIONS:
         raise BuildError(f"there is no optimization {optimize!r}", f"choose {', '.join(OPTIMIZATIONS)}")
     core, defines = _target(board)
     compiler = compilers.find(toolchain)
-    names = _unpack(sources, board, folder)
+    theirs = {} if cmsis_nn is None else library.files(cmsis_nn)
+    if theirs and not any(name.endswith("_cmsis.c") for name in sources):
+        raise BuildError(f"nothing in the C of {identifier!r} calls CMSIS-NN", "export the model again")
+    names = _unpack(sources, board, folder, theirs)
     defines |= {
         "WHYLITE_MODEL": f"whylite_{identifier}",
         "WHYLITE_MODEL_HEADER": f'"whylite_{identifier}.h"',
@@ -117,18 +127,24 @@ def build_sources(
     }
     if profile:
         defines["WHYLITE_PROFILE"] = "1"
+    if theirs:
+        defines["WHYLITE_CMSIS_NN"] = "1"
     elf = folder / "firmware.elf"
+    called = [name for name in names if name in theirs]
     computing = [name for name in names if name in sources]
-    serving = [name for name in names if name not in sources]  # seldom at work: better small than fast
+    # Seldom at work: better small than fast.
+    serving = [name for name in names if name not in sources and name not in theirs]
     objects = compiler.compile(computing, folder, core, optimize=optimize, defines=defines)
+    objects += compiler.compile(called, folder, core, optimize=optimize, defines=defines, builtins=True)
     objects += compiler.compile(serving, folder, core, optimize="-Os", defines=defines)
     try:
         compiler.link(objects, _LAYOUT, folder, core, elf.name)
     except BuildError as error:
         raise _fit_error(error, board) from error
-    groups = {name: _group(name, sources, f"whylite_{identifier}.c") for name in names}
+    groups = {name: _group(name, (*computing, *called), f"whylite_{identifier}.c") for name in names}
     footprint, image = measure(elf, groups)
-    return Firmware(board, elf, image, footprint, compiler.version, optimize, profile)
+    made_by = f"{compiler.version} with CMSIS-NN" if theirs else compiler.version
+    return Firmware(board, elf, image, footprint, made_by, optimize, profile)
 
 
 def micro_of(bundle: Bundle) -> Micro:
@@ -169,18 +185,20 @@ def _target(board: Board) -> tuple[Core, dict[str, str]]:
     }
 
 
-def _unpack(sources: Mapping[str, bytes], board: Board, folder: Path) -> list[str]:
-    """Put everything that is compiled into ``folder``, flat, and return the names of the C files."""
+def _unpack(sources: Mapping[str, bytes], board: Board, folder: Path, theirs: Mapping[str, bytes]) -> list[str]:
+    """Put everything that is compiled into ``folder``, ``theirs`` with it, and return the names of the C files."""
     own = sorted([*FIRMWARE.glob("*.[ch]"), *(FIRMWARE / "virtual").glob("*.[ch]")])
     files = {path.name: path.read_bytes() for path in own} | dict(sources)
     for name in files:
         if not re.fullmatch(r"\w+\.[ch]", name, re.ASCII):
             raise BuildError(f"{name!r} is no name of a C file", "export the bundle again")
+    files |= theirs
     try:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
         (folder / _LAYOUT).write_text(_layout(board))
     except OSError as error:
@@ -188,9 +206,9 @@ def _unpack(sources: Mapping[str, bytes], board: Board, folder: Path) -> list[st
     return sorted(name for name in files if name.endswith(".c"))
 
 
-def _group(name: str, sources: Mapping[str, bytes], model: str) -> str:
+def _group(name: str, computing: Sequence[str], model: str) -> str:
     """Return what a C file is part of."""
-    if name in sources:
+    if name in computing:
         return MODEL if name == model else KERNELS
     return LINK if name in _LINK else RUNTIME
 

@@ -18,6 +18,7 @@ from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
 from firmware_bridge.boards import Board, named
 from firmware_bridge.build import OPTIMIZATIONS
+from firmware_bridge.cmsis_nn import CMSIS_NN_HELP
 from firmware_bridge.convert_cli import Bar
 from firmware_bridge.errors import InvalidProfileError, ProfileError
 from firmware_bridge.profile import firmware, linux, tables
@@ -105,6 +106,7 @@ def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profil
             baud=arguments.baud,
             toolchain=arguments.toolchain,
             optimize=arguments.optimize,
+            cmsis_nn=arguments.cmsis_nn,
             windows=arguments.windows or firmware.WINDOWS,
             progress=bar.show,
         )
@@ -175,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--windows", type=natural, metavar="N", help="how many to measure (default: 4 counted, 50 timed)")
     add("--toolchain", choices=TOOLCHAINS, help="C compiler (default: gcc if it is installed, else zig)")
     add("--optimize", choices=OPTIMIZATIONS, default="-O2", help="give as --optimize=-O3 (default: %(default)s)")
+    add("--cmsis-nn", type=Path, metavar="FOLDER", help=CMSIS_NN_HELP)
     add("--json", metavar="FILE", help="write the profile there; - for stdout, in place of the table")
     add("--plot", metavar="FILE.png", help="draw it (needs whylite[plot])")
     add("--meter", metavar="NAME", type=_name, help="external meter that measured energy, such as 'Nordic PPK2'")

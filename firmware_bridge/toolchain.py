@@ -48,12 +48,14 @@ class Toolchain:
         *,
         optimize: str = "-O2",
         defines: Mapping[str, str] | None = None,
+        builtins: bool = False,
     ) -> list[str]:
         """Compile C files of ``folder``, named relative to it, to an object beside each; return the objects' names.
 
-        Headers are looked for in ``folder`` and beside each source. BuildError with the compiler's words.
+        Headers are looked for in ``folder`` and beside each source. ``builtins`` lets the compiler know what memcpy
+        does. BuildError with the compiler's words.
         """
-        flags = [*self._target(core), *_COMMON, optimize, "-I."]
+        flags = [*self._target(core), *_COMMON, *(["-fbuiltin"] if builtins else []), optimize, "-I."]
         flags += [f"-D{name}={value}" for name, value in sorted((defines or {}).items())]
         objects = [f"{source.removesuffix('.c')}.o" for source in sources]
 

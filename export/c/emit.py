@@ -16,7 +16,7 @@ from edge.micro import Operation
 from ..errors import UnsupportedModelError
 from ..tflite.graph import Graph, Tensor
 from . import arena, source
-from .program import ALIGNMENT, PREDICT, Buffer, Program
+from .program import ALIGNMENT, CMSIS_NN, PREDICT, Buffer, Program
 from .schedule import schedule
 
 _LARGEST = (1 << 16) - 1
@@ -189,7 +189,7 @@ class _Writer:
 extern "C" {{
 #endif
 
-#define {prefix}_ARENA_SIZE {self.size}
+{self._arena_size()}
 #define {prefix}_INPUT_SIZE {self._buffer(described.graph.inputs[0]).size}
 #define {prefix}_SCORES_SIZE {self._buffer(described.scores).size}
 #define {prefix}_STEPS {max((len(e.nodes) for e in described.explanations if e.nodes is not None), default=0)}
@@ -204,6 +204,12 @@ extern const whylite_model {self.symbol};
 
 #endif
 """
+
+    def _arena_size(self) -> str:
+        name = f"{self.symbol.upper()}_ARENA_SIZE"
+        more = self.program.cmsis_nn
+        larger = {CMSIS_NN: f"#define {name} {self.size + more}"} if more else {}
+        return source.variants(f"#define {name} {self.size}", larger)
 
     def _about(self, *groups: Sequence[tuple[str, Tensor]]) -> str:
         rows = [("tensor", "type", "shape", "scale", "zero point", "arena")]
@@ -238,6 +244,7 @@ extern const whylite_model {self.symbol};
         includes = "\n".join(f'#include "whylite_{family}.h"' for family in self.program.families)
         parts = [
             f'#include "{self.symbol}.h"\n\n#include <stddef.h>\n\n#include "whylite_arithmetic.h"\n{includes}',
+            source.scratch(self.size) if self.program.cmsis_nn else "",
             *map(source.constant, self.program.constants),
             names.text(),
             *functions,
@@ -289,7 +296,7 @@ extern const whylite_model {self.symbol};
         fields = {
             "name": source.text(described.name),
             "digest": "digest",
-            "arena_size": str(self.size),
+            "arena_size": f"{self.symbol.upper()}_ARENA_SIZE",
             "input": source.tensor(described.graph.inputs[0], self._buffer(described.graph.inputs[0])),
             "scores": source.tensor(described.scores, self._buffer(described.scores)),
             "logits": source.tensor(described.logits, self._buffer(described.logits)),

@@ -28,6 +28,9 @@ C_TYPE = {
 
 PREDICT = "predict"
 
+CMSIS_NN = "WHYLITE_CMSIS_NN"
+"""The macro that has CMSIS-NN's kernels called in place of ours."""
+
 
 @dataclass(eq=False)
 class Buffer:
@@ -35,7 +38,8 @@ class Buffer:
 
     ``alive`` says from which to which step it holds something, in each part of the program: what predicting leaves to
     an explanation is alive from the explanation's step -1 on. ``offset`` is the planner's answer. A part of another
-    buffer, ``begin`` bytes into ``whole``, lives as long as that does.
+    buffer, ``begin`` bytes into ``whole``, lives as long as that does. ``cmsis_nn`` are the bytes that are needed in
+    its place where the kernel is CMSIS-NN's: they lie behind all buffers, and are not planned.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Buffer:
     offset: int = -1
     whole: Buffer | None = None
     begin: int = 0
+    cmsis_nn: int = 0
 
     def touch(self, part: str, step: int) -> None:
         """Extend the buffer's life in a part to a step."""
@@ -72,8 +77,8 @@ class Constant:
 
     @property
     def size(self) -> int:
-        """Bytes, of the larger of all variants."""
-        return max(data.nbytes for data in (self.data, *self.packed.values()))
+        """Bytes, of the larger of all variants of ours."""
+        return max(self.data.nbytes, *(data.nbytes for macro, data in self.packed.items() if macro != CMSIS_NN), 0)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,12 @@ class Program:
                 elif isinstance(argument, Parameters):
                     found |= {value: None for value in argument.fields.values() if isinstance(value, Constant)}
         return list(found)
+
+    @property
+    def cmsis_nn(self) -> int:
+        """Return how many bytes CMSIS-NN's kernels work in, behind the arena."""
+        largest = max((buffer.cmsis_nn for buffer in self.buffers), default=0)
+        return -(-largest // ALIGNMENT) * ALIGNMENT
 
     @property
     def families(self) -> list[str]:

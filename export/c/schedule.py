@@ -119,10 +119,10 @@ class _Scheduler(Unit):
         key = (data.dtype.str, data.tobytes(), *((macro, one.tobytes()) for macro, one in packed.items()))
         return self.constants.setdefault(key, Constant(f"{label}_{len(self.constants)}", data, packed))
 
-    def scratch(self, size: int) -> Buffer | None:
-        if not size:
+    def scratch(self, size: int, cmsis_nn: int = 0) -> Buffer | None:
+        if not size and not cmsis_nn:
             return None
-        buffer = Buffer("scratch", size)
+        buffer = Buffer("scratch", size, cmsis_nn=cmsis_nn)
         self.buffers.append(buffer)
         return self._touch(buffer)
 

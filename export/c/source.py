@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..tflite.graph import Tensor
-from .program import C_TYPE, PREDICT, Argument, Buffer, Call, Constant, Parameters, Part
+from .program import C_TYPE, CMSIS_NN, PREDICT, Argument, Buffer, Call, Constant, Parameters, Part
 
 _WIDTH = 120
 ENUMERATOR = {"int8": "WHYLITE_INT8", "uint8": "WHYLITE_UINT8", "int32": "WHYLITE_INT32", "float32": "WHYLITE_FLOAT32"}
@@ -16,10 +16,22 @@ ENUMERATOR = {"int8": "WHYLITE_INT8", "uint8": "WHYLITE_UINT8", "int32": "WHYLIT
 
 def constant(value: Constant) -> str:
     """Return the definition of an array in flash."""
-    plain = _array(value.name, value.data)
-    for macro, data in value.packed.items():
-        plain = f"#if {macro}\n{_array(value.name, data)}\n#else\n{plain}\n#endif"
+    arrays = {macro: _array(value.name, data) for macro, data in value.packed.items()}
+    return variants(_array(value.name, value.data), arrays)
+
+
+def variants(plain: str, others: Mapping[str, str]) -> str:
+    """Return text for each of some macros, or ``plain``."""
+    for macro, other in others.items():
+        plain = f"#if {macro}\n{other}\n#else\n{plain}\n#endif"
     return plain
+
+
+def scratch(size: int) -> str:
+    """Return the macro for what kernels work in, of which CMSIS-NN has its own behind an arena of ``size`` bytes."""
+    return variants(
+        "#define SCRATCH(offset) (arena + (offset))", {CMSIS_NN: f"#define SCRATCH(offset) (arena + {size})"}
+    )
 
 
 def _array(name: str, data: np.ndarray) -> str:
@@ -45,7 +57,7 @@ class Names:
     def argument(self, value: Argument) -> str:
         """Return what stands for an argument in a call."""
         if isinstance(value, Buffer):
-            return f"arena + {value.offset}"
+            return f"SCRATCH({value.offset})" if value.cmsis_nn else f"arena + {value.offset}"
         if isinstance(value, Constant):
             return value.name
         if isinstance(value, Parameters):

@@ -51,6 +51,7 @@ def profile(
     baud: int = DEFAULT_BAUD,
     toolchain: str | None = None,
     optimize: str = "-O2",
+    cmsis_nn: Path | None = None,
     windows: int = WINDOWS,
     progress: Progress = lambda what, part: None,
 ) -> Profile:
@@ -62,10 +63,13 @@ def profile(
     micro = builder.micro_of(bundle)
     golden = _golden(bundle)
     if board.virtual and port is None:
-        firmware = builder.build(bundle, board, folder / "firmware", toolchain=toolchain, optimize=optimize)
-        counting = builder.build(
-            bundle, board, folder / "profile", toolchain=toolchain, optimize=optimize, profile=True
-        )
+        firmware, counting = (
+            builder.build(
+                bundle, board, folder / name,
+                toolchain=toolchain, optimize=optimize, profile=counted, cmsis_nn=cmsis_nn,
+            )
+            for name, counted in (("firmware", False), ("profile", True))
+        )  # fmt: skip
         progress("built", 0.0)
         greeting, samples = _count(bundle, board, golden, windows, progress, elf=counting.elf)
         memory = _memory(micro, firmware.footprint)

@@ -166,14 +166,15 @@ def split(cases: Sequence[Case], data: bytes) -> list[list[np.ndarray]]:
 
 
 def _main(cases: Sequence[Case], compiled: Sequence[Sources]) -> str:
-    size = max(one.arena for one in compiled)
     lines = ['#include "whylite.h"']
     lines += [f'#include "whylite_{one.identifier}.h"' for one in compiled]
     lines += ["#ifdef HOSTED", "#include <stdio.h>"]
     lines += ["static void put(const int8_t *from, uint32_t size) { fwrite(from, 1, size, stdout); }"]
     lines += ["static void start(void) {}", "static int finish(void) { return 0; }", "#else"]
     lines += ["void put(const int8_t *from, uint32_t size);", "void start(void);", "int finish(void);", "#endif"]
-    lines += [f"static int8_t arena[{size}] __attribute__((aligned(WHYLITE_ALIGNMENT)));"]
+    arenas = "\n".join(f"  int8_t {n}[WHYLITE_{n.upper()}_ARENA_SIZE];" for n in (one.identifier for one in compiled))
+    lines += ["static union {", arenas, "} memory __attribute__((aligned(WHYLITE_ALIGNMENT)));"]
+    lines += ["static int8_t *const arena = (int8_t *)&memory;"]
     body = []
     for case, one in zip(cases, compiled, strict=True):
         name, prefix = one.identifier, f"WHYLITE_{one.identifier.upper()}"
@@ -181,7 +182,7 @@ def _main(cases: Sequence[Case], compiled: Sequence[Sources]) -> str:
             listed = ",".join(map(str, np.ascontiguousarray(values).view(np.uint8).ravel().tolist()))
             lines.append(f"static const uint8_t {name}_x{i}[] = {{{listed}}};")
         body.append(f"  for (uint32_t run = 0; run < {case.runs}; run++) {{")
-        body.append("    __builtin_memset(arena, 85, sizeof arena);")
+        body.append("    __builtin_memset(arena, 85, sizeof memory);")
         for i, values in enumerate(case.inputs):
             size = values[0].nbytes
             source = f"{name}_x{i} + run * {size}u"

@@ -24,6 +24,12 @@ extern "C" {
 #define WHYLITE_ALIGNMENT 16
 #define WHYLITE_DIMENSIONS 4
 
+/* With -DWHYLITE_CMSIS_NN convolutions and matrix products are CMSIS-NN's, which has to be compiled or linked with the
+ * model, under the same option: arenas are larger then, by what it asks for. */
+#ifndef WHYLITE_CMSIS_NN
+#define WHYLITE_CMSIS_NN 0
+#endif
+
 /* In place of a class index: explain the class that was predicted. */
 #define WHYLITE_PREDICTED (-1)
 

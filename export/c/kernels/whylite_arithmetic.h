@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "whylite.h"
+
 /* Constants and buffers are read a word at a time where a processor can do so. */
 #define WHYLITE_ALIGNED __attribute__((aligned(4)))
 
@@ -28,6 +30,16 @@
 #endif
 #ifndef WHYLITE_DSP
 #define WHYLITE_DSP 0
+#endif
+
+/* Whether weights, biases and shifts are packed for DSP instructions; what CMSIS-NN reads is not. */
+#define WHYLITE_PACKED (WHYLITE_DSP && !WHYLITE_CMSIS_NN)
+
+/* What CMSIS-NN wants shifts as, for it is given the figures where they are. */
+#if WHYLITE_CMSIS_NN
+typedef int32_t whylite_shift;
+#else
+typedef int8_t whylite_shift;
 #endif
 
 /* a * b / 2^31, rounded to nearest, halves up (gemmlowp's SaturatingRoundingDoublingHighMul; b is not INT32_MIN). */

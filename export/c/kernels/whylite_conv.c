@@ -2,7 +2,7 @@
 
 #include "whylite_arithmetic.h"
 
-#if !WHYLITE_MVE
+#if !WHYLITE_MVE && !WHYLITE_CMSIS_NN
 
 /* Copy the window that begins at (top, left), which may reach over the edge. */
 static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t left, int8_t *to) {

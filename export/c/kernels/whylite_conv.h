@@ -6,13 +6,13 @@
 
 /* A convolution of [in_height, in_width, in_channels], stored channels last, with `weights` [out_channels,
  * kernel_height, kernel_width, in_channels] ([kernel_height, kernel_width, out_channels] where it is depthwise).
- * `bias` has the input's zero point in it: what lies beyond the edge is read as `in_zero`. `bias`, `multiplier` and
- * `shift` are per output channel, and filled up with zeros to a multiple of four. */
+ * `bias` has the input's zero point in it, but for CMSIS-NN: what lies beyond the edge is read as `in_zero`. `bias`,
+ * `multiplier` and `shift` are per output channel, and filled up with zeros to a multiple of four. */
 typedef struct {
   const int8_t *weights;
   const int32_t *bias;
   const int32_t *multiplier;
-  const int8_t *shift;
+  const whylite_shift *shift;
   uint16_t in_height, in_width, in_channels;
   uint16_t out_height, out_width, out_channels;
   uint16_t kernel_height, kernel_width;
@@ -22,12 +22,12 @@ typedef struct {
   int16_t in_zero, out_zero, lowest, highest;
 } whylite_conv;
 
-/* `scratch` has room for two windows as int16. */
+/* `scratch` has room for two windows as int16; CMSIS-NN's is what lowering/cmsis_nn.py says. */
 void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 
-/* The same for weights of -127 to 127; all figures are packed where there are DSP instructions (whylite_dsp.h). In
+/* The same for weights of -127 to 127; all figures are packed where WHYLITE_PACKED is set (whylite_dsp.h). In
  * `scratch` rows of a window are filled up to a multiple of four. */
-#if WHYLITE_DSP
+#if WHYLITE_PACKED
 void whylite_conv_2d_fast(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *scratch);
 #else
 #define whylite_conv_2d_fast whylite_conv_2d

@@ -3,7 +3,7 @@
 #include "whylite_conv.h"
 #include "whylite_dsp.h"
 
-#if WHYLITE_DSP
+#if WHYLITE_PACKED
 
 /* Spread `count` values to every other word from `to` on, and return where the next four go. What fills up the last
  * four is multiplied by 0. */

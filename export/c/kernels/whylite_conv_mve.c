@@ -2,7 +2,7 @@
 #include "whylite_dense.h"
 #include "whylite_mve.h"
 
-#if WHYLITE_MVE
+#if WHYLITE_MVE && !WHYLITE_CMSIS_NN
 
 /* Windows that are gathered before they are multiplied: what fits into the scratch memory as int8. */
 #define AT_ONCE 4
@@ -20,7 +20,7 @@ void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *
                            .lowest = p->lowest,
                            .highest = p->highest};
   if (taps == 1 && p->out_height == p->in_height && p->out_width == p->in_width) {
-    whylite_fully_connected(&product, x, y);
+    whylite_fully_connected(&product, x, y, NULL);
     return;
   }
   int8_t *end = scratch;
@@ -30,7 +30,7 @@ void whylite_conv_2d(const whylite_conv *p, const int8_t *x, int8_t *y, int8_t *
       end = whylite_gather_mve(p, x, row * p->stride_height - p->pad_top, column * p->stride_width - p->pad_left, end);
       const int last = row + 1 == p->out_height && column + 1 == p->out_width;
       if (++product.rows == AT_ONCE || last) {
-        whylite_fully_connected(&product, scratch, y);
+        whylite_fully_connected(&product, scratch, y, NULL);
         y += product.rows * product.outputs;
         product.rows = 0;
         end = scratch;

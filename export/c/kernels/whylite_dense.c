@@ -2,9 +2,10 @@
 
 #include "whylite_arithmetic.h"
 
-#if !WHYLITE_MVE
+#if !WHYLITE_MVE && !WHYLITE_CMSIS_NN
 
-void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y) {
+void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y, int8_t *scratch) {
+  (void)scratch;
   for (int32_t row = 0; row < p->rows; row++, x += p->depth) {
     const int8_t *weight = p->weights;
     for (int32_t c = 0; c < p->outputs; c++) {

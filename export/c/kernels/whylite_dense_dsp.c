@@ -3,7 +3,7 @@
 #include "whylite_dense.h"
 #include "whylite_dsp.h"
 
-#if WHYLITE_DSP
+#if WHYLITE_PACKED
 
 static void spread(int8_t *to, const int8_t *x, int32_t count) {
   for (; count > 0; count -= 4, x += 4, to += 8) {

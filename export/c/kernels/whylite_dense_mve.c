@@ -1,7 +1,7 @@
 #include "whylite_dense.h"
 #include "whylite_mve.h"
 
-#if WHYLITE_MVE
+#if WHYLITE_MVE && !WHYLITE_CMSIS_NN
 
 /* Sums of products of two rows, x and y, with the weights of two outputs, v and w: four times 16 on four loads. */
 typedef struct {
@@ -95,7 +95,8 @@ static void four(const whylite_dense *p, int32_t first, const int8_t *x, int8_t 
   }
 }
 
-void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y) {
+void whylite_fully_connected(const whylite_dense *p, const int8_t *x, int8_t *y, int8_t *scratch) {
+  (void)scratch;
   for (int32_t first = 0; first < p->outputs; first += 4) {
     four(p, first, x, y + first);
   }

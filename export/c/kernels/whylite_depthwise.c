@@ -2,7 +2,7 @@
 
 #include "whylite_arithmetic.h"
 
-#if !WHYLITE_MVE
+#if !WHYLITE_MVE && !WHYLITE_CMSIS_NN
 
 /* One output value of channel c: the window that begins at (top, left), which may reach over the edge. */
 WHYLITE_APART static int32_t window(const whylite_conv *p, const int8_t *x, int32_t c, int32_t from, int32_t top,

@@ -5,7 +5,7 @@
 #include "whylite_depthwise.h"
 #include "whylite_dsp.h"
 
-#if WHYLITE_DSP
+#if WHYLITE_PACKED
 
 #define PAIR 16 /* bytes that two taps of four channels are spread to */
 

@@ -1,7 +1,7 @@
 #include "whylite_depthwise.h"
 #include "whylite_mve.h"
 
-#if WHYLITE_MVE
+#if WHYLITE_MVE && !WHYLITE_CMSIS_NN
 
 /* Windows side by side: so many, with their rows, their taps and themselves so many bytes apart. */
 typedef struct {

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ...tflite.graph import Op
 from ...tflite.options import Conv2DOptions, DepthwiseConv2DOptions, Padding
 from ..arithmetic import bounds, grid, multipliers, scales
-from ..program import Constant, Parameters
+from ..program import CMSIS_NN, Constant, Parameters
+from . import cmsis_nn
 from .packing import CHANNELS, MACRO, TAPS, Figures, filled_up, packed, packed_figures
 from .registry import Unit, constant, expect, image, int8, lowering, refuse
 
@@ -46,7 +47,7 @@ def conv_2d(op: Op, unit: Unit) -> None:
         _parameters(op, unit, stored, (down, along), figures, special, options),
         unit.value(x),
         unit.value(y),
-        unit.scratch(2 * 2 * filled),
+        unit.scratch(2 * 2 * filled, cmsis_nn.window_bytes(taps)),
         macs=int(np.prod(y.shape)) * taps,
     )
 
@@ -77,7 +78,10 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
         _parameters(op, unit, stored, (down, along), figures, special, options),
         unit.value(x),
         unit.value(y),
-        unit.scratch(max(0 if plain else taps * y.shape[3], spread if quick else 0)),
+        unit.scratch(
+            max(0 if plain else taps * y.shape[3], spread if quick else 0),
+            cmsis_nn.depthwise_bytes(taps, y.shape[3]),
+        ),
         macs=int(np.prod(y.shape)) * taps,
     )
 
@@ -127,14 +131,21 @@ def _figures(op: Op, sums: NDArray[np.int64]) -> Figures:
     return filled_up(folded_bias(op, sums, zero), *factors(op, len(sums), scale))
 
 
-def constants(unit: Unit, figures: Figures, special: Figures | None) -> dict[str, Constant]:
-    """Return figures as fields of a struct; ``special`` are the same as DSP instructions want them."""
-    bias = {MACRO: special.bias} if special else None
-    shift = {MACRO: special.shift} if special else None
+def constants(
+    unit: Unit, figures: Figures, special: Figures | None = None, plain: NDArray[np.int32] | None = None
+) -> dict[str, Constant]:
+    """Return figures as fields of a struct.
+
+    ``special`` are the same as DSP instructions want them, ``plain`` is the bias for CMSIS-NN, where that is another.
+    """
+    bias = {MACRO: special.bias} if special else {}
+    shift = {MACRO: special.shift} if special else {}
+    if plain is not None:
+        bias |= {CMSIS_NN: plain}
     return {
         "bias": unit.constant(figures.bias, np.int32, "bias", bias),
         "multiplier": unit.constant(figures.multiplier, np.int32, "multiplier"),
-        "shift": unit.constant(figures.shift, np.int8, "shift", shift),
+        "shift": unit.constant(figures.shift, np.int8, "shift", shift | {CMSIS_NN: figures.shift.astype(np.int32)}),
     }
 
 
@@ -151,11 +162,12 @@ def _parameters(
     x, y = op.input(0), op.output
     lowest, highest = bounds(y, options.fused_activation_function)
     down, along = axes
+    given = _given_bias(op, y.shape[3])
     return Parameters(
         "whylite_conv",
         {
             "weights": weights,
-            **constants(unit, figures, special),
+            **constants(unit, figures, special, np.pad(given, (0, len(figures.bias) - len(given)))),
             "in_height": down.size,
             "in_width": along.size,
             "in_channels": x.shape[3],
@@ -189,9 +201,12 @@ def folded_bias(op: Op, sums: NDArray[np.int64], zero: int) -> NDArray[np.int32]
 
     What lies beyond the edge is read as the zero point then, not left out.
     """
+    return wrapped(_given_bias(op, len(sums)).astype(np.int64) - zero * sums)
+
+
+def _given_bias(op: Op, channels: int) -> NDArray[np.int32]:
     bias = op.inputs[2] if len(op.inputs) > 2 else None
-    given = np.zeros(len(sums), np.int64) if bias is None else constant(op, bias).astype(np.int64)
-    return wrapped(given - zero * sums)
+    return np.zeros(channels, np.int32) if bias is None else constant(op, bias)
 
 
 def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -8,7 +8,8 @@ from ...tflite.graph import Op
 from ...tflite.options import TransposeConvOptions
 from ..arithmetic import bounds, grid
 from ..program import Parameters
-from .convolution import factors, padding
+from .convolution import constants, factors, padding
+from .packing import Figures
 from .registry import Unit, constant, image, int8, lowering, refuse
 
 
@@ -33,14 +34,13 @@ def transpose_conv(op: Op, unit: Unit) -> None:
     bias = op.inputs[3] if len(op.inputs) > 3 else None
     scale, zero = grid(x)
     lowest, highest = bounds(y, options.fused_activation_function)
-    mantissas, shifts = factors(op, channels, scale)
+    given = np.zeros(channels, np.int32) if bias is None else constant(op, bias)
+    figures = Figures(given, *factors(op, channels, scale))
     parameters = Parameters(
         "whylite_conv",
         {
             "weights": unit.constant(kernel, np.int8, "weights"),
-            "bias": unit.constant(np.zeros(channels) if bias is None else constant(op, bias), np.int32, "bias"),
-            "multiplier": unit.constant(mantissas, np.int32, "multiplier"),
-            "shift": unit.constant(shifts, np.int8, "shift"),
+            **constants(unit, figures),
             "in_height": height,
             "in_width": width,
             "in_channels": depth,

@@ -7,7 +7,8 @@ import numpy as np
 from ...tflite.graph import Op
 from ...tflite.options import FullyConnectedOptions
 from ..arithmetic import bounds, grid, multipliers, scales
-from ..program import Argument, Parameters, size_of
+from ..program import Parameters, size_of
+from . import cmsis_nn
 from .convolution import constants, folded_bias
 from .matmul import variable_weights
 from .packing import MACRO, TAPS, filled_up, packed, packed_figures
@@ -55,8 +56,12 @@ def fully_connected(op: Op, unit: Unit) -> None:
             "highest": highest,
         },
     )
-    arguments: list[Argument] = [parameters, unit.value(x), unit.value(y)]
-    if quick:
-        arguments.append(unit.scratch(2 * (-(-depth // TAPS) * TAPS)))
-    kernel_name = "whylite_fully_connected_fast" if quick else "whylite_fully_connected"
-    unit.call("dense", kernel_name, *arguments, macs=rows * outputs * depth)
+    unit.call(
+        "dense",
+        "whylite_fully_connected_fast" if quick else "whylite_fully_connected",
+        parameters,
+        unit.value(x),
+        unit.value(y),
+        unit.scratch(2 * (-(-depth // TAPS) * TAPS) if quick else 0, cmsis_nn.window_bytes(depth)),
+        macs=rows * outputs * depth,
+    )

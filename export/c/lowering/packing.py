@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 CHANNELS, TAPS = 4, 4
 """Output channels that are computed at once, and taps that are read at once: weights are filled up to these."""
 
-MACRO = "WHYLITE_DSP"
+MACRO = "WHYLITE_PACKED"
 
 _HALVINGS = 21
 """The most after which the zero point, moved up as many bits, is within 32 bits with all that is added to it."""

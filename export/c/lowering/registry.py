@@ -49,8 +49,11 @@ class Unit(ABC):
         """
 
     @abstractmethod
-    def scratch(self, size: int) -> Buffer | None:
-        """Return so many bytes that are the op's own while it runs, or None for none."""
+    def scratch(self, size: int, cmsis_nn: int = 0) -> Buffer | None:
+        """Return so many bytes that are the op's own while it runs, or None for none.
+
+        ``cmsis_nn`` is how many there are where the kernel is CMSIS-NN's.
+        """
 
     @abstractmethod
     def view(self, output: Tensor, source: Tensor, begin: int = 0) -> bool:
