@@ -13,6 +13,7 @@ from unicorn import arm_const
 
 from firmware_bridge.boards import Board, Memory
 from firmware_bridge.emulate import INSTRUCTION_NS
+from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import EmulatorError
 
 _PAGE = 0x1000
@@ -96,6 +97,8 @@ class CortexM:
         with ELFFile.load_from_path(str(elf)) as program:
             for segment in program.iter_segments("PT_LOAD"):
                 self._core.mem_write(segment["p_paddr"], segment.data())
+        if word := seed(elf):
+            self._core.mem_write(word[0], struct.pack("<I", word[1]))
         self._vectors = board.flash.origin
         self._core.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
         self._core.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)

@@ -12,6 +12,7 @@ from typing import IO, Self
 
 from firmware_bridge.boards import Board
 from firmware_bridge.emulate.ports import listener, url
+from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import EmulatorError
 
 COUNTED = ("-icount", "shift=5,sleep=off")
@@ -53,6 +54,8 @@ class Qemu:
                 passed.append(port.fileno())
             command += ["-S"] if halted else []
             command += ["-kernel", str(elf)] if elf is not None else []
+            if elf is not None and (word := seed(elf)):
+                command += ["-device", f"loader,addr={word[0]:#x},data={word[1]:#x},data-len=4"]
             self._process, self._complaints = _started(command, passed)
             self._guard = _guard(self._process.pid)
 

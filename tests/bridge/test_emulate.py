@@ -14,6 +14,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from edge.wire.port import Port
+from edge.wire.records import Session
 from firmware_bridge.boards import Emulator, boards, named
 from firmware_bridge.build import build_sources
 from firmware_bridge.emulate import INSTRUCTION_NS, missing, start
@@ -25,6 +26,7 @@ from firmware_bridge.feeding import Feeder, Wishes
 from firmware_bridge.monitor import Monitor
 from firmware_bridge.session import Timing
 from tests.bridge.firmware import bundle, tiny
+from tests.link import FarEnd
 
 VIRTUAL = [board.name for board in boards().values() if board.virtual]
 PATIENCE = 60.0
@@ -213,6 +215,16 @@ def test_no_thread_stays_whatever_ends_the_block(an386):
             _ = 1 / 0
     gc.collect()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("machine", [pytest.param(Qemu, marks=needs_qemu), Unicorn])
+def test_two_runs_are_two_sessions(an386, machine):
+    board = named("qemu-mps2-an386") if machine is Qemu else in_unicorn()
+    sessions = []
+    for _ in range(2):
+        with machine(an386, board) as running, closing(FarEnd(running.url)) as host:
+            sessions += [record.session for record in host.listen_for(Session, seconds=PATIENCE)[:1]]
+    assert len(set(sessions)) == 2
 
 
 @needs_qemu
