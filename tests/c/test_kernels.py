@@ -1,9 +1,12 @@
 """The kernels as a library."""
 
 import subprocess
+import sys
 from importlib import resources
 
 import pytest
+
+from firmware_bridge import cores
 
 from .harness import CORES, STRICT
 
@@ -24,5 +27,21 @@ def test_helium_compiles_however_registers_are_given_out(level, tmp_path):
     kernels = resources.files("export.c") / "kernels"
     sources = [str(entry) for entry in kernels.iterdir() if entry.name.endswith("mve.c")]
     command = ["arm-none-eabi-gcc", *CORES["m55"].flags, *STRICT, "-mthumb", "-ffreestanding", level, "-c", *sources]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m4f", "cortex-m33", "cortex-m55"])
+@pytest.mark.parametrize("compiler", ["clang", "zig"])
+def test_kernels_are_clean_for_clang(compiler, core, tmp_path):
+    """Two releases of it: the system's, and the newer one that Zig from PyPI is."""
+    target, cpu = cores.CORES[core].zig
+    command = {
+        "clang": ["clang", "--target=arm-none-eabi", "-mthumb", *cores.CORES[core].gcc],
+        "zig": [sys.executable, "-m", "ziglang", "cc", "-target", target, f"-mcpu={cpu}"],
+    }[compiler]
+    kernels = resources.files("export.c") / "kernels"
+    sources = [str(entry) for entry in kernels.iterdir() if entry.name.endswith(".c")]
+    command += [*STRICT, "-ffreestanding", "-O1", "-c", *sources]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
