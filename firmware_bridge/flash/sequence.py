@@ -120,20 +120,33 @@ class Flashing:
         return f"digest {found[:12]} is the bundle's"
 
     def _try(self) -> str:
-        """Have every golden vector answered, and explained by all methods that are in use."""
+        """Have every golden vector answered, and explained by the methods in use that have golden bytes.
+
+        Those that are summed over steps, each of which costs a prediction, explain the first one alone.
+        """
         used = self._used()
-        self._line.request(Request(explain=When.ALWAYS, acknowledge=True), self._patience)
+        exact = {number: own for number, own in used.items() if not own.steps}
+        assert self._settings is not None
+        self._ask(Request(explain=When.ALWAYS, acknowledge=True))
         sequence = _FIRST
         for vector in self._vectors:
-            sequence, answer = self._line.answer(sequence, vector.x, tuple(used), self._patience)
-            hold(answer, vector, used)
-        equal = [own.method for own in used.values() if not own.steps]
+            tried = used if vector.number == 0 else exact
+            if vector.number == 1 and exact != used:
+                some = Request(methods=tuple(exact), acknowledge=True)
+                self._ask(some if exact else Request(explain=When.ON_REQUEST, acknowledge=True))
+            sequence, answer = self._line.answer(sequence, vector.x, tuple(tried), self._patience)
+            hold(answer, vector, tried)
+        self._ask(Request(explain=self._settings.explain, methods=tuple(used) or None, acknowledge=True))
         summed = [own.method for own in used.values() if own.steps]
         idle = [own.method for own in self._micro.explanations if own not in used.values()]
-        said = [f"{len(self._vectors)} windows: all bytes of {' and '.join(['scores', *equal])} are equal"]
-        said += [f"{' and '.join(summed)} came whole (summed on the board, no golden bytes)"] if summed else []
+        equal = ", ".join(["scores", *(own.method for own in exact.values())])
+        said = [f"{len(self._vectors)} windows, equal in every byte: {equal}"]
+        said += [f"came whole (summed on the board, no golden bytes): {', '.join(summed)}"] if summed else []
         said += [f"not in use there, not tried: {', '.join(idle)}"] if idle else []
         return "; ".join(said)
+
+    def _ask(self, request: Request) -> None:
+        self._line.request(request, self._patience)
 
     def _used(self) -> dict[int, MicroExplanation]:
         """Return the explanations that the board makes of each answer, by their numbers in its session."""

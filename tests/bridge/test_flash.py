@@ -111,7 +111,7 @@ def test_a_board_is_flashed_and_answers_as_the_bundle_says(built, board, capsys,
     said = json.loads(capsys.readouterr().out)
     assert [step["name"] for step in said["steps"]] == STEPS
     assert all(step["seconds"] >= 0 for step in said["steps"])
-    assert "5 windows: all bytes of scores and contrast are equal" in said["steps"][-1]["what"]
+    assert "5 windows, equal in every byte: scores, contrast" in said["steps"][-1]["what"]
     assert board.failure is None
 
 

@@ -6,17 +6,23 @@ import dataclasses
 import socket
 import threading
 from contextlib import closing, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.errors import LinkError
+from edge.wire.codes import When
 from edge.wire.framing import frame
 from edge.wire.receiver import Receiver
 from edge.wire.records import Ack, Latency, Map, Request, Result, Session, Settings, Window, encode
+from firmware_bridge.boards import named
 from firmware_bridge.build import micro_of
 from firmware_bridge.errors import FlashError, WrongAnswerError
 from firmware_bridge.flash.golden import hold, real, vectors
+from firmware_bridge.flash.image import Image
+from firmware_bridge.flash.qemu import QemuWay
+from firmware_bridge.flash.sequence import Flashing
 from firmware_bridge.flash.talk import Answer, Talk
 from tests.bridge.test_flash import with_golden
 
@@ -38,6 +44,7 @@ class Board:
 
     def __init__(self, spoil=lambda record, taken: [record]):
         self._spoil, self._number, self.taken = spoil, 0, 0
+        self.requests = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -62,10 +69,12 @@ class Board:
             case Request(what=Session.code):
                 yield Session(
                     protocol=1, session=bytes(8), time=0, clock_hz=1, board="b", software="s", runtime="r", model="m",
-                    model_digest=bytes(32), input_shape=(4,), methods=("contrast",), labels=(),
+                    input_shape=(4,),
+                    model_digest=bytes.fromhex(BUNDLE.manifest.model_digest), methods=("contrast",), labels=(),
                 )  # fmt: skip
                 yield Settings(methods=(0,), explain=0)
-            case Request():
+            case Request() as request:
+                self.requests.append(request)
                 yield Ack(request=received.number)
             case Window(sequence=sequence, data=data):
                 x = np.frombuffer(data, np.int8)
@@ -171,6 +180,32 @@ def test_a_board_that_never_stops_talking_is_given_up_all_the_same():
         pytest.raises(LinkError, match="no SESSION came"),
     ):
         line.introduce(0.5)
+
+
+class Flashed:
+    """A way to flash a board that is as it should be already."""
+
+    plan = QemuWay.plan
+
+    def __init__(self, url):
+        self.url = url
+        self.connect = self.reset = self.close = lambda: ""
+        self.write = self.verify = lambda image: ""
+
+
+def test_sums_over_steps_are_waited_for_once_and_the_board_is_left_as_it_was():
+    micro = micro_of(BUNDLE)
+    summed = dataclasses.replace(micro.explanations[0], steps=1, nodes=(0,), weights=(1 << 15,))
+    manifest = dataclasses.replace(BUNDLE.manifest, micro=dataclasses.replace(micro, explanations=(summed,)))
+    bundle = dataclasses.replace(BUNDLE, manifest=manifest)
+    image = Image(Path("none"), b"", 0)
+    with closing(Board(lambda record, taken: [] if isinstance(record, Map) and taken else [record])) as board:
+        way, name = Flashed(board.url), named("qemu-mps2-an386")
+        with closing(Flashing(bundle, name, way, lambda: image, 921600)) as flashing:
+            *_, last = flashing.steps()
+    assert "2 windows, equal in every byte: scores; came whole" in last.what
+    settings = [(request.explain, request.methods) for request in board.requests]
+    assert settings == [(When.ALWAYS, None), (When.ON_REQUEST, None), (When.ALWAYS, (0,))]
 
 
 def sound() -> Answer:

@@ -106,6 +106,8 @@ def test_boards_lists_all_with_what_can_be_done(capsys):
     assert there["unicorn-cortex-m4"]["can"] == ["build", "run", "profile"]
     assert there["unicorn-cortex-m4"]["missing"] == []
     assert "emit" in there["esp32-s3"]["can"]
+    assert "flash --elf" in there["nucleo-f446re"]["can"]
+    assert not any("flash" in word for word in there["esp32-s3"]["can"])
     assert there["raspberry-pi-4"]["linux"]
     assert whylite.main(["boards"]) == 0
     table = capsys.readouterr().out
