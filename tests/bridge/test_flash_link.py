@@ -33,6 +33,10 @@ MAP = Map(
     sequence=0, method=0, class_index=0, shape=(4,), encoding=0, scale=0.5, zero_point=0, steps=1, flags=0,
     data=b"\x7f\xff\xff\xff",
 )  # fmt: skip
+SESSION = Session(
+    protocol=1, session=bytes(8), time=0, clock_hz=1, board="b", software="s", runtime="r", model="m", input_shape=(4,),
+    model_digest=bytes.fromhex(BUNDLE.manifest.model_digest), methods=("contrast",), labels=(),
+)  # fmt: skip
 USED = dict(enumerate(micro_of(BUNDLE).explanations))
 
 
@@ -44,6 +48,7 @@ class Board:
 
     def __init__(self, spoil=lambda record, taken: [record]):
         self._spoil, self._number, self.taken = spoil, 0, 0
+        self.called, self.line = threading.Event(), None
         self.requests = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
@@ -53,6 +58,8 @@ class Board:
     def _serve(self):
         with suppress(OSError), self._server.accept()[0] as line:
             receiver = Receiver()
+            self.line = line
+            self.called.set()
             while data := line.recv(65536):
                 for received in receiver.feed(data):
                     for record in self._answers(received):
@@ -67,11 +74,7 @@ class Board:
     def _answers(self, received):
         match received.record:
             case Request(what=Session.code):
-                yield Session(
-                    protocol=1, session=bytes(8), time=0, clock_hz=1, board="b", software="s", runtime="r", model="m",
-                    input_shape=(4,),
-                    model_digest=bytes.fromhex(BUNDLE.manifest.model_digest), methods=("contrast",), labels=(),
-                )  # fmt: skip
+                yield SESSION
                 yield Settings(methods=(0,), explain=0)
             case Request() as request:
                 self.requests.append(request)
@@ -206,6 +209,17 @@ def test_sums_over_steps_are_waited_for_once_and_the_board_is_left_as_it_was():
     assert "2 windows, equal in every byte: scores; came whole" in last.what
     settings = [(request.explain, request.methods) for request in board.requests]
     assert settings == [(When.ALWAYS, None), (When.ON_REQUEST, None), (When.ALWAYS, (0,))]
+
+
+def test_what_a_board_said_before_its_reset_is_not_believed():
+    other = dataclasses.replace(SESSION, model_digest=bytes(32), model="another")
+    said = frame(encode(other, 0)) + frame(encode(Settings(methods=(0,), explain=0), 1))
+    with closing(Board()) as board:
+        way = Flashed(board.url)
+        way.verify = lambda image: str(board.called.wait(60) and board.line.sendall(said))
+        image = Image(Path("none"), b"", 0)
+        with closing(Flashing(BUNDLE, named("qemu-mps2-an386"), way, lambda: image, 9600)) as flashing:
+            assert [step.what for step in flashing.steps() if step.name == "session"] == ["b runs m, s"]
 
 
 def sound() -> Answer:
