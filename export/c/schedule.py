@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..tflite.graph import Graph, Op, Tensor
+from .gates import GATES, gated
 from .lowering import LOWERINGS
 from .lowering.registry import Unit, refuse
 from .program import ALIGNED, PREDICT, Argument, Buffer, Call, Constant, Part, Program, size_of
@@ -30,7 +31,7 @@ def schedule(graph: Graph, kept: Sequence[Tensor], maps: Mapping[str, Tensor], c
                 f"op {op!r} cannot be compiled to C: {op.code} is not among the ops of microcontrollers",
                 "docs/microcontrollers.md lists them; leave it out of what runs there",
             )
-    predicting = needed(graph, kept)
+    graph, predicting = gated(graph, needed(graph, kept))
     ops = {PREDICT: predicting}
     for method, tensor in maps.items():
         ops[method] = [op for op in needed(graph, [tensor]) if op not in set(predicting)]
@@ -100,7 +101,7 @@ class _Scheduler(Unit):
             if size_of(tensor) <= 0:
                 raise refuse(op, f"{tensor!r} is empty or of open size", "convert the model with fixed shapes")
         try:
-            LOWERINGS[op.code](op, self)
+            (LOWERINGS | GATES)[op.code](op, self)
         except UNFORESEEN as error:
             raise unforeseen(f"op {op!r} cannot be compiled to C", error) from error
 

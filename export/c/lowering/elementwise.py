@@ -59,6 +59,12 @@ def _sum_factors(op: Op) -> list[tuple[int, int]]:
 @lowering("MUL")
 def multiply(op: Op, unit: Unit) -> None:
     """On int8, between any grids; broadcast in any way that takes 4 axes or fewer to say."""
+    together, fields = product(op)
+    _combine(op, unit, "whylite_multiply", Parameters("whylite_product", fields), together)
+
+
+def product(op: Op) -> tuple[Callable[[Values, Values], Values], dict[str, int]]:
+    """Return what a MUL makes of two stored values, and the fields of ``whylite_product``."""
     options = op.options
     assert isinstance(options, MulOptions)
     left, right, y = op.input(0), op.input(1), op.output
@@ -75,7 +81,7 @@ def multiply(op: Op, unit: Unit) -> None:
 
     fields = {"multiplier": mantissa, "lift": max(shift, 0) + 1, "shift": max(-shift, 0)}
     fields |= {"left_zero": a_zero, "right_zero": b_zero, "out_zero": out_zero, "lowest": lowest, "highest": highest}
-    _combine(op, unit, "whylite_multiply", Parameters("whylite_product", fields), together)
+    return together, fields
 
 
 @lowering("PRELU")

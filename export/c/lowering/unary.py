@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...tflite.graph import Op, Tensor
 from ...tflite.options import Activation, LeakyReluOptions
@@ -33,13 +34,19 @@ def look_up(op: Op, unit: Unit, x: Tensor, values: Values) -> None:
     """Write the op's output as a function of ``x``, by its value at each of :func:`stored`."""
     y = op.output
     expect(op, y, x.shape)
-    table = np.clip(values, np.iinfo(y.dtype).min, np.iinfo(y.dtype).max).astype(y.dtype).view(np.int8)
+    table = saturated(values, y).view(np.int8)
     identity = x.dtype == y.dtype and np.array_equal(table, stored(x.dtype))
     if identity and unit.view(y, x):
         return
     source = unit.value(x)
     unit.in_place(y, x)
     unit.call("lookup", "whylite_lookup", unit.constant(table, np.int8, "table"), source, unit.value(y), size_of(y))
+
+
+def saturated(values: Values, y: Tensor) -> NDArray[Any]:
+    """Return values as a tensor of 8 bits holds them."""
+    limits = np.iinfo(y.dtype)
+    return np.clip(values, limits.min, limits.max).astype(y.dtype)
 
 
 def rescaled(x: Tensor, y: Tensor) -> Values:
