@@ -1,8 +1,9 @@
 """The whole product once, on real input: ``python -m examples.watch.demo``.
 
 Convert the Keras model to int8 TFLite, compile the explanations into it, check them, run the bundle as a separate
-process at the other end of a pty, listen to it explain every window of three people nobody trained on, and write
-``report.html`` and ``explanation.png``, beside the page that export makes of any model (``watch.html``).
+process at the other end of a pty, listen to it explain every window of three people nobody trained on, have firmware
+made of the same bundle explain some of them on a virtual microcontroller, and write ``report.html`` and
+``explanation.png``, beside the page that export makes of any model (``watch.html``).
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,8 @@ import numpy as np
 import export
 from edge.bundle import REPORT, Bundle, write_whole
 from edge.errors import WhyLiteError
-from edge.explanation import Explanation
 from edge.manifest import Check
-from edge.wire.records import Error, Result
-from examples.watch import predict, report
+from examples.watch import micro, predict, report
 from examples.watch.data import (
     EXERCISES,
     LABELS,
@@ -38,12 +36,11 @@ from examples.watch.data import (
     load,
     of_subjects,
 )
-from examples.watch.picture import Case, choose, picture
+from examples.watch.heard import Heard
+from examples.watch.picture import case_of, choose, picture
 from firmware_bridge import lines
-from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import watch
 from firmware_bridge.nullmodem import NullModem
-from firmware_bridge.session import Event
 from firmware_bridge.summary import Summary
 
 METHODS = ("gradcam", "integrated_gradients", "saliency")
@@ -53,38 +50,6 @@ _PATIENCE = 180.0  # seconds of silence after which the device is given up; an e
 
 class DemoError(WhyLiteError):
     """A process that the demo started did not do its part."""
-
-
-@dataclass
-class Heard:
-    """What came over the link, by the window's number."""
-
-    answers: dict[int, Result] = field(default_factory=dict)
-    maps: dict[tuple[int, str], Attribution] = field(default_factory=dict)
-    errors: list[Error] = field(default_factory=list)
-
-    def note(self, event: Event) -> None:
-        """Keep an event that says something about a window."""
-        match event:
-            case Result():
-                self.answers[event.sequence] = event
-            case Attribution():
-                self.maps[event.sequence, event.method] = event
-            case Error():
-                self.errors.append(event)
-
-    def explanation(self, sequence: int, method: str) -> Explanation:
-        """Return the answer to a window and its attribution, as they arrived."""
-        answer, attribution = self.answers[sequence], self.maps[sequence, method]
-        return Explanation(
-            scores=np.array(answer.scores, np.float32),
-            class_index=attribution.class_index,
-            method=method,
-            map=attribution.values,
-            residual=attribution.residual,
-            steps=attribution.steps,
-            flags=attribution.flags,
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,6 +74,7 @@ def _demo(folder: Path) -> int:
         model = convert(folder)
     recordings = load()
     unseen = cut(of_subjects(recordings, TEST_SUBJECTS))
+    lacking = micro.missing()
     with _step("compile GradCAM, Integrated Gradients and saliency into it, and check them"):
         seen = calibration(recordings)
         bundle = export.explain(
@@ -116,6 +82,7 @@ def _demo(folder: Path) -> int:
             calibration=seen.x,
             truth=seen.y,
             methods=METHODS,
+            target="pi" if lacking else "micro",
             labels=LABELS,
             name="watch",
             preprocessing=PREPROCESSING,
@@ -129,8 +96,28 @@ def _demo(folder: Path) -> int:
         print(textwrap.indent(lines.ending(summary), " " * 5))
         same = _link_check(model.read_bytes(), unseen, heard)
         _print_check(same)
-    facts = _facts(bundle, model, unseen)
-    result = _result(facts, bundle, [*bundle.manifest.checks, same], unseen, heard, summary)
+    checks = [*bundle.manifest.checks, same]
+    shown = _shown(unseen, heard)
+    if lacking:
+        on_micro = None
+        print(f"==> no microcontroller: {lacking}")
+    else:
+        with _step(f"make firmware of it, and run that on a virtual {micro.CORE}: {micro.WINDOWS} of these windows"):
+            on_micro = micro.run(bundle, model.read_bytes(), unseen, heard, shown, folder / "micro")
+            print(textwrap.indent(micro.text(on_micro), " " * 5))
+            _print_check(on_micro.check)
+            checks.append(on_micro.check)
+    result = report.DemoResult(
+        facts=_facts(bundle, model, unseen),
+        subject=unseen.subject[sorted(heard.answers)],
+        truth=unseen.y[sorted(heard.answers)],
+        scores=np.array([heard.answers[sequence].scores for sequence in sorted(heard.answers)], np.float32),
+        manifest=bundle.manifest,
+        checks=checks,
+        summary=summary,
+        cases=[case_of(unseen, heard, sequence) for sequence in shown],
+        micro=on_micro,
+    )
     with _step("draw and report"):
         write_whole(folder / "explanation.png", picture(result.cases))
         write_whole(folder / "report.html", report.html(result).encode())
@@ -180,33 +167,11 @@ def stream(folder: Path, windows: Windows, python: Sequence[str] = (sys.executab
     return heard, summary
 
 
-def _result(
-    facts: Mapping[str, str],
-    bundle: Bundle,
-    checks: Sequence[Check],
-    windows: Windows,
-    heard: Heard,
-    summary: Summary,
-) -> report.DemoResult:
-    """Put together what came over the link with who had moved, and choose the windows to show."""
-    arrived = np.array(sorted(heard.answers))
-    scores = np.array([heard.answers[sequence].scores for sequence in arrived], np.float32)
-    whole = [i for i, sequence in enumerate(arrived) if all((sequence, method) in heard.maps for method in METHODS)]
-    cases = []
-    for index in choose(scores[whole], windows.y[arrived[whole]]):
-        sequence = int(arrived[whole[index]])
-        cases.append(
-            Case(
-                windows.x[sequence],
-                int(windows.y[sequence]),
-                heard.explanation(sequence, "gradcam"),
-                heard.explanation(sequence, "integrated_gradients"),
-                f"subject {windows.subject[sequence]}, {windows.start_s[sequence]:.0f} s into the set",
-            )
-        )
-    return report.DemoResult(
-        facts, windows.subject[arrived], windows.y[arrived], scores, bundle.manifest, checks, summary, cases
-    )
+def _shown(windows: Windows, heard: Heard) -> list[int]:
+    """Choose the windows to show, of those whose answer and maps all came over the link."""
+    whole = [sequence for sequence in sorted(heard.answers) if all((sequence, name) in heard.maps for name in METHODS)]
+    scores = np.array([heard.answers[sequence].scores for sequence in whole], np.float32)
+    return [whole[index] for index in choose(scores, windows.y[whole])]
 
 
 def _facts(bundle: Bundle, model: Path, windows: Windows) -> dict[str, str]:

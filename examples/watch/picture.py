@@ -17,7 +17,8 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 from numpy.typing import NDArray
 
 from edge.explanation import Explanation
-from examples.watch.data import CHANNELS, EXERCISES, LABELS, RATE_HZ, UNITS, to_signal
+from examples.watch.data import CHANNELS, EXERCISES, LABELS, RATE_HZ, UNITS, Windows, to_signal
+from examples.watch.heard import Heard
 
 INK = "#22262b"
 QUIET = "#6b7280"
@@ -55,6 +56,17 @@ class Case:
     def right(self) -> bool:
         """Whether the model's answer is the true exercise."""
         return self.integrated.class_index == self.truth
+
+
+def case_of(windows: Windows, heard: Heard, sequence: int, note: str = "") -> Case:
+    """Return a window with what came of it; ``note`` goes before who had moved."""
+    return Case(
+        windows.x[sequence],
+        int(windows.y[sequence]),
+        heard.explanation(sequence, "gradcam"),
+        heard.explanation(sequence, "integrated_gradients"),
+        f"{note}subject {windows.subject[sequence]}, {windows.start_s[sequence]:.0f} s into the set",
+    )
 
 
 def choose(

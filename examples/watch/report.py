@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge.latency import Quantiles
 from edge.manifest import Check, Manifest
 from examples.watch.data import EXERCISES, LABELS
+from examples.watch.micro import CORE, OnMicro
 from examples.watch.picture import Case, picture
 from firmware_bridge.summary import Summary
 
@@ -35,7 +36,7 @@ class DemoResult:
 
     ``facts`` says what was run, in the order to be shown. ``subject`` and ``truth`` are int64 ``[N]`` and ``scores``
     float32 ``[N, 7]``, one row per window that came over the link. ``checks`` are those of the export and of the run,
-    ``cases`` the windows to show.
+    ``cases`` the windows to show. ``micro`` is what came of the firmware, where there could be one.
     """
 
     facts: Mapping[str, str]
@@ -46,6 +47,7 @@ class DemoResult:
     checks: Sequence[Check]
     summary: Summary
     cases: Sequence[Case]
+    micro: OnMicro | None = None
 
     @property
     def hit(self) -> NDArray[np.bool_]:
@@ -61,6 +63,7 @@ def html(result: DemoResult) -> str:
         _section("How often it is right", _subjects(result) + _confusion(result)),
         _section("Whether the explanations are what they claim", _checks(result) + _schedules(result.manifest)),
         _section("What an explanation costs", _costs(result) + _latencies(result.summary)),
+        _section("On a microcontroller", _micro(result.micro)),
         _section("The link", _link(result.summary)),
         _section("What was run", _table((), result.facts.items(), text_columns=(1,))),
     )
@@ -98,22 +101,23 @@ def _headline(result: DemoResult) -> str:
 
 
 def _pictures(cases: Sequence[Case]) -> str:
-    figures = []
-    for case in cases:
-        answer = EXERCISES[LABELS[case.integrated.class_index]]
-        did = EXERCISES[LABELS[case.truth]]
-        source = base64.b64encode(picture([case])).decode()
-        alternative = escape(f"Six channels of a window of {did}, recognised as {answer}, with both attributions")
-        figures.append(f'<figure><img alt="{alternative}" src="data:image/png;base64,{source}"></figure>')
     return (
         "<p>Each window is four seconds of one person's wrist. The yellow shading is GradCAM: when in the movement the "
         "model found what it answered, in 25 steps of 0.16 s. The strip under each channel is Integrated Gradients: "
         "orange spoke for the answer, blue against it; the bars at the right are the sums per channel. The windows are "
         "chosen by a rule, not by eye: the median correct one of a class, and the most confident mistakes.</p>\n"
-        f'<div class="pictures">{"".join(figures)}</div>\n'
+        f'<div class="pictures">{"".join(map(_figure, cases))}</div>\n'
         '<p class="note">An attribution says what this model used, compared with a watch that feels nothing at all '
         "(the zero baseline). It does not say that the model is right, nor that the body moves for that reason.</p>\n"
     )
+
+
+def _figure(case: Case) -> str:
+    answer = EXERCISES[LABELS[case.integrated.class_index]]
+    did = EXERCISES[LABELS[case.truth]]
+    source = base64.b64encode(picture([case])).decode()
+    alternative = escape(f"Six channels of a window of {did}, recognised as {answer}, with both attributions")
+    return f'<figure><img alt="{alternative}" src="data:image/png;base64,{source}"></figure>'
 
 
 def _subjects(result: DemoResult) -> str:
@@ -219,6 +223,40 @@ def _latencies(summary: Summary) -> str:
     ]
     return "<p>As the device measured it, window by window, while it streamed:</p>\n" + _table(
         ("phase", "p50", "p95", "p99", "longest"), rows
+    )
+
+
+def _micro(found: OnMicro | None) -> str:
+    if found is None:
+        return '<p class="note">Left out: firmware could not be made or run on this machine.</p>\n'
+    predicting, memory = found.predicting.count.median, found.memory
+    rows = [("predicting", "", f"{predicting:,.0f}", "1", "", "")]
+    for part in found.explaining:
+        like = found.alike.get(part.name)
+        rows.append(
+            (
+                _METHODS.get(part.name, part.name),
+                str(part.steps or ""),
+                f"{part.count.median:,.0f}",
+                f"{part.ratio:.3f}",
+                "" if like is None else f"{like[1]:.3f}",
+                "" if like is None else str(like[0]),
+            )
+        )
+    sizes = [
+        ("flash", f"{memory.flash:,} bytes", "model, explanations, kernels, link and start-up"),
+        ("RAM", f"{memory.ram:,} bytes", f"{memory.stack:,} of them set aside for the stack"),
+        ("arena", f"{memory.arena:,} bytes", f"{memory.reference_arena:,} in TensorFlow Lite Micro, to predict alone"),
+    ]
+    return (
+        f"<p>The same bundle as C, compiled by {escape(found.profile.toolchain)} for a {CORE}, on an emulated one: it "
+        "took windows over its UART, answered, explained, and sent both as any device does. What was counted are "
+        "instructions: no pipeline, cache or flash is modelled, so they are no milliseconds. Likeness is the median "
+        "rank correlation with the maps that came from the device on Linux, of the same windows of people never "
+        "seen.</p>\n"
+        + _table(("", "steps", "instructions", "with predicting, over predicting", "likeness", "windows"), rows)
+        + _table((), sizes, text_columns=(2,))
+        + f'<div class="pictures">{_figure(found.case)}</div>\n'
     )
 
 

@@ -55,9 +55,10 @@ def profile(
     windows: int = WINDOWS,
     progress: Progress = lambda what, part: None,
 ) -> Profile:
-    """Return what a bundle's golden windows cost on a board, built in ``folder`` if it is virtual.
+    """Return what a bundle's golden windows cost on a board.
 
-    A real board runs ``whylite_profile`` and listens at ``port``. Raises InvalidProfileError where its counter stands
+    For a virtual one firmware is built in ``folder``: as it ships in ``firmware/``, one that counts in ``profile/``. A
+    real board runs ``whylite_profile`` and listens at ``port``. Raises InvalidProfileError where its counter stands
     still or its answers are not the reference's, and what :func:`firmware_bridge.build.build` raises.
     """
     micro = builder.micro_of(bundle)

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from examples.watch.demo import METHODS, Heard
+from examples.watch.demo import METHODS
+from examples.watch.heard import Heard
 
 from . import verdict
 from .answers import BUNDLES, EXPLAINED, KERNELS, ON_BOARD

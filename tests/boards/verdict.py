@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.watch.demo import METHODS, Heard
+from examples.watch.demo import METHODS
+from examples.watch.heard import Heard
 from firmware_bridge.summary import Summary
 
 from .answers import EXPLAINED, KERNELS, Answers

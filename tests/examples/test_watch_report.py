@@ -7,8 +7,8 @@ import matplotlib.image
 import numpy as np
 
 from edge.manifest import Check
-from examples.watch import picture, report
-from tests.examples.made_up import make_case, make_result
+from examples.watch import micro, picture, report
+from tests.examples.made_up import make_case, make_micro, make_result
 from tests.page import Page
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
@@ -96,7 +96,9 @@ def test_report_does_not_hide_a_failed_check_or_a_loss(unseen):
 
 def test_report_escapes_every_text(unseen):
     hostile = Check(HOSTILE, 0, 0, True, 1, HOSTILE)
-    result = make_result(unseen, check=hostile, note=HOSTILE, facts={HOSTILE: HOSTILE}, dropped=Counter({HOSTILE: 1}))
+    made = make_micro(unseen, toolchain=HOSTILE)
+    dropped = Counter({HOSTILE: 1})
+    result = make_result(unseen, check=hostile, note=HOSTILE, facts={HOSTILE: HOSTILE}, dropped=dropped, micro=made)
     manifest = replace(
         result.manifest,
         kind=HOSTILE,
@@ -107,4 +109,29 @@ def test_report_escapes_every_text(unseen):
     summary = replace(result.summary, phases={HOSTILE: spread}, methods={HOSTILE: spread})
     page = Page(report.html(replace(result, manifest=manifest, summary=summary)))
     assert page.tags["script"] == 0
-    assert " ".join(page.words).count("<script>alert('x')</script> & \"quoted\"") >= 8
+    assert " ".join(page.words).count("<script>alert('x')</script> & \"quoted\"") >= 9
+
+
+def test_report_says_what_the_firmware_came_to_and_shows_a_window_of_it(unseen):
+    page = Page(report.html(make_result(unseen, micro=make_micro(unseen))))
+    words = " ".join(page.words)
+    assert page.tags["img"] == 3
+    for figure in (
+        "850,000",
+        "1.010",
+        "80.000",
+        "0.999",
+        "71,360 bytes",
+        "19,152 bytes",
+        "8,656 in TensorFlow Lite Micro",
+    ):
+        assert figure in words
+    assert "Left out" not in words
+    assert "Left out" in " ".join(Page(report.html(make_result(unseen))).words)
+
+
+def test_what_the_firmware_came_to_is_said_in_the_terminal(unseen):
+    said = micro.text(make_micro(unseen))
+    assert "71,360 bytes of flash, 19,152 of RAM" in said
+    assert "with gradcam 1.010 times as many; maps correlate by 0.999 with those on Linux (windows: 21)" in said
+    assert said.endswith("with integrated_gradients 80.000 times as many")
