@@ -88,6 +88,9 @@ def _headline(result: DemoResult) -> str:
     predict = summary.phases.get("predict")
     if predict is not None:
         figures.append(("one answer takes", _duration(predict.p50), "median, with GradCAM where it comes along"))
+    if result.micro is not None:
+        price = result.micro.explaining[0].ratio - 1
+        figures.append((f"GradCAM on a {CORE}", f"+{price:.1%}", "instructions beside a prediction's"))
     boxes = "".join(
         f"<div><dt>{escape(a)}</dt><dd>{escape(b)}<small>{escape(c)}</small></dd></div>" for a, b, c in figures
     )
@@ -256,7 +259,7 @@ def _micro(found: OnMicro | None) -> str:
         "seen.</p>\n"
         + _table(("", "steps", "instructions", "with predicting, over predicting", "likeness", "windows"), rows)
         + _table((), sizes, text_columns=(2,))
-        + f'<div class="pictures">{_figure(found.case)}</div>\n'
+        + f"{_figure(found.case)}\n"
     )
 
 
