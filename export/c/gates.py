@@ -27,7 +27,8 @@ def gated(graph: Graph, predicting: Sequence[Op]) -> tuple[Graph, list[Op]]:
     """Return a graph that explains by bits where it can, and ``predicting`` with what packs them."""
     inside = set(predicting)
     made = {tensor for op in predicting for tensor in op.outputs}
-    masks = {op.output: op.input(0) for op in graph.ops if op.code == "QUANTIZE" and op.input(0) in made}
+    explaining = [op for op in graph.ops if op.code == "QUANTIZE" and op not in inside]
+    masks = {op.output: op.input(0) for op in explaining if op.input(0) in made}
     masks = {mask: activation for mask, activation in masks.items() if _level(activation, mask) is not None}
     bits: dict[Tensor, Tensor] = {}
     ops = [op if op in inside else _as_gate(op, masks, bits) for op in graph.ops]

@@ -31,7 +31,9 @@ def schedule(graph: Graph, kept: Sequence[Tensor], maps: Mapping[str, Tensor], c
                 f"op {op!r} cannot be compiled to C: {op.code} is not among the ops of microcontrollers",
                 "docs/microcontrollers.md lists them; leave it out of what runs there",
             )
-    graph, predicting = gated(graph, needed(graph, kept))
+    predicting = needed(graph, kept)
+    if maps:
+        graph, predicting = gated(graph, predicting)
     ops = {PREDICT: predicting}
     for method, tensor in maps.items():
         ops[method] = [op for op in needed(graph, [tensor]) if op not in set(predicting)]
