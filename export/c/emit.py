@@ -28,7 +28,7 @@ desk device device_log device_start device_step device_time health incoming inte
 integrate_start integrate_step item job latency link major map message next open paint_end port profile profiled put
 put_float put_head ram_used read reader real receive receiver records reset result score seed send_ack send_chunk
 send_error send_health send_latency send_log send_map send_pong send_result send_session send_settings sender
-settings skip stack_limit stack_peak stack_size stack_top take tell_input tell_result tell_settings tick when
+settings skip stack_limit stack_peak stack_size stack_top take tell_input tell_result tell_settings tick ticks when
 """
 """What the firmware around a model (firmware_bridge/firmware) calls its own, behind ``whylite_``."""
 

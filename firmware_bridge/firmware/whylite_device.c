@@ -177,27 +177,27 @@ static bool wants_explanation(const whylite_device *device, uint32_t answer) {
 }
 
 /* Note how long something took, into one of the latency's tables. */
-static void note(whylite_device *device, uint64_t *table, uint32_t *known, uint32_t place, uint64_t since) {
-  table[place] += whylite_device_time(device) - since;
-  *known |= 1u << place;
+static void note(whylite_device *device, whylite_ticks *table, uint32_t place, uint64_t since) {
+  table->ticks[place] += whylite_device_time(device) - since;
+  table->known |= 1u << place;
 }
 
 void whylite_answer(whylite_device *device) {
   whylite_latency *latency = &device->latency;
   const uint64_t start = whylite_device_time(device);
   predict(device);
-  note(device, latency->phases, &latency->phases_known, WHYLITE_PREDICT, start);
-  latency->valid = latency->phases[WHYLITE_PREDICT] > 0; /* else the clock stands still */
+  note(device, &latency->phases, WHYLITE_PREDICT, start);
+  latency->valid = latency->phases.ticks[WHYLITE_PREDICT] > 0; /* else the clock stands still */
   device->clock_faults += !latency->valid;
   const uint32_t answer = best(device);
   latency->sequence = device->result.sequence;
-  device->result.class_index = (uint16_t)answer;
+  device->result.class_index = answer;
   device->result.time = whylite_device_time(device);
   device->kept = device->window != NULL;
   device->answered = true;
   device->produced++;
   whylite_tell_result(device);
-  note(device, latency->phases, &latency->phases_known, WHYLITE_SEND, device->result.time);
+  note(device, &latency->phases, WHYLITE_SEND, device->result.time);
   device->job = (whylite_job){.on = true, .intact = true, .class_index = answer};
   if (wants_explanation(device, answer)) {
     device->job.count = device->method_count;
@@ -260,9 +260,9 @@ static void tell_map(whylite_device *device, uint8_t method, whylite_map *map) {
   map->code = WHYLITE_MAP_CHUNK;
   map->sequence = device->result.sequence;
   map->method = method;
-  map->class_index = (uint16_t)device->job.class_index;
-  map->flags = (uint16_t)(map->flags | (is_zero(map->tensor, map->data) ? WHYLITE_ZERO_MAP : 0) |
-                          (is_close(device) ? WHYLITE_SMALL_MARGIN : 0));
+  map->class_index = device->job.class_index;
+  map->flags |= is_zero(map->tensor, map->data) ? WHYLITE_ZERO_MAP : 0;
+  map->flags |= is_close(device) ? WHYLITE_SMALL_MARGIN : 0;
   whylite_send_map(&device->sender, map, chunk_size(device->port));
 }
 
@@ -304,7 +304,7 @@ static void explain(whylite_device *device) {
   } else {
     done = integrate(device, explanation, target, &attribution);
   }
-  note(device, device->latency.methods, &device->latency.methods_known, method, start);
+  note(device, &device->latency.methods, method, start);
   if (!done) {
     return;
   }
@@ -366,7 +366,7 @@ static bool capture(whylite_device *device) {
   if (!device->port->capture(device->port->context, input)) {
     return false;
   }
-  note(device, device->latency.phases, &device->latency.phases_known, WHYLITE_CAPTURE, start);
+  note(device, &device->latency.phases, WHYLITE_CAPTURE, start);
   const uint32_t sequence = device->answered ? device->result.sequence + 1u : 0;
   device->result = (whylite_result){.sequence = sequence, .truth = -1, .captured = device->time};
   whylite_answer(device);

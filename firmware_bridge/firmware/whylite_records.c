@@ -7,8 +7,8 @@
 #pragma GCC optimize("Os")
 #endif
 
-#define LABEL 64u
-#define MESSAGE 512u
+#define LONGEST_LABEL 64u
+#define LONGEST_MESSAGE 512u
 #define DIGEST 32u
 #define SESSION_ID 8u
 
@@ -21,35 +21,98 @@
 #define WHYLITE_RUNTIME "compiled C"
 #endif
 
-static void put_uint(whylite_sender *sender, uint32_t key, uint64_t value) {
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put_head(sender, WHYLITE_UNSIGNED, value);
+/* --- sending --- */
+
+/* How a field stands in the struct that a record is made of, and with it how it is written. */
+typedef enum {
+  FIXED,    /* the same number always, which is the field's `place` */
+  FLAG,     /* bool */
+  NUMBER,   /* uint32_t */
+  INTEGER,  /* int32_t */
+  TICKS,    /* uint64_t */
+  BYTES,    /* list of uint8_t */
+  TEXTS,    /* list of what begins with a text */
+  PLACES,   /* list of uint8_t, */
+  CLASSES,  /* and of uint16_t, as numbers */
+  TABLE,    /* whylite_ticks */
+  SCORES,   /* scores */
+  COUNTS,   /* from here on pointers: to a count for each record code, */
+  OPTIONAL, /* to uint32_t, */
+  REAL,     /* to float, */
+  SHAPE,    /* to a whylite_tensor, */
+  LABEL,    /* to a text of up to 64 bytes, */
+  MESSAGE   /* and of up to 512 */
+} kind;
+
+/* When a field is there; else it is what a reader takes for granted. */
+typedef enum { ALWAYS, NOT_ZERO, NOT_MINUS_ONE, ZERO } condition;
+
+typedef struct {
+  uint8_t key;
+  uint8_t kind;
+  uint8_t condition;
+  uint8_t place; /* bytes from the start of the struct */
+} field;
+
+typedef struct {
+  const void *first;
+  uint32_t count;
+  uint32_t step; /* bytes from one to the next, where they are TEXTS */
+} list;
+
+typedef struct {
+  const whylite_tensor *tensor;
+  const int8_t *stored;
+  bool yes_no;
+} scores;
+
+#define PLACE(type, member) (uint8_t) offsetof(type, member)
+#define SEND(sender, code, fields, record) send(sender, code, fields, sizeof(fields) / sizeof(fields)[0], record)
+
+/* Return a field as a number: of a list how many there are, of a pointer whether it points anywhere. */
+static uint64_t number_of(const field *the, const void *at) {
+  switch (the->kind) {
+    case FIXED:
+      return the->place;
+    case FLAG:
+      return *(const bool *)at;
+    case NUMBER:
+    case TABLE: /* which begins with what is known */
+      return *(const uint32_t *)at;
+    case INTEGER:
+      return (uint64_t)(int64_t) * (const int32_t *)at;
+    case TICKS:
+      return *(const uint64_t *)at;
+    case BYTES:
+    case TEXTS:
+    case PLACES:
+    case CLASSES:
+      return ((const list *)at)->count;
+    default:
+      return *(const void *const *)at != NULL;
+  }
 }
 
-static void put_array(whylite_sender *sender, uint32_t key, uint32_t count) {
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put_head(sender, WHYLITE_ARRAY, count);
+static bool is_there(const field *the, const void *at) {
+  const uint64_t number = number_of(the, at);
+  switch (the->condition) {
+    case NOT_ZERO:
+      return number != 0;
+    case NOT_MINUS_ONE:
+      return number != UINT64_MAX;
+    case ZERO:
+      return number == 0;
+    default:
+      return true;
+  }
 }
 
-static void put_bytes(whylite_sender *sender, uint32_t key, const void *data, uint32_t size) {
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put_head(sender, WHYLITE_BYTES, size);
-  whylite_put(sender, data, size);
-}
-
-static void put_real(whylite_sender *sender, uint32_t key, float value) {
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put_float(sender, value);
-}
-
-static void put_true(whylite_sender *sender, uint32_t key, bool value) {
-  static const uint8_t truth[2] = {WHYLITE_FALSE, WHYLITE_TRUE};
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put(sender, &truth[value], 1);
+static void put_number(whylite_sender *sender, uint64_t number) {
+  whylite_put_head(sender, WHYLITE_UNSIGNED, number);
 }
 
 /* Put a text, cut to `limit` bytes where that does not cut a character in two. */
-static void put_characters(whylite_sender *sender, const char *text, uint32_t limit) {
+static void put_text(whylite_sender *sender, const char *text, uint32_t limit) {
   uint32_t size = 0;
   while (size < limit && text[size] != 0) {
     size++;
@@ -61,52 +124,41 @@ static void put_characters(whylite_sender *sender, const char *text, uint32_t li
   whylite_put(sender, text, size);
 }
 
-static void put_text(whylite_sender *sender, uint32_t key, const char *text, uint32_t limit) {
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  put_characters(sender, text, limit);
-}
-
-static void put_shape(whylite_sender *sender, uint32_t key, const whylite_tensor *tensor) {
-  put_array(sender, key, tensor->rank);
-  for (uint32_t i = 0; i < tensor->rank; i++) {
-    whylite_put_head(sender, WHYLITE_UNSIGNED, tensor->shape[i]);
-  }
-}
-
-void whylite_send_session(whylite_sender *sender, const whylite_model *model, const uint8_t session[8], uint64_t time) {
-  const whylite_port *port = sender->port;
-  const bool clock = port->clock != NULL && port->clock[0] != 0;
-  const uint32_t methods = model->explanation_count;
-  whylite_open(sender, WHYLITE_SESSION, 12u + (methods > 0) + clock);
-  put_uint(sender, 2, WHYLITE_PROTOCOL);
-  put_bytes(sender, 3, session, SESSION_ID);
-  put_uint(sender, 4, time);
-  put_uint(sender, 5, port->clock_hz);
-  put_text(sender, 6, port->board, LABEL);
-  put_text(sender, 7, "whylite " WHYLITE_VERSION, LABEL);
-  put_text(sender, 8, WHYLITE_RUNTIME, LABEL);
-  put_text(sender, 9, model->name, LABEL);
-  put_bytes(sender, 10, model->digest, DIGEST);
-  put_shape(sender, 11, &model->input);
-  put_array(sender, 12, methods);
-  for (uint32_t i = 0; i < methods; i++) {
-    put_characters(sender, model->explanations[i].method, LABEL);
-  }
-  const uint32_t labels = model->labels == NULL ? 0 : model->label_count;
-  put_array(sender, 13, labels);
-  for (uint32_t i = 0; i < labels; i++) {
-    put_characters(sender, model->labels[i], LABEL);
-  }
-  if (methods > 0) {
-    put_array(sender, 14, methods);
-    for (uint32_t i = 0; i < methods; i++) {
-      put_characters(sender, model->explanations[i].layer, LABEL);
+static void put_list(whylite_sender *sender, const list *those, uint32_t type) {
+  whylite_put_head(sender, WHYLITE_ARRAY, those->count);
+  for (uint32_t i = 0; i < those->count; i++) {
+    if (type == TEXTS) {
+      const uint8_t *at = (const uint8_t *)those->first + i * those->step;
+      put_text(sender, *(const char *const *)(const void *)at, LONGEST_LABEL);
+    } else {
+      put_number(sender, type == PLACES ? ((const uint8_t *)those->first)[i] : ((const uint16_t *)those->first)[i]);
     }
   }
-  if (clock) {
-    put_text(sender, 15, port->clock, LABEL);
+}
+
+/* Put a table of ticks, or else of the counts that are not zero. */
+static void put_table(whylite_sender *sender, const whylite_ticks *ticks, const uint32_t *counts) {
+  uint32_t known = 0;
+  uint32_t entries = 0;
+  for (uint32_t i = 0; i < WHYLITE_CODES; i++) {
+    const uint32_t there = ticks != NULL ? ticks->known >> i & 1u : counts[i] != 0;
+    known |= there << i;
+    entries += there;
   }
-  whylite_close(sender);
+  whylite_put_head(sender, WHYLITE_MAP, entries);
+  for (uint32_t i = 0; i < WHYLITE_CODES; i++) {
+    if ((known >> i & 1u) != 0) {
+      put_number(sender, i);
+      put_number(sender, ticks != NULL ? ticks->ticks[i] : counts[i]);
+    }
+  }
+}
+
+static void put_shape(whylite_sender *sender, const whylite_tensor *tensor) {
+  whylite_put_head(sender, WHYLITE_ARRAY, tensor->rank);
+  for (uint32_t i = 0; i < tensor->rank; i++) {
+    put_number(sender, tensor->shape[i]);
+  }
 }
 
 uint32_t whylite_count(const whylite_tensor *tensor) {
@@ -128,74 +180,202 @@ float whylite_real(const whylite_tensor *tensor, const int8_t *stored, uint32_t 
   return tensor->scale * (float)(value - tensor->zero_point);
 }
 
-static void put_float32(whylite_sender *sender, float value) {
-  const union {
-    float number;
-    uint32_t bits;
-  } as = {value};
-  const uint8_t little_endian[4] = {(uint8_t)as.bits, (uint8_t)(as.bits >> 8), (uint8_t)(as.bits >> 16),
-                                    (uint8_t)(as.bits >> 24)};
-  whylite_put(sender, little_endian, sizeof little_endian);
+/* Put scores as float32, little-endian; the one score p of a yes/no model as 1 - p and p. */
+static void put_scores(whylite_sender *sender, const scores *those) {
+  const uint32_t count = whylite_count(those->tensor) + those->yes_no;
+  whylite_put_head(sender, WHYLITE_BYTES, 4u * count);
+  for (uint32_t i = 0; i < count; i++) {
+    union {
+      float number;
+      uint32_t bits;
+    } as = {whylite_real(those->tensor, those->stored, those->yes_no ? 0 : i)};
+    if (those->yes_no && i == 0) {
+      as.number = 1.0f - as.number;
+    }
+    const uint8_t bytes[4] = {(uint8_t)as.bits, (uint8_t)(as.bits >> 8), (uint8_t)(as.bits >> 16),
+                              (uint8_t)(as.bits >> 24)};
+    whylite_put(sender, bytes, sizeof bytes);
+  }
 }
 
-void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_tensor *scores,
-                         const int8_t *stored, bool yes_no) {
-  const uint32_t count = whylite_count(scores);
-  const bool truth = result->truth >= 0;
-  const bool captured = result->captured != UINT64_MAX;
-  whylite_open(sender, WHYLITE_RESULT, 4u + truth + captured);
-  put_uint(sender, 2, result->sequence);
-  put_uint(sender, 3, result->class_index);
-  whylite_put_head(sender, WHYLITE_UNSIGNED, 4);
-  whylite_put_head(sender, WHYLITE_BYTES, 4u * (count + yes_no));
-  if (yes_no) {
-    put_float32(sender, 1.0f - whylite_real(scores, stored, 0));
+static void put_field(whylite_sender *sender, const field *the, const void *at) {
+  const uint64_t number = number_of(the, at);
+  const void *pointer = the->kind >= COUNTS ? *(const void *const *)at : at;
+  put_number(sender, the->key);
+  switch (the->kind) {
+    case FLAG: {
+      const uint8_t truth = (uint8_t)(WHYLITE_FALSE + number);
+      whylite_put(sender, &truth, 1);
+      break;
+    }
+    case INTEGER:
+      whylite_put_head(sender, (int64_t)number < 0 ? WHYLITE_NEGATIVE : WHYLITE_UNSIGNED,
+                       (int64_t)number < 0 ? ~number : number);
+      break;
+    case BYTES:
+      whylite_put_head(sender, WHYLITE_BYTES, number);
+      whylite_put(sender, ((const list *)at)->first, (uint32_t)number);
+      break;
+    case TEXTS:
+    case PLACES:
+    case CLASSES:
+      put_list(sender, at, the->kind);
+      break;
+    case TABLE:
+      put_table(sender, at, NULL);
+      break;
+    case SCORES:
+      put_scores(sender, at);
+      break;
+    case COUNTS:
+      put_table(sender, NULL, pointer);
+      break;
+    case OPTIONAL:
+      put_number(sender, *(const uint32_t *)pointer);
+      break;
+    case REAL:
+      whylite_put_float(sender, *(const float *)pointer);
+      break;
+    case SHAPE:
+      put_shape(sender, pointer);
+      break;
+    case LABEL:
+    case MESSAGE:
+      put_text(sender, pointer, the->kind == LABEL ? LONGEST_LABEL : LONGEST_MESSAGE);
+      break;
+    default:
+      put_number(sender, number);
+      break;
   }
+}
+
+static void send(whylite_sender *sender, whylite_code code, const field *fields, uint32_t count, const void *record) {
+  uint32_t pairs = 0;
   for (uint32_t i = 0; i < count; i++) {
-    put_float32(sender, whylite_real(scores, stored, i));
+    pairs += is_there(&fields[i], (const uint8_t *)record + fields[i].place);
   }
-  put_uint(sender, 5, result->time);
-  if (truth) {
-    put_uint(sender, 6, (uint32_t)result->truth);
-  }
-  if (captured) {
-    put_uint(sender, 7, result->captured);
+  whylite_open(sender, (uint8_t)code, pairs);
+  for (uint32_t i = 0; i < count; i++) {
+    const void *at = (const uint8_t *)record + fields[i].place;
+    if (is_there(&fields[i], at)) {
+      put_field(sender, &fields[i], at);
+    }
   }
   whylite_close(sender);
 }
+
+void whylite_send_session(whylite_sender *sender, const whylite_model *model, const uint8_t session[8], uint64_t time) {
+  typedef struct {
+    uint64_t time;
+    uint32_t clock_hz;
+    const void *board, *version, *runtime, *name, *shape, *clock;
+    list session, digest, methods, labels, layers;
+  } values;
+  static const field fields[] = {
+      {2, FIXED, ALWAYS, WHYLITE_PROTOCOL},
+      {3, BYTES, ALWAYS, PLACE(values, session)},
+      {4, TICKS, ALWAYS, PLACE(values, time)},
+      {5, NUMBER, ALWAYS, PLACE(values, clock_hz)},
+      {6, LABEL, ALWAYS, PLACE(values, board)},
+      {7, LABEL, ALWAYS, PLACE(values, version)},
+      {8, LABEL, ALWAYS, PLACE(values, runtime)},
+      {9, LABEL, ALWAYS, PLACE(values, name)},
+      {10, BYTES, ALWAYS, PLACE(values, digest)},
+      {11, SHAPE, ALWAYS, PLACE(values, shape)},
+      {12, TEXTS, ALWAYS, PLACE(values, methods)},
+      {13, TEXTS, ALWAYS, PLACE(values, labels)},
+      {14, TEXTS, NOT_ZERO, PLACE(values, layers)},
+      {15, LABEL, NOT_ZERO, PLACE(values, clock)},
+  };
+  const whylite_port *port = sender->port;
+  const whylite_explanation *explanations = model->explanations;
+  const uint32_t methods = model->explanation_count;
+  const values record = {
+      .time = time,
+      .clock_hz = port->clock_hz,
+      .board = port->board,
+      .version = "whylite " WHYLITE_VERSION,
+      .runtime = WHYLITE_RUNTIME,
+      .name = model->name,
+      .shape = &model->input,
+      .clock = port->clock == NULL || port->clock[0] == 0 ? NULL : port->clock,
+      .session = {session, SESSION_ID, 1},
+      .digest = {model->digest, DIGEST, 1},
+      .methods = {methods == 0 ? NULL : &explanations->method, methods, sizeof *explanations},
+      .labels = {model->labels, model->labels == NULL ? 0 : model->label_count, sizeof *model->labels},
+      .layers = {methods == 0 ? NULL : &explanations->layer, methods, sizeof *explanations},
+  };
+  SEND(sender, WHYLITE_SESSION, fields, &record);
+}
+
+void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_tensor *tensor,
+                         const int8_t *stored, bool yes_no) {
+  typedef struct {
+    whylite_result result;
+    scores scores;
+  } values;
+  static const field fields[] = {
+      {2, NUMBER, ALWAYS, PLACE(values, result.sequence)},
+      {3, NUMBER, ALWAYS, PLACE(values, result.class_index)},
+      {4, SCORES, ALWAYS, PLACE(values, scores)},
+      {5, TICKS, ALWAYS, PLACE(values, result.time)},
+      {6, INTEGER, NOT_MINUS_ONE, PLACE(values, result.truth)},
+      {7, TICKS, NOT_MINUS_ONE, PLACE(values, result.captured)},
+  };
+  const values record = {*result, {tensor, stored, yes_no}};
+  SEND(sender, WHYLITE_RESULT, fields, &record);
+}
+
+typedef struct {
+  whylite_map map;
+  int32_t zero;
+  uint32_t chunk, chunks;
+  const void *shape, *scale, *residual;
+  list data;
+} chunk_values;
 
 void whylite_send_chunk(whylite_sender *sender, const whylite_map *map, uint32_t chunk, uint32_t chunks,
                         const int8_t *data, uint32_t size) {
-  const bool is_map = map->code == WHYLITE_MAP_CHUNK;
-  const bool residual = is_map && map->complete;
-  const uint32_t fields = (is_map ? 10u : 6u) + residual + (chunk > 0) + (chunks > 1u);
-  whylite_open(sender, (uint8_t)map->code, fields);
-  put_uint(sender, 2, map->sequence);
-  if (is_map) {
-    put_uint(sender, 3, map->method);
-    put_uint(sender, 4, map->class_index);
+  static const field of_map[] = {
+      {2, NUMBER, ALWAYS, PLACE(chunk_values, map.sequence)},
+      {3, NUMBER, ALWAYS, PLACE(chunk_values, map.method)},
+      {4, NUMBER, ALWAYS, PLACE(chunk_values, map.class_index)},
+      {5, SHAPE, ALWAYS, PLACE(chunk_values, shape)},
+      {6, FIXED, ALWAYS, 0}, /* int8, one byte per value */
+      {8, REAL, ALWAYS, PLACE(chunk_values, scale)},
+      {9, INTEGER, ALWAYS, PLACE(chunk_values, zero)},
+      {10, REAL, NOT_ZERO, PLACE(chunk_values, residual)},
+      {11, NUMBER, ALWAYS, PLACE(chunk_values, map.steps)},
+      {12, NUMBER, ALWAYS, PLACE(chunk_values, map.flags)},
+      {13, NUMBER, NOT_ZERO, PLACE(chunk_values, chunk)},
+      {14, NUMBER, NOT_ZERO, PLACE(chunk_values, chunks)},
+      {15, BYTES, ALWAYS, PLACE(chunk_values, data)},
+  };
+  static const field of_input[] = {
+      {2, NUMBER, ALWAYS, PLACE(chunk_values, map.sequence)},
+      {5, SHAPE, ALWAYS, PLACE(chunk_values, shape)},
+      {6, FIXED, ALWAYS, 0},
+      {8, REAL, ALWAYS, PLACE(chunk_values, scale)},
+      {9, INTEGER, ALWAYS, PLACE(chunk_values, zero)},
+      {13, NUMBER, NOT_ZERO, PLACE(chunk_values, chunk)},
+      {14, NUMBER, NOT_ZERO, PLACE(chunk_values, chunks)},
+      {15, BYTES, ALWAYS, PLACE(chunk_values, data)},
+  };
+  const chunk_values record = {
+      .map = *map,
+      .zero = map->tensor->zero_point,
+      .chunk = chunk,
+      .chunks = chunks > 1u ? chunks : 0,
+      .shape = map->tensor,
+      .scale = &map->tensor->scale,
+      .residual = map->complete ? &map->residual : NULL,
+      .data = {data, size, 1},
+  };
+  if (map->code == WHYLITE_MAP_CHUNK) {
+    SEND(sender, WHYLITE_MAP_CHUNK, of_map, &record);
+  } else {
+    SEND(sender, WHYLITE_INPUT, of_input, &record);
   }
-  put_shape(sender, 5, map->tensor);
-  put_uint(sender, 6, 0); /* int8, one byte per value */
-  put_real(sender, 8, map->tensor->scale);
-  const int32_t zero = map->tensor->zero_point;
-  whylite_put_head(sender, WHYLITE_UNSIGNED, 9);
-  whylite_put_head(sender, zero < 0 ? WHYLITE_NEGATIVE : WHYLITE_UNSIGNED, (uint32_t)(zero < 0 ? -1 - zero : zero));
-  if (residual) {
-    put_real(sender, 10, map->residual);
-  }
-  if (is_map) {
-    put_uint(sender, 11, map->steps);
-    put_uint(sender, 12, map->flags);
-  }
-  if (chunk > 0) {
-    put_uint(sender, 13, chunk);
-  }
-  if (chunks > 1u) {
-    put_uint(sender, 14, chunks);
-  }
-  put_bytes(sender, 15, data, size);
-  whylite_close(sender);
 }
 
 void whylite_send_map(whylite_sender *sender, const whylite_map *map, uint32_t chunk_size) {
@@ -208,141 +388,121 @@ void whylite_send_map(whylite_sender *sender, const whylite_map *map, uint32_t c
   }
 }
 
-static uint32_t bits(uint32_t mask) {
-  uint32_t count = 0;
-  for (; mask != 0; mask &= mask - 1u) {
-    count++;
-  }
-  return count;
-}
-
-/* Put a table of ticks. */
-static void put_ticks(whylite_sender *sender, uint32_t key, const uint64_t *ticks, uint32_t known) {
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put_head(sender, WHYLITE_MAP, bits(known));
-  for (uint32_t i = 0; known >> i != 0; i++) {
-    if ((known >> i & 1u) != 0) {
-      put_uint(sender, i, ticks[i]);
-    }
-  }
-}
-
 void whylite_send_latency(whylite_sender *sender, const whylite_latency *latency) {
-  const bool methods = latency->methods_known != 0;
-  whylite_open(sender, WHYLITE_LATENCY, 2u + methods + !latency->valid);
-  put_uint(sender, 2, latency->sequence);
-  put_ticks(sender, 3, latency->phases, latency->phases_known);
-  if (methods) {
-    put_ticks(sender, 4, latency->methods, latency->methods_known);
-  }
-  if (!latency->valid) {
-    put_true(sender, 5, false);
-  }
-  whylite_close(sender);
-}
-
-/* Put a table of counts by record code, those that are not zero. */
-static void put_counts(whylite_sender *sender, uint32_t key, const uint32_t *counts) {
-  uint32_t known = 0;
-  for (uint32_t code = 0; code < WHYLITE_CODES; code++) {
-    known += counts[code] != 0;
-  }
-  whylite_put_head(sender, WHYLITE_UNSIGNED, key);
-  whylite_put_head(sender, WHYLITE_MAP, known);
-  for (uint32_t code = 0; code < WHYLITE_CODES; code++) {
-    if (counts[code] != 0) {
-      put_uint(sender, code, counts[code]);
-    }
-  }
+  static const field fields[] = {
+      {2, NUMBER, ALWAYS, PLACE(whylite_latency, sequence)},
+      {3, TABLE, ALWAYS, PLACE(whylite_latency, phases)},
+      {4, TABLE, NOT_ZERO, PLACE(whylite_latency, methods)},
+      {5, FLAG, ZERO, PLACE(whylite_latency, valid)},
+  };
+  SEND(sender, WHYLITE_LATENCY, fields, latency);
 }
 
 void whylite_send_health(whylite_sender *sender, const whylite_health *health) {
-  whylite_open(sender, WHYLITE_HEALTH, 9u + (health->memory != 0) + (health->clock_faults != 0));
-  put_uint(sender, 2, health->time);
-  put_uint(sender, 3, health->produced);
-  sender->sent[WHYLITE_HEALTH]--; /* those before this one */
-  put_counts(sender, 4, sender->sent);
-  sender->sent[WHYLITE_HEALTH]++;
-  put_counts(sender, 5, sender->dropped);
-  put_uint(sender, 6, 0); /* nothing waits here: records are sent as they are made */
-  put_uint(sender, 7, 0);
-  put_uint(sender, 8, sender->stalls);
-  put_uint(sender, 9, 0); /* a board does not see its port come and go */
-  put_uint(sender, 10, health->bad_frames);
-  if (health->memory != 0) {
-    put_uint(sender, 11, health->memory);
-  }
-  if (health->clock_faults != 0) {
-    put_uint(sender, 18, health->clock_faults);
-  }
-  whylite_close(sender);
+  typedef struct {
+    whylite_health health;
+    const void *sent, *dropped;
+    uint32_t stalls;
+  } values;
+  static const field fields[] = {
+      {2, TICKS, ALWAYS, PLACE(values, health.time)},
+      {3, TICKS, ALWAYS, PLACE(values, health.produced)},
+      {4, COUNTS, ALWAYS, PLACE(values, sent)},
+      {5, COUNTS, ALWAYS, PLACE(values, dropped)},
+      {6, FIXED, ALWAYS, 0}, /* nothing waits here: records are sent as they are made */
+      {7, FIXED, ALWAYS, 0},
+      {8, NUMBER, ALWAYS, PLACE(values, stalls)},
+      {9, FIXED, ALWAYS, 0}, /* a board does not see its port come and go */
+      {10, NUMBER, ALWAYS, PLACE(values, health.bad_frames)},
+      {11, NUMBER, NOT_ZERO, PLACE(values, health.memory)},
+      {18, NUMBER, NOT_ZERO, PLACE(values, health.clock_faults)},
+  };
+  uint32_t before[WHYLITE_CODES]; /* without this one */
+  __builtin_memcpy(before, sender->sent, sizeof before);
+  const values record = {*health, before, sender->dropped, sender->stalls};
+  SEND(sender, WHYLITE_HEALTH, fields, &record);
 }
 
 void whylite_send_settings(whylite_sender *sender, const whylite_settings *settings) {
-  const bool alarms = settings->alarm_count > 0;
-  whylite_open(sender, WHYLITE_SETTINGS, 2u + settings->inputs + alarms + (settings->kept > 0));
-  put_array(sender, 3, settings->method_count);
-  for (uint32_t i = 0; i < settings->method_count; i++) {
-    whylite_put_head(sender, WHYLITE_UNSIGNED, settings->methods[i]);
-  }
-  put_uint(sender, 4, settings->explain);
-  if (settings->inputs) {
-    put_true(sender, 5, true);
-  }
-  if (alarms) {
-    put_array(sender, 8, settings->alarm_count);
-    for (uint32_t i = 0; i < settings->alarm_count; i++) {
-      whylite_put_head(sender, WHYLITE_UNSIGNED, settings->alarms[i]);
-    }
-  }
-  if (settings->kept > 0) {
-    put_uint(sender, 9, settings->kept);
-  }
-  whylite_close(sender);
+  typedef struct {
+    list methods, alarms;
+    uint32_t explain, kept;
+    bool inputs;
+  } values;
+  static const field fields[] = {
+      {3, PLACES, ALWAYS, PLACE(values, methods)},    {4, NUMBER, ALWAYS, PLACE(values, explain)},
+      {5, FLAG, NOT_ZERO, PLACE(values, inputs)},     {8, CLASSES, NOT_ZERO, PLACE(values, alarms)},
+      {9, NUMBER, NOT_ZERO, PLACE(values, kept)},
+  };
+  const values record = {{settings->methods, settings->method_count, 1},
+                         {settings->alarms, settings->alarm_count, 2},
+                         (uint32_t)settings->explain,
+                         settings->kept,
+                         settings->inputs};
+  SEND(sender, WHYLITE_SETTINGS, fields, &record);
 }
 
 void whylite_send_log(whylite_sender *sender, uint64_t time, uint8_t level, const char *text) {
-  whylite_open(sender, WHYLITE_LOG, 3);
-  put_uint(sender, 2, time);
-  put_uint(sender, 3, level);
-  put_text(sender, 4, text, MESSAGE);
-  whylite_close(sender);
+  typedef struct {
+    uint64_t time;
+    const void *text;
+    uint32_t level;
+  } values;
+  static const field fields[] = {
+      {2, TICKS, ALWAYS, PLACE(values, time)},
+      {3, NUMBER, ALWAYS, PLACE(values, level)},
+      {4, MESSAGE, ALWAYS, PLACE(values, text)},
+  };
+  const values record = {time, text, level};
+  SEND(sender, WHYLITE_LOG, fields, &record);
 }
 
-void whylite_send_error(whylite_sender *sender, uint64_t time, const char *kind, const char *cause, const char *hint,
+void whylite_send_error(whylite_sender *sender, uint64_t time, const char *error, const char *cause, const char *hint,
                         const uint32_t *sequence) {
-  whylite_open(sender, WHYLITE_ERROR, 4u + (sequence != NULL));
-  put_uint(sender, 2, time);
-  put_text(sender, 3, kind, LABEL);
-  put_text(sender, 4, cause, MESSAGE);
-  put_text(sender, 5, hint, MESSAGE);
-  if (sequence != NULL) {
-    put_uint(sender, 6, *sequence);
-  }
-  whylite_close(sender);
+  typedef struct {
+    uint64_t time;
+    const void *error, *cause, *hint, *sequence;
+  } values;
+  static const field fields[] = {
+      {2, TICKS, ALWAYS, PLACE(values, time)},     {3, LABEL, ALWAYS, PLACE(values, error)},
+      {4, MESSAGE, ALWAYS, PLACE(values, cause)},  {5, MESSAGE, ALWAYS, PLACE(values, hint)},
+      {6, OPTIONAL, NOT_ZERO, PLACE(values, sequence)},
+  };
+  const values record = {time, error, cause, hint, sequence};
+  SEND(sender, WHYLITE_ERROR, fields, &record);
 }
 
 void whylite_send_pong(whylite_sender *sender, uint32_t token, uint64_t received, uint64_t sent) {
-  whylite_open(sender, WHYLITE_PONG, 3);
-  put_uint(sender, 2, token);
-  put_uint(sender, 3, received);
-  put_uint(sender, 4, sent);
-  whylite_close(sender);
+  typedef struct {
+    uint64_t received, sent;
+    uint32_t token;
+  } values;
+  static const field fields[] = {
+      {2, NUMBER, ALWAYS, PLACE(values, token)},
+      {3, TICKS, ALWAYS, PLACE(values, received)},
+      {4, TICKS, ALWAYS, PLACE(values, sent)},
+  };
+  const values record = {received, sent, token};
+  SEND(sender, WHYLITE_PONG, fields, &record);
 }
 
 void whylite_send_ack(whylite_sender *sender, uint32_t request, const char *refused, const char *hint,
                       const uint32_t *sequence) {
-  whylite_open(sender, WHYLITE_ACK, 1u + 2u * (refused != NULL) + (sequence != NULL));
-  put_uint(sender, 2, request);
-  if (refused != NULL) {
-    put_text(sender, 3, refused, MESSAGE);
-    put_text(sender, 4, hint, MESSAGE);
-  }
-  if (sequence != NULL) {
-    put_uint(sender, 5, *sequence);
-  }
-  whylite_close(sender);
+  typedef struct {
+    uint32_t request;
+    const void *refused, *hint, *sequence;
+  } values;
+  static const field fields[] = {
+      {2, NUMBER, ALWAYS, PLACE(values, request)},
+      {3, MESSAGE, NOT_ZERO, PLACE(values, refused)},
+      {4, MESSAGE, NOT_ZERO, PLACE(values, hint)},
+      {5, OPTIONAL, NOT_ZERO, PLACE(values, sequence)},
+  };
+  const values record = {request, refused, hint, sequence};
+  SEND(sender, WHYLITE_ACK, fields, &record);
 }
+
+/* --- receiving --- */
 
 enum { UINT8, UINT16, UINT32, BOOLEAN, FLOAT32, CHUNK, METHOD_LIST };
 
@@ -352,7 +512,7 @@ static const struct {
   uint8_t key;
   uint8_t kind;
   bool needed;
-} fields[] = {
+} expected[] = {
     {WHYLITE_REQUEST, WHYLITE_REQUEST_WHAT, UINT8, false},
     {WHYLITE_REQUEST, WHYLITE_REQUEST_SEQUENCE, UINT32, false},
     {WHYLITE_REQUEST, WHYLITE_REQUEST_METHOD, UINT8, false},
@@ -369,7 +529,7 @@ static const struct {
     {WHYLITE_WINDOW, WHYLITE_WINDOW_DATA, CHUNK, true},
     {WHYLITE_WINDOW, WHYLITE_WINDOW_TRUTH, UINT16, false},
 };
-#define FIELDS (sizeof fields / sizeof fields[0])
+#define FIELDS (sizeof expected / sizeof expected[0])
 
 /* Whether an item is an unsigned integer of at most 32 bits. */
 static bool is_uint32(const whylite_item *item) {
@@ -377,11 +537,11 @@ static bool is_uint32(const whylite_item *item) {
   return item->major == WHYLITE_UNSIGNED && !wide;
 }
 
-static bool read_methods(whylite_reader *reader, const whylite_item *list, whylite_message *message) {
-  if (list->major != WHYLITE_ARRAY || list->argument > sizeof message->methods) {
+static bool read_methods(whylite_reader *reader, const whylite_item *head, whylite_message *message) {
+  if (head->major != WHYLITE_ARRAY || head->argument > sizeof message->methods) {
     return false;
   }
-  for (uint32_t i = 0; i < list->argument; i++) {
+  for (uint32_t i = 0; i < head->argument; i++) {
     whylite_item item;
     if (!whylite_next(reader, &item) || item.major != WHYLITE_UNSIGNED || item.argument > UINT8_MAX) {
       return false;
@@ -427,10 +587,10 @@ static bool read_pair(whylite_reader *reader, uint32_t key, whylite_message *mes
     return is_uint32(&item);
   }
   for (uint32_t i = 0; i < FIELDS; i++) {
-    if (fields[i].code == message->code && fields[i].key == key) {
+    if (expected[i].code == message->code && expected[i].key == key) {
       message->there |= 1u << key;
-      message->value[key] = item.argument - (fields[i].kind == BOOLEAN ? WHYLITE_FALSE & 31u : 0u);
-      return read_value(reader, &item, fields[i].kind, message);
+      message->value[key] = item.argument - (expected[i].kind == BOOLEAN ? WHYLITE_FALSE & 31u : 0u);
+      return read_value(reader, &item, expected[i].kind, message);
     }
   }
   return whylite_skip(reader, &item, WHYLITE_DEPTH - 1u);
@@ -457,7 +617,7 @@ bool whylite_read(const uint8_t *payload, uint32_t size, whylite_message *messag
     }
   }
   for (uint32_t i = 0; i < FIELDS; i++) {
-    if (fields[i].needed && fields[i].code == message->code && (message->there >> fields[i].key & 1u) == 0) {
+    if (expected[i].needed && expected[i].code == message->code && (message->there >> expected[i].key & 1u) == 0) {
       return false;
     }
   }

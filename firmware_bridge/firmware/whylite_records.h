@@ -61,7 +61,7 @@ void whylite_send_session(whylite_sender *sender, const whylite_model *model, co
 
 typedef struct {
   uint32_t sequence;
-  uint16_t class_index;
+  uint32_t class_index;
   int32_t truth; /* -1 where it is not known */
   uint64_t time;
   uint64_t captured; /* when the window was complete, or UINT64_MAX */
@@ -76,14 +76,14 @@ void whylite_send_result(whylite_sender *sender, const whylite_result *result, c
 typedef struct {
   whylite_code code;
   uint32_t sequence;
-  uint8_t method;
-  uint16_t class_index;
+  uint32_t method;
+  uint32_t class_index;
   const whylite_tensor *tensor; /* shape, scale and zero point */
   const int8_t *data;
   bool complete; /* the method promises completeness, and this is the residual */
   float residual;
   uint32_t steps;
-  uint16_t flags;
+  uint32_t flags;
 } whylite_map;
 
 void whylite_send_map(whylite_sender *sender, const whylite_map *map, uint32_t chunk_size);
@@ -100,13 +100,16 @@ enum {
   WHYLITE_PHASES
 };
 
-/* Ticks; bit i of `phases_known` and `methods_known` says that entry i counts. */
+/* How long things took; bit i of `known` says that entry i counts. */
+typedef struct {
+  uint32_t known;
+  uint64_t ticks[WHYLITE_METHODS]; /* more than there are phases */
+} whylite_ticks;
+
 typedef struct {
   uint32_t sequence;
-  uint32_t phases_known;
-  uint32_t methods_known;
-  uint64_t phases[WHYLITE_PHASES];
-  uint64_t methods[WHYLITE_METHODS];
+  whylite_ticks phases;
+  whylite_ticks methods;
   bool valid;
 } whylite_latency;
 

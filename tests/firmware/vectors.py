@@ -139,8 +139,8 @@ def _table(entries: dict[int, int]) -> tuple[int, str]:
 
 def _latency(r: Record) -> str:
     (phases_known, phases), (methods_known, methods) = _table(r.phases), _table(r.methods)
-    return f"""    const whylite_latency latency = {{.sequence = {r.sequence}u, .phases_known = {phases_known},
-      .methods_known = {methods_known}, .phases = {phases or "{0}"}, .methods = {methods if r.methods else "{0}"},
+    return f"""    const whylite_latency latency = {{.sequence = {r.sequence}u,
+      .phases = {{{phases_known}, {phases}}}, .methods = {{{methods_known}, {methods if r.methods else "{0}"}}},
       .valid = {str(r.valid).lower()}}};
     whylite_send_latency(&sender, &latency);"""
 
