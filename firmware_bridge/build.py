@@ -22,6 +22,11 @@ FIRMWARE = Path(__file__).parent / "firmware"
 OPTIMIZATIONS = ("-Os", "-O2", "-O3")
 INTERFACE = 1  # of models in C that the firmware is written for; bundles have theirs in whylite.h
 _LAYOUT = "link.ld"
+_SMALL = frozenset(
+    f"whylite_{family}.c"
+    for family in ("conv_dsp", "dense_dsp", "depthwise_dsp", "dsp", "gather", "matmul", "normalize", "pool", "reduce")
+) | {"whylite_shape.c"}
+"""Kernels that -Os makes by a third smaller and hardly slower: their inner loops are assembly, or are seldom at work."""
 _LINK = ("whylite_link.c", "whylite_records.c")
 _CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about: enough to tell before compiling
 _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
@@ -131,9 +136,9 @@ def build_sources(
         defines["WHYLITE_CMSIS_NN"] = "1"
     elf = folder / "firmware.elf"
     called = [name for name in names if name in theirs]
-    computing = [name for name in names if name in sources]
+    computing = [name for name in names if name in sources and name not in _SMALL]
     # Seldom at work: better small than fast.
-    serving = [name for name in names if name not in sources and name not in theirs]
+    serving = [name for name in names if name not in called and name not in computing]
     objects = compiler.compile(computing, folder, core, optimize=optimize, defines=defines)
     objects += compiler.compile(called, folder, core, optimize=optimize, defines=defines, builtins=True)
     objects += compiler.compile(serving, folder, core, optimize="-Os", defines=defines)

@@ -21,9 +21,9 @@ void whylite_fully_connected_fast(const whylite_dense *p, const int8_t *x, int8_
     const int8_t *weights = p->weights;
     spread(scratch, x, p->depth);
     for (int32_t c = 0; c < p->outputs; c += 4, weights += 4 * taps) {
-      int32_t sums[4];
+      int32_t sums[8]; /* of two windows, of which there is but one: every other place is nobody's */
       whylite_dot_1x4(scratch, weights, taps, sums);
-      whylite_put_bytes(y + c, whylite_quantise_1x4(sums, &to, c), p->outputs - c);
+      whylite_put_bytes(y + c, (uint32_t)whylite_quantise_2x4(sums, &to, c), p->outputs - c);
     }
   }
 }

@@ -9,22 +9,20 @@
 
 #define PAIR 16 /* bytes that two taps of four channels are spread to */
 
-/* Two taps of four channels, from words that have a byte each of them. */
-static inline void spread(int8_t *to, uint32_t one, uint32_t other) {
-  const uint32_t even = whylite_even(one), odd = whylite_odd(one);
-  const uint32_t next_even = whylite_even(other), next_odd = whylite_odd(other);
-  whylite_put_word(to, whylite_lower(even, next_even));
-  whylite_put_word(to + 4, whylite_lower(odd, next_odd));
-  whylite_put_word(to + 8, whylite_upper(even, next_even));
-  whylite_put_word(to + 12, whylite_upper(odd, next_odd));
-}
-
-/* Pairs from two rows of the input; `apart` bytes lie between columns that follow each other. */
-static int8_t *spread_columns(int8_t *to, int32_t apart, const int8_t *const rows[2], const int32_t steps[2],
-                              int32_t count) {
+/* Pairs of taps from two rows of four channels, whose columns are `steps` from each other; `apart` bytes lie between
+ * pairs that follow each other. */
+WHYLITE_APART static int8_t *spread_columns(int8_t *to, int32_t apart, const int8_t *const rows[2],
+                                            const int32_t steps[2], int32_t count) {
   const int8_t *one = rows[0], *other = rows[1];
-  for (; count > 0; count--, one += steps[0], other += steps[1], to += apart) {
-    spread(to, whylite_get_word(one), whylite_get_word(other));
+  const int32_t one_step = steps[0], other_step = steps[1];
+  for (; count > 0; count--, one += one_step, other += other_step, to += apart) {
+    const uint32_t taps = whylite_get_word(one), next = whylite_get_word(other);
+    const uint32_t even = whylite_even(taps), odd = whylite_odd(taps);
+    const uint32_t next_even = whylite_even(next), next_odd = whylite_odd(next);
+    whylite_put_word(to, whylite_lower(even, next_even));
+    whylite_put_word(to + 4, whylite_lower(odd, next_odd));
+    whylite_put_word(to + 8, whylite_upper(even, next_even));
+    whylite_put_word(to + 12, whylite_upper(odd, next_odd));
   }
   return to;
 }
@@ -56,12 +54,13 @@ static void gather(const whylite_conv *p, const int8_t *x, int32_t top, int32_t 
 
 /* The weights of four channels, in the same order. */
 static void spread_weights(const whylite_conv *p, const int8_t *weights, int8_t *to) {
-  const int32_t down = p->kernel_width * p->out_channels;
-  for (int32_t kx = 0; kx < p->kernel_width; kx++, weights += p->out_channels) {
-    for (int32_t ky = 0; ky < p->kernel_height; ky += 2, to += PAIR) {
-      const uint32_t other = ky + 1 < p->kernel_height ? whylite_get_word(weights + (ky + 1) * down) : 0;
-      spread(to, whylite_get_word(weights + ky * down), other);
-    }
+  static const int8_t none[4] = {0};
+  const int32_t apart = PAIR * ((p->kernel_height + 1) / 2), step = p->out_channels;
+  for (int32_t ky = 0; ky < p->kernel_height; ky += 2, weights += 2 * p->kernel_width * step, to += PAIR) {
+    const int two = ky + 1 < p->kernel_height;
+    const int8_t *const rows[2] = {weights, two ? weights + p->kernel_width * step : none};
+    const int32_t steps[2] = {step, two ? step : 0};
+    (void)spread_columns(to, apart, rows, steps, p->kernel_width);
   }
 }
 

@@ -73,7 +73,7 @@ ASSEMBLY void whylite_dot_2x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const i
   "smlad r7, r3, r12, r7\n"
 
 ASSEMBLY void whylite_dot_1x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const int8_t *weights,
-                              FOR_ASSEMBLY int32_t count, FOR_ASSEMBLY int32_t sums[4]) {
+                              FOR_ASSEMBLY int32_t count, FOR_ASSEMBLY int32_t sums[8]) {
   __asm volatile(
       "cmp r2, #512\n"
       "it gt\n"
@@ -94,8 +94,10 @@ ASSEMBLY void whylite_dot_1x4(FOR_ASSEMBLY const int8_t *x, FOR_ASSEMBLY const i
       "subs r5, r5, r7\n"
       "asrs r4, r4, #8\n"
       "asrs r5, r5, #8\n"
-      "strd r6, r4, [r0]\n"
-      "strd r7, r5, [r0, #8]\n"
+      "str r6, [r0]\n"
+      "str r4, [r0, #8]\n"
+      "str r7, [r0, #16]\n"
+      "str r5, [r0, #24]\n"
       "pop {r3-r8, pc}\n");
 }
 
@@ -146,14 +148,14 @@ FROM_ASSEMBLY void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, 
   }
 }
 
-FROM_ASSEMBLY void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]) {
+FROM_ASSEMBLY void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]) {
   whylite_dot_1x4(x, weights, AT_ONCE, sums);
   while ((count -= AT_ONCE) > 0) {
-    int32_t more[4];
+    int32_t more[8];
     x += 2 * AT_ONCE;
     weights += 4 * AT_ONCE;
     whylite_dot_1x4(x, weights, count < AT_ONCE ? count : AT_ONCE, more);
-    for (int32_t i = 0; i < 4; i++) {
+    for (int32_t i = 0; i < 8; i += 2) {
       sums[i] += more[i];
     }
   }
@@ -168,21 +170,17 @@ static uint32_t careful(const whylite_outputs *to, int32_t c, int32_t sum) {
   return (uint8_t)whylite_clamp(scaled, (int8_t)to->lowest, (int8_t)to->highest);
 }
 
-/* Four outputs, the sums of which are `step` apart. */
-static uint32_t careful_4(const whylite_outputs *to, int32_t first, const int32_t *sums, int32_t step) {
+/* Four outputs of one window. */
+static uint32_t careful_4(const whylite_outputs *to, int32_t first, const int32_t *sums) {
   uint32_t word = 0;
   for (int32_t i = 0; i < 4; i++) {
-    word |= careful(to, first + i, sums[step * i]) << (8 * i);
+    word |= careful(to, first + i, sums[2 * i]) << (8 * i);
   }
   return word;
 }
 
 FROM_ASSEMBLY uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first) {
-  return (uint64_t)careful_4(to, first, sums + 1, 2) << 32 | careful_4(to, first, sums, 2);
-}
-
-FROM_ASSEMBLY uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first) {
-  return careful_4(to, first, sums, 1);
+  return (uint64_t)careful_4(to, first, sums + 1) << 32 | careful_4(to, first, sums);
 }
 
 /* Four shifts as r3, or on to the careful function if one of them is negative; then twice the zero point and 1 as
@@ -233,28 +231,6 @@ ASSEMBLY uint64_t whylite_quantise_2x4(FOR_ASSEMBLY const int32_t sums[8], FOR_A
                  "ldrd r6, r7, [r2, #8]\n" CHANNEL_2("r6", "16") CHANNEL_2("r7", "24")
                  "ldr r4, [sp]\n"
                  "ldrd r5, r6, [r4, #16]\n" CLAMP("r0", "r12") CLAMP("r1", "lr")
-                 "add sp, #4\n"
-                 "pop {r4-r11, pc}\n");
-}
-
-/* One channel of one window, as a byte of r12. */
-#define CHANNEL_1(sum, bias, multiplier, bit) \
-  "ubfx r10, r3, #" bit ", #8\n" \
-  "add " sum ", " bias ", " sum ", lsl #1\n" \
-  "lsl r5, r4, r10\n" SCALE(sum, multiplier, "r5") \
-  "bfi r12, " sum ", #" bit ", #8\n"
-
-ASSEMBLY uint32_t whylite_quantise_1x4(FOR_ASSEMBLY const int32_t sums[4], FOR_ASSEMBLY const whylite_outputs *to,
-                                       FOR_ASSEMBLY int32_t first) {
-  __asm volatile(FIGURES("whylite_careful_1x4")
-                 "ldrd r6, r7, [r2]\n"
-                 "ldrd r8, r9, [r0]\n"
-                 "ldrd r11, lr, [r1]\n" CHANNEL_1("r8", "r11", "r6", "0") CHANNEL_1("r9", "lr", "r7", "8")
-                 "ldrd r6, r7, [r2, #8]\n"
-                 "ldrd r8, r9, [r0, #8]\n"
-                 "ldrd r11, lr, [r1, #8]\n" CHANNEL_1("r8", "r11", "r6", "16") CHANNEL_1("r9", "lr", "r7", "24")
-                 "ldr r4, [sp]\n"
-                 "ldrd r5, r6, [r4, #16]\n" CLAMP("r0", "r12")
                  "add sp, #4\n"
                  "pop {r4-r11, pc}\n");
 }

@@ -23,12 +23,12 @@
  * whose sums do so too. `x` and `weights` are aligned to 4 bytes. */
 void whylite_dot_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
 
-/* The same of one window. */
-void whylite_dot_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]);
+/* The same of one window. Its sums are put into every other place. */
+void whylite_dot_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
 
 /* The same over more than 512 taps, to which these two come by themselves. */
 void whylite_dot_long_2x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
-void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[4]);
+void whylite_dot_long_1x4(const int8_t *x, const int8_t *weights, int32_t count, int32_t sums[8]);
 
 /* Bytes 0 and 2 of a word as int16. */
 static inline uint32_t whylite_even(uint32_t word) {
@@ -46,11 +46,15 @@ static inline uint32_t whylite_odd(uint32_t word) {
 
 /* The lower halves of two words, and their upper halves. */
 static inline uint32_t whylite_lower(uint32_t a, uint32_t b) {
-  return (a & 0xFFFFu) | (b << 16);
+  uint32_t halves;
+  __asm("pkhbt %0, %1, %2, lsl #16" : "=r"(halves) : "r"(a), "r"(b));
+  return halves;
 }
 
 static inline uint32_t whylite_upper(uint32_t a, uint32_t b) {
-  return (a >> 16) | (b & 0xFFFF0000u);
+  uint32_t halves;
+  __asm("pkhtb %0, %1, %2, asr #16" : "=r"(halves) : "r"(b), "r"(a));
+  return halves;
 }
 
 /* Sums of four channels over `count` pairs of taps, for which `x` and `weights` have a word for each channel in
@@ -81,12 +85,8 @@ static inline whylite_outputs whylite_outputs_of(const int32_t *bias, const int3
  * channel next to each other; the second window's outputs are the upper word. */
 uint64_t whylite_quantise_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first);
 
-/* The same for one window. */
-uint32_t whylite_quantise_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first);
-
 /* The same for channels that the figures do not fit. */
 uint64_t whylite_careful_2x4(const int32_t sums[8], const whylite_outputs *to, int32_t first);
-uint32_t whylite_careful_1x4(const int32_t sums[4], const whylite_outputs *to, int32_t first);
 
 static inline uint32_t whylite_get_word(const int8_t *from) {
   uint32_t word;

@@ -7,7 +7,7 @@
 #include <arm_mve.h>
 #endif
 
-static int32_t sum_of(const int8_t *run, int32_t count) {
+WHYLITE_APART static int32_t sum_of(const int8_t *run, int32_t count) {
   int32_t sum = 0;
   for (int32_t i = 0; i < count; i++) {
     sum += run[i];
@@ -16,7 +16,7 @@ static int32_t sum_of(const int8_t *run, int32_t count) {
 }
 
 /* The sum of products of two runs of bytes. */
-static int32_t dot(const int8_t *left, const int8_t *right, int32_t count) {
+WHYLITE_APART static int32_t dot(const int8_t *left, const int8_t *right, int32_t count) {
   int32_t sum = 0;
 #if WHYLITE_MVE
   for (; count > 0; count -= 16, left += 16, right += 16) {
@@ -43,8 +43,7 @@ static int8_t output(const whylite_matmul *p, int32_t sum) {
   return whylite_clamp(whylite_scale(sum, p->multiplier, p->shift) + p->out_zero, p->lowest, p->highest);
 }
 
-/* Rows and columns that each lie in one run: their zero points are taken out of the sums of products. */
-static void product_of_runs(const whylite_matmul *p, const int8_t *left, const int8_t *right, int8_t *y) {
+void whylite_multiply_runs(const whylite_matmul *p, const int8_t *left, const int8_t *right, int8_t *y) {
   const int32_t left_zero = p->left_zero;
   const int32_t right_zero = p->right_zero;
   for (int32_t column = 0; column < p->columns; column++, right += p->right_column) {
@@ -70,7 +69,7 @@ static int32_t dot_apart(const whylite_matmul *p, const int8_t *left, const int8
 
 static void product(const whylite_matmul *p, const int8_t *left, const int8_t *right, int8_t *y) {
   if (p->left_step == 1 && p->right_step == 1) {
-    product_of_runs(p, left, right, y);
+    whylite_multiply_runs(p, left, right, y);
     return;
   }
   for (int32_t row = 0; row < p->rows; row++) {

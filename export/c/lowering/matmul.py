@@ -77,13 +77,11 @@ def _multiply(
     lowest, highest = bounds(y, activation)
     fields = {"multiplier": mantissa, "shift": shift, "left_zero": left_zero, "right_zero": right_zero}
     fields |= {"out_zero": out_zero, "lowest": lowest, "highest": highest}
-    unit.call(
-        "matmul",
-        "whylite_multiply_matrices",
-        Parameters("whylite_matmul", {"bias": bias, **layout, **fields}),
-        unit.constant(batches, np.int32, "axes"),
-        unit.value(left),
-        unit.value(right),
-        unit.value(y),
-        macs=int(np.prod(y.shape)) * layout["depth"],
-    )
+    parameters = Parameters("whylite_matmul", {"bias": bias, **layout, **fields})
+    operands = (unit.value(left), unit.value(right), unit.value(y))
+    macs = int(np.prod(y.shape)) * layout["depth"]
+    if np.all(batches[0] == 1) and layout["left_step"] == layout["right_step"] == 1:
+        unit.call("matmul", "whylite_multiply_runs", parameters, *operands, macs=macs)
+    else:
+        axes_of = unit.constant(batches, np.int32, "axes")
+        unit.call("matmul", "whylite_multiply_matrices", parameters, axes_of, *operands, macs=macs)
