@@ -23,7 +23,7 @@ _LARGEST = (1 << 16) - 1
 """Size of a dimension that C is told of."""
 _ALWAYS = ("whylite.h", "whylite_arithmetic.h")
 _FIRMWARE = """
-answer attribution bss_end bss_start can_use classes close code copy_bytes count data_end data_source data_start
+answer attribution begin bss_end bss_start can_use classes close code copy_bytes count data_end data_source data_start
 desk device device_log device_start device_step device_time health incoming integral integrate_finish
 integrate_start integrate_step item job latency link major map message next open paint_end port profile profiled put
 put_float put_head ram_used read reader real receive receiver records reset result score seed send_ack send_chunk

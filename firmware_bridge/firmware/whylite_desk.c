@@ -7,22 +7,16 @@
 #pragma GCC optimize("Os")
 #endif
 
-/* Why something is refused, and what can be done; NULL where it is not. */
-typedef struct {
-  const char *cause;
-  const char *hint;
-} refusal;
+/* Why something is refused, or NULL where it is not. Flash is dear: what can be done stands where HINT says. */
+typedef const char *refusal;
 
-static const refusal nothing = {NULL, NULL};
+#define HINT "docs/microcontrollers.md, Refusals"
 
 static bool has(const whylite_message *message, uint32_t key) { return (message->there >> key & 1u) != 0; }
 
 /* --- WINDOW --- */
 
 static refusal store(whylite_device *device) {
-  static const refusal wrong_size = {"the window is not as large as the model's input", "is it for this model?"};
-  static const refusal backwards = {"windows count up", "go on after the one named here"};
-  static const refusal gap = {"a chunk before this one is missing", "send the window again"};
   const whylite_message *message = &device->message;
   const whylite_model *model = device->model;
   whylite_incoming *incoming = &device->incoming;
@@ -31,16 +25,16 @@ static refusal store(whylite_device *device) {
   const uint32_t size = message->value[WHYLITE_WINDOW_DATA];
   if (message->value[WHYLITE_WINDOW_SIZE] != model->input.size || offset > model->input.size ||
       size > model->input.size - offset) {
-    return wrong_size;
+    return "not of the input's size";
   }
   if (device->answered && sequence <= device->result.sequence) {
-    return backwards;
+    return "windows count up";
   }
   if (!incoming->receiving || incoming->sequence != sequence) {
     *incoming = (whylite_incoming){.receiving = offset == 0, .sequence = sequence, .truth = -1};
   }
   if (offset > incoming->filled || !incoming->receiving) {
-    return gap;
+    return "a chunk is missing";
   }
   int8_t *input = device->window == NULL ? device->arena + model->input.offset : device->window;
   whylite_copy_bytes(input + offset, (const int8_t *)message->data, size);
@@ -49,7 +43,7 @@ static refusal store(whylite_device *device) {
   if (has(message, WHYLITE_WINDOW_TRUTH)) {
     incoming->truth = (int32_t)message->value[WHYLITE_WINDOW_TRUTH];
   }
-  return nothing;
+  return NULL;
 }
 
 /* Whether the window answered last comes again, and not another one of its number; without a copy nobody can tell. */
@@ -86,13 +80,11 @@ static bool take_window(whylite_device *device) {
     return false;
   }
   const refusal refused = store(device);
-  if (refused.cause != NULL) {
-    whylite_send_ack(&device->sender, message->number, refused.cause, refused.hint, device->answered ? &last : NULL);
+  if (refused != NULL) {
+    whylite_send_ack(&device->sender, message->number, refused, HINT, device->answered ? &last : NULL);
   } else if (incoming->filled == device->model->input.size) {
     device->incoming.receiving = false;
-    device->result = (whylite_result){
-        .sequence = incoming->sequence, .truth = incoming->truth, .captured = whylite_device_time(device)};
-    whylite_answer(device);
+    whylite_answer(device, incoming->sequence, incoming->truth);
   }
   return true;
 }
@@ -100,78 +92,68 @@ static bool take_window(whylite_device *device) {
 /* --- REQUEST --- */
 
 static refusal check_method(const whylite_device *device, uint32_t method) {
-  static const refusal unknown = {"the session has no such method", "see its SESSION for those it has"};
-  static const refusal no_memory = {"there is no memory for this method", "give the device WHYLITE_SUMS_SIZE more"};
   if (method >= device->model->explanation_count) {
-    return unknown;
+    return "no such method";
   }
-  return whylite_can_use(device, method) ? nothing : no_memory;
+  return whylite_can_use(device, method) ? NULL : "no memory for this method";
 }
 
 static refusal check_settings(const whylite_device *device) {
-  static const refusal rate = {"the rate of this board's windows is not the link's to set", "leave it out"};
-  static const refusal rule = {"there is no such rule of what to explain", "there are 0 to 3; on-alarm wants alarms"};
-  static const refusal no_copy = {"there is no memory for a copy of the window",
-                                  "use one method, and no inputs; WHYLITE_DEVICE_MEMORY says what a copy takes"};
   const whylite_message *message = &device->message;
   const uint32_t explain = message->value[WHYLITE_REQUEST_EXPLAIN];
   const uint32_t count = message->value[WHYLITE_REQUEST_METHODS];
   if (message->value[WHYLITE_REQUEST_RATE] << 1 != 0) { /* zero of either sign is none */
-    return rate;
+    return "the rate is the board's own";
   }
   if (explain > WHYLITE_ON_REQUEST || (explain == WHYLITE_ON_ALARM && device->alarm_count == 0)) {
-    return rule;
+    return "no such rule";
   }
   if (device->window == NULL && (count > 1u || message->value[WHYLITE_REQUEST_INPUTS] != 0)) {
-    return no_copy;
+    return "no memory for a copy";
   }
-  refusal refused = nothing;
-  for (uint32_t i = 0; i < count && refused.cause == NULL; i++) {
+  refusal refused = NULL;
+  for (uint32_t i = 0; i < count && refused == NULL; i++) {
     refused = check_method(device, message->methods[i]);
   }
   return refused;
 }
 
 static refusal check_window(const whylite_device *device) {
-  static const refusal gone = {"the window is not kept", "ask for the latest one, before the next one comes"};
-  static const refusal no_class = {"there is no map of such a class", "see SESSION's labels; of yes and no, take yes"};
-  static const refusal none = {"no method is in use", "name one"};
   const whylite_message *message = &device->message;
   const uint32_t class_index = message->value[WHYLITE_REQUEST_CLASS];
   if (!device->kept ||
       (has(message, WHYLITE_REQUEST_SEQUENCE) && message->value[WHYLITE_REQUEST_SEQUENCE] != device->result.sequence)) {
-    return gone;
+    return "the window is not kept";
   }
   if (message->value[WHYLITE_REQUEST_WHAT] == WHYLITE_INPUT) {
-    return nothing;
+    return NULL;
   }
   if (has(message, WHYLITE_REQUEST_CLASS) &&
       (class_index >= whylite_classes(device) || (device->yes_no && class_index == 0))) {
-    return no_class;
+    return "no maps of this class";
   }
   if (has(message, WHYLITE_REQUEST_METHOD)) {
     return check_method(device, message->value[WHYLITE_REQUEST_METHOD]);
   }
   const bool others = has(message, WHYLITE_REQUEST_METHODS);
-  return (others ? message->value[WHYLITE_REQUEST_METHODS] : device->method_count) > 0 ? nothing : none;
+  return (others ? message->value[WHYLITE_REQUEST_METHODS] : device->method_count) > 0 ? NULL : "no method is in use";
 }
 
 static refusal check(const whylite_device *device) {
-  static const refusal unknown = {"this board sends no such record on request", "see docs/wire.md, REQUEST"};
-  refusal refused = check_settings(device);
-  if (refused.cause != NULL) {
+  const refusal refused = check_settings(device);
+  if (refused != NULL) {
     return refused;
   }
   switch (device->message.value[WHYLITE_REQUEST_WHAT]) {
     case 0:
     case WHYLITE_SESSION:
     case WHYLITE_HEALTH:
-      return nothing;
+      return NULL;
     case WHYLITE_MAP_CHUNK:
     case WHYLITE_INPUT:
       return check_window(device);
     default:
-      return unknown;
+      return "no such record";
   }
 }
 
@@ -212,18 +194,13 @@ static void change_settings(whylite_device *device) {
 static void begin_explanation(whylite_device *device) {
   const whylite_message *message = &device->message;
   const bool named = has(message, WHYLITE_REQUEST_CLASS);
-  device->job =
-      (whylite_job){.on = true,
-                    .requested = true,
-                    .acknowledge = message->value[WHYLITE_REQUEST_ACKNOWLEDGE] != 0,
-                    .request = message->number,
-                    .class_index = named ? message->value[WHYLITE_REQUEST_CLASS] : device->result.class_index};
+  whylite_begin(device, named ? message->value[WHYLITE_REQUEST_CLASS] : device->result.class_index);
+  device->job.requested = true;
+  device->job.acknowledge = message->value[WHYLITE_REQUEST_ACKNOWLEDGE] != 0;
+  device->job.request = message->number;
   if (has(message, WHYLITE_REQUEST_METHOD)) {
     device->job.methods[0] = (uint8_t)message->value[WHYLITE_REQUEST_METHOD];
     device->job.count = 1;
-  } else {
-    whylite_copy_bytes((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
-    device->job.count = device->method_count;
   }
 }
 
@@ -236,11 +213,11 @@ static bool take_request(whylite_device *device) {
   const bool acknowledge = message->value[WHYLITE_REQUEST_ACKNOWLEDGE] != 0;
   const uint32_t *sequence = has(message, WHYLITE_REQUEST_SEQUENCE) ? &message->value[WHYLITE_REQUEST_SEQUENCE] : NULL;
   const refusal refused = check(device);
-  if (refused.cause != NULL) {
+  if (refused != NULL) {
     if (acknowledge) {
-      whylite_send_ack(&device->sender, message->number, refused.cause, refused.hint, sequence);
+      whylite_send_ack(&device->sender, message->number, refused, HINT, sequence);
     } else {
-      whylite_device_log(device, 30, refused.cause);
+      whylite_device_log(device, 30, refused);
     }
     return true;
   }

@@ -39,7 +39,8 @@ static bool is_int8(const whylite_tensor *tensor) { return tensor->type == WHYLI
 static bool can_run(const whylite_model *model, uint32_t size) {
   bool fits = model->arena_size <= size && is_int8(&model->input) && model->explanation_count <= WHYLITE_METHODS;
   for (uint32_t i = 0; i < model->explanation_count; i++) {
-    fits = fits && is_int8(&model->explanations[i].map);
+    const whylite_explanation *explanation = &model->explanations[i];
+    fits = fits && is_int8(&explanation->map) && (WHYLITE_INTEGRATE != 0 || explanation->steps == 0);
   }
   return fits;
 }
@@ -66,8 +67,10 @@ bool whylite_device_start(whylite_device *device, const whylite_model *model, co
     return false;
   }
   *device = (whylite_device){.model = model, .port = port, .before = -1};
-  device->sender = (whylite_sender){.port = port, .patience = PATIENCE * port->clock_hz};
-  device->receiver = (whylite_receiver){.buffer = device->received, .capacity = sizeof device->received};
+  device->sender.port = port;
+  device->sender.patience = PATIENCE * port->clock_hz;
+  device->receiver.buffer = device->received;
+  device->receiver.capacity = sizeof device->received;
   device->yes_no = whylite_count(&model->scores) == 1u && model->label_count == 2u;
   divide(device, memory, size);
   for (uint8_t i = 0; i < model->explanation_count; i++) {
@@ -182,15 +185,22 @@ static void note(whylite_device *device, whylite_ticks *table, uint32_t place, u
   table->known |= 1u << place;
 }
 
-void whylite_answer(whylite_device *device) {
+void whylite_begin(whylite_device *device, uint32_t class_index) {
+  whylite_job *job = &device->job;
+  *job = (whylite_job){.on = true, .class_index = class_index, .count = device->method_count};
+  whylite_copy_bytes((int8_t *)job->methods, (const int8_t *)device->methods, job->count);
+}
+
+void whylite_answer(whylite_device *device, uint32_t sequence, int32_t truth) {
   whylite_latency *latency = &device->latency;
   const uint64_t start = whylite_device_time(device);
+  device->result = (whylite_result){.sequence = sequence, .truth = truth, .captured = start};
   predict(device);
   note(device, &latency->phases, WHYLITE_PREDICT, start);
   latency->valid = latency->phases.ticks[WHYLITE_PREDICT] > 0; /* else the clock stands still */
   device->clock_faults += !latency->valid;
   const uint32_t answer = best(device);
-  latency->sequence = device->result.sequence;
+  latency->sequence = sequence;
   device->result.class_index = answer;
   device->result.time = whylite_device_time(device);
   device->kept = device->window != NULL;
@@ -198,13 +208,12 @@ void whylite_answer(whylite_device *device) {
   device->produced++;
   whylite_tell_result(device);
   note(device, &latency->phases, WHYLITE_SEND, device->result.time);
-  device->job = (whylite_job){.on = true, .intact = true, .class_index = answer};
-  if (wants_explanation(device, answer)) {
-    device->job.count = device->method_count;
-    whylite_copy_bytes((int8_t *)device->job.methods, (const int8_t *)device->methods, device->method_count);
-    if (device->inputs) {
-      whylite_tell_input(device);
-    }
+  whylite_begin(device, answer);
+  device->job.intact = true;
+  if (!wants_explanation(device, answer)) {
+    device->job.count = 0;
+  } else if (device->inputs) {
+    whylite_tell_input(device);
   }
   device->before = (int32_t)answer;
 }
@@ -298,17 +307,18 @@ static void explain(whylite_device *device) {
   whylite_tensor tensor = explanation->map;
   tensor.scale *= explanation->units == NULL ? 1.0f : explanation->units[target];
   whylite_map map = {.tensor = &tensor, .data = device->arena + explanation->map.offset, .steps = 1};
+  const bool steps = WHYLITE_INTEGRATE != 0 && explanation->steps > 0;
   bool done = true;
-  if (explanation->steps == 0) {
-    explanation->run(device->arena, target);
-  } else {
+  if (steps) {
     done = integrate(device, explanation, target, &attribution);
+  } else {
+    explanation->run(device->arena, target);
   }
   note(device, &device->latency.methods, method, start);
   if (!done) {
     return;
   }
-  if (explanation->steps > 0) {
+  if (steps) {
     const bool kept = magnitude(attribution.residual) <= RESIDUAL_BOUND * magnitude(attribution.change);
     map = (whylite_map){.tensor = &attribution.tensor,
                         .data = attribution.values,
@@ -367,9 +377,7 @@ static bool capture(whylite_device *device) {
     return false;
   }
   note(device, &device->latency.phases, WHYLITE_CAPTURE, start);
-  const uint32_t sequence = device->answered ? device->result.sequence + 1u : 0;
-  device->result = (whylite_result){.sequence = sequence, .truth = -1, .captured = device->time};
-  whylite_answer(device);
+  whylite_answer(device, device->answered ? device->result.sequence + 1u : 0, -1);
   return true;
 }
 

@@ -20,6 +20,11 @@
 extern "C" {
 #endif
 
+/* Define as 0 to leave out Integrated Gradients, where no explanation of the model takes steps (_STEPS in its header). */
+#ifndef WHYLITE_INTEGRATE
+#define WHYLITE_INTEGRATE 1
+#endif
+
 /* Bytes of memory for a model's arena, and for a copy of the window and its scores. Without room for the copy a window
  * can be explained by one method alone, and not on request. Integrated Gradients take WHYLITE_SUMS_SIZE(input) more. */
 #define WHYLITE_DEVICE_MEMORY(arena, input, scores) (((arena) + 15u) / 16u * 16u + ((input) + (scores) + 3u) / 4u * 4u)
@@ -84,7 +89,7 @@ typedef struct {
 } whylite_device;
 
 /* Begin a session. Returns false, with nothing done, where `size` bytes do not hold the model's arena, or the model's
- * input or maps are not int8, or it has more than WHYLITE_METHODS of them. */
+ * input or maps are not int8, it has more than WHYLITE_METHODS of them, or they take steps without WHYLITE_INTEGRATE. */
 bool whylite_device_start(whylite_device *device, const whylite_model *model, const whylite_port *port, int8_t *memory,
                           uint32_t size);
 

@@ -44,13 +44,13 @@ typedef enum {
   MESSAGE   /* and of up to 512 */
 } kind;
 
-/* When a field is there; else it is what a reader takes for granted. */
-typedef enum { ALWAYS, NOT_ZERO, NOT_MINUS_ONE, ZERO } condition;
+/* Which number of a field a reader takes for granted, so that it is left out. */
+enum { UNLESS_MINUS_ONE = -1, UNLESS_ZERO = 0, UNLESS_ONE = 1, ALWAYS = 2 };
 
 typedef struct {
   uint8_t key;
   uint8_t kind;
-  uint8_t condition;
+  int8_t unless;
   uint8_t place; /* bytes from the start of the struct */
 } field;
 
@@ -94,17 +94,7 @@ static uint64_t number_of(const field *the, const void *at) {
 }
 
 static bool is_there(const field *the, const void *at) {
-  const uint64_t number = number_of(the, at);
-  switch (the->condition) {
-    case NOT_ZERO:
-      return number != 0;
-    case NOT_MINUS_ONE:
-      return number != UINT64_MAX;
-    case ZERO:
-      return number == 0;
-    default:
-      return true;
-  }
+  return the->unless == ALWAYS || number_of(the, at) != (uint64_t)(int64_t)the->unless;
 }
 
 static void put_number(whylite_sender *sender, uint64_t number) {
@@ -284,8 +274,8 @@ void whylite_send_session(whylite_sender *sender, const whylite_model *model, co
       {11, SHAPE, ALWAYS, PLACE(values, shape)},
       {12, TEXTS, ALWAYS, PLACE(values, methods)},
       {13, TEXTS, ALWAYS, PLACE(values, labels)},
-      {14, TEXTS, NOT_ZERO, PLACE(values, layers)},
-      {15, LABEL, NOT_ZERO, PLACE(values, clock)},
+      {14, TEXTS, UNLESS_ZERO, PLACE(values, layers)},
+      {15, LABEL, UNLESS_ZERO, PLACE(values, clock)},
   };
   const whylite_port *port = sender->port;
   const whylite_explanation *explanations = model->explanations;
@@ -319,8 +309,8 @@ void whylite_send_result(whylite_sender *sender, const whylite_result *result, c
       {3, NUMBER, ALWAYS, PLACE(values, result.class_index)},
       {4, SCORES, ALWAYS, PLACE(values, scores)},
       {5, TICKS, ALWAYS, PLACE(values, result.time)},
-      {6, INTEGER, NOT_MINUS_ONE, PLACE(values, result.truth)},
-      {7, TICKS, NOT_MINUS_ONE, PLACE(values, result.captured)},
+      {6, INTEGER, UNLESS_MINUS_ONE, PLACE(values, result.truth)},
+      {7, TICKS, UNLESS_MINUS_ONE, PLACE(values, result.captured)},
   };
   const values record = {*result, {tensor, stored, yes_no}};
   SEND(sender, WHYLITE_RESULT, fields, &record);
@@ -344,11 +334,11 @@ void whylite_send_chunk(whylite_sender *sender, const whylite_map *map, uint32_t
       {6, FIXED, ALWAYS, 0}, /* int8, one byte per value */
       {8, REAL, ALWAYS, PLACE(chunk_values, scale)},
       {9, INTEGER, ALWAYS, PLACE(chunk_values, zero)},
-      {10, REAL, NOT_ZERO, PLACE(chunk_values, residual)},
+      {10, REAL, UNLESS_ZERO, PLACE(chunk_values, residual)},
       {11, NUMBER, ALWAYS, PLACE(chunk_values, map.steps)},
       {12, NUMBER, ALWAYS, PLACE(chunk_values, map.flags)},
-      {13, NUMBER, NOT_ZERO, PLACE(chunk_values, chunk)},
-      {14, NUMBER, NOT_ZERO, PLACE(chunk_values, chunks)},
+      {13, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunk)},
+      {14, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunks)},
       {15, BYTES, ALWAYS, PLACE(chunk_values, data)},
   };
   static const field of_input[] = {
@@ -357,8 +347,8 @@ void whylite_send_chunk(whylite_sender *sender, const whylite_map *map, uint32_t
       {6, FIXED, ALWAYS, 0},
       {8, REAL, ALWAYS, PLACE(chunk_values, scale)},
       {9, INTEGER, ALWAYS, PLACE(chunk_values, zero)},
-      {13, NUMBER, NOT_ZERO, PLACE(chunk_values, chunk)},
-      {14, NUMBER, NOT_ZERO, PLACE(chunk_values, chunks)},
+      {13, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunk)},
+      {14, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunks)},
       {15, BYTES, ALWAYS, PLACE(chunk_values, data)},
   };
   const chunk_values record = {
@@ -392,8 +382,8 @@ void whylite_send_latency(whylite_sender *sender, const whylite_latency *latency
   static const field fields[] = {
       {2, NUMBER, ALWAYS, PLACE(whylite_latency, sequence)},
       {3, TABLE, ALWAYS, PLACE(whylite_latency, phases)},
-      {4, TABLE, NOT_ZERO, PLACE(whylite_latency, methods)},
-      {5, FLAG, ZERO, PLACE(whylite_latency, valid)},
+      {4, TABLE, UNLESS_ZERO, PLACE(whylite_latency, methods)},
+      {5, FLAG, UNLESS_ONE, PLACE(whylite_latency, valid)},
   };
   SEND(sender, WHYLITE_LATENCY, fields, latency);
 }
@@ -414,8 +404,8 @@ void whylite_send_health(whylite_sender *sender, const whylite_health *health) {
       {8, NUMBER, ALWAYS, PLACE(values, stalls)},
       {9, FIXED, ALWAYS, 0}, /* a board does not see its port come and go */
       {10, NUMBER, ALWAYS, PLACE(values, health.bad_frames)},
-      {11, NUMBER, NOT_ZERO, PLACE(values, health.memory)},
-      {18, NUMBER, NOT_ZERO, PLACE(values, health.clock_faults)},
+      {11, NUMBER, UNLESS_ZERO, PLACE(values, health.memory)},
+      {18, NUMBER, UNLESS_ZERO, PLACE(values, health.clock_faults)},
   };
   uint32_t before[WHYLITE_CODES]; /* without this one */
   __builtin_memcpy(before, sender->sent, sizeof before);
@@ -431,8 +421,8 @@ void whylite_send_settings(whylite_sender *sender, const whylite_settings *setti
   } values;
   static const field fields[] = {
       {3, PLACES, ALWAYS, PLACE(values, methods)},    {4, NUMBER, ALWAYS, PLACE(values, explain)},
-      {5, FLAG, NOT_ZERO, PLACE(values, inputs)},     {8, CLASSES, NOT_ZERO, PLACE(values, alarms)},
-      {9, NUMBER, NOT_ZERO, PLACE(values, kept)},
+      {5, FLAG, UNLESS_ZERO, PLACE(values, inputs)},     {8, CLASSES, UNLESS_ZERO, PLACE(values, alarms)},
+      {9, NUMBER, UNLESS_ZERO, PLACE(values, kept)},
   };
   const values record = {{settings->methods, settings->method_count, 1},
                          {settings->alarms, settings->alarm_count, 2},
@@ -466,7 +456,7 @@ void whylite_send_error(whylite_sender *sender, uint64_t time, const char *error
   static const field fields[] = {
       {2, TICKS, ALWAYS, PLACE(values, time)},     {3, LABEL, ALWAYS, PLACE(values, error)},
       {4, MESSAGE, ALWAYS, PLACE(values, cause)},  {5, MESSAGE, ALWAYS, PLACE(values, hint)},
-      {6, OPTIONAL, NOT_ZERO, PLACE(values, sequence)},
+      {6, OPTIONAL, UNLESS_ZERO, PLACE(values, sequence)},
   };
   const values record = {time, error, cause, hint, sequence};
   SEND(sender, WHYLITE_ERROR, fields, &record);
@@ -494,9 +484,9 @@ void whylite_send_ack(whylite_sender *sender, uint32_t request, const char *refu
   } values;
   static const field fields[] = {
       {2, NUMBER, ALWAYS, PLACE(values, request)},
-      {3, MESSAGE, NOT_ZERO, PLACE(values, refused)},
-      {4, MESSAGE, NOT_ZERO, PLACE(values, hint)},
-      {5, OPTIONAL, NOT_ZERO, PLACE(values, sequence)},
+      {3, MESSAGE, UNLESS_ZERO, PLACE(values, refused)},
+      {4, MESSAGE, UNLESS_ZERO, PLACE(values, hint)},
+      {5, OPTIONAL, UNLESS_ZERO, PLACE(values, sequence)},
   };
   const values record = {request, refused, hint, sequence};
   SEND(sender, WHYLITE_ACK, fields, &record);

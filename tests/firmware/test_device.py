@@ -188,10 +188,10 @@ def test_what_comes_again_changes_nothing(board):
 @pytest.mark.parametrize(
     ("window", "cause"),
     [
-        (Window(sequence=4, offset=0, size=13, data=bytes(12)), "large"),
-        (Window(sequence=4, offset=0, size=12, data=bytes(13)), "large"),
-        (Window(sequence=4, offset=0xFFFFFFFF, size=12, data=bytes(4)), "large"),
-        (Window(sequence=4, offset=0xFFFFFFFE, size=0xFFFFFFFF, data=bytes(4)), "large"),
+        (Window(sequence=4, offset=0, size=13, data=bytes(12)), "input's size"),
+        (Window(sequence=4, offset=0, size=12, data=bytes(13)), "input's size"),
+        (Window(sequence=4, offset=0xFFFFFFFF, size=12, data=bytes(4)), "input's size"),
+        (Window(sequence=4, offset=0xFFFFFFFE, size=0xFFFFFFFF, data=bytes(4)), "input's size"),
         (Window(sequence=2, offset=0, size=12, data=bytes(12)), "count up"),
         (Window(sequence=4, offset=6, size=12, data=bytes(6)), "missing"),
     ],

@@ -10,15 +10,16 @@ static int32_t leading_zeros(int32_t value) {
   return count;
 }
 
-static int32_t raised(int32_t value, int32_t by) {
-  const int64_t wide = (int64_t)value * (INT64_C(1) << by);
-  return (int32_t)(wide > INT32_MAX ? INT32_MAX : (wide < INT32_MIN ? INT32_MIN : wide));
+/* x * 2^by for by >= 0, saturated. */
+WHYLITE_APART static int32_t raised(int32_t x, int32_t by) {
+  const int32_t shifted = (int32_t)((uint32_t)x << by);
+  return shifted >> by == x ? shifted : (x < 0 ? INT32_MIN : INT32_MAX);
 }
 
 /* 1 / (1 + x) in Q31 for x in Q31 from 0 to 1: three steps of Newton and Raphson (gemmlowp's
  * one_over_one_plus_x_for_x_in_0_1, with two integer bits in between). */
 static int32_t inverse_of_one_plus(int32_t x) {
-  const int32_t half_denominator = (int32_t)(((int64_t)x + INT32_MAX + 1) >> 1);
+  const int32_t half_denominator = (int32_t)(((uint32_t)x + (UINT32_C(1) << 31)) >> 1);
   int32_t y = 1515870810 + whylite_high_product(half_denominator, -1010580540); /* 48/17 - 32/17 d */
   for (int32_t step = 0; step < 3; step++) {
     const int32_t error = (INT32_C(1) << 29) - whylite_high_product(half_denominator, y);
