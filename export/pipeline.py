@@ -151,7 +151,7 @@ def explain(
         )
         checks += adds_up.checks
         _stop_if_incomplete(adds_up.checks, choose.lost(selected.numerics, selected.rows), allow_unfaithful)
-        firmware = _firmware(integers, selected, schedules, name, classes, x, progress, allow=allow_unfaithful)
+        firmware = _firmware(integers, selected, schedules, name, classes, x, progress, checks, allow=allow_unfaithful)
         progress("measuring cost")
         label = Label(
             name,
@@ -207,6 +207,7 @@ def _firmware(
     classes: Sequence[str],
     x: NDArray[np.float32],
     progress: Progress,
+    before: Sequence[Check],
     *,
     allow: bool,
 ) -> micro.Firmware:
@@ -214,7 +215,7 @@ def _firmware(
     if integers is None:
         return micro.Firmware()
     progress("compiling to C, checking with TensorFlow Lite Micro")
-    firmware = micro.compiled(integers, selected, schedules, name, classes, x)
+    firmware = micro.compiled(integers, selected, schedules, name, classes, x, before)
     _stop_if_unlike(firmware.checks, allow)
     return firmware
 

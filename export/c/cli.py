@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edge.bundle import Bundle, ensure_writable, write_whole
 from edge.codec import to_json
@@ -87,9 +87,6 @@ def _of_bundle(bundle: Bundle, file_name: str, name: str | None) -> Emitted:
         for member, content in bundle.members.items()
         if member.startswith(SOURCES)
     }
-    for file in files:
-        if PurePosixPath(file).name != file or "\\" in file:
-            raise BundleError(f"{file_name} has a source {file!r}, which is no name of a file", "export it again")
     scores = f"{list(micro.scores.shape)}"
     return Emitted(micro.identifier, files, scores, micro.arena, micro.constants, micro.operations)
 

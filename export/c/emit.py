@@ -39,7 +39,8 @@ class Explained:
 
     ``shape`` is what a host is told of the map, which the graph may hold flattened. ``nodes`` and ``weights``
     ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored. The map's real values times the class's entry of
-    ``units`` are in the method's own unit; None where they are as they stand.
+    ``units`` are in the method's own unit; None where they are as they stand. ``flags``, as on the link, go with every
+    map.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Explained:
     weights: NDArray[np.uint16] | None = None
     baseline: NDArray[np.int8] | None = None
     units: Sequence[float] | None = None
+    flags: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,18 +133,25 @@ def graph_outputs(described: Described) -> list[Tensor]:
 
 
 def kernels(families: Sequence[str]) -> dict[str, str]:
-    """Return the sources of kernels by file name: those of the families asked for, and what all of them include."""
+    """Return the sources of kernels by file name: those of the families asked for, and what these need.
+
+    What a C file includes it may call, so that this is needed with its own C files; of what a header includes, the
+    header is enough.
+    """
     texts = _kernel_files()
-    wanted = [*_ALWAYS, *(f"whylite_{family}.h" for family in families)]
+    wanted = [name for name in texts if any(_belongs(name, f"whylite_{family}") for family in families)]
+    wanted += [*_ALWAYS, *(f"whylite_{family}.h" for family in families)]
     found: dict[str, str] = {}
     while wanted:
         name = wanted.pop()
         if name in found:
             continue
         found[name] = texts[name]
-        wanted += [other for other in texts if f'#include "{other}"' in texts[name]]
-        stem = name.removesuffix(".h")
-        wanted += [other for other in texts if other.endswith(".c") and _belongs(other, stem)]
+        included = [other for other in texts if f'#include "{other}"' in texts[name]]
+        wanted += included
+        if name.endswith(".c"):
+            stems = [other.removesuffix(".h") for other in included]
+            wanted += [other for other in texts if any(_belongs(other, stem) for stem in stems)]
     return dict(sorted(found.items()))
 
 
@@ -154,7 +163,8 @@ def _kernel_files() -> dict[str, str]:
 
 def _belongs(source_name: str, stem: str) -> bool:
     """Whether a source defines what ``stem.h`` declares: it, or its variants for instruction sets (``stem_mve.c``)."""
-    return stem != "whylite" and (source_name == f"{stem}.c" or source_name.startswith(f"{stem}_"))
+    own = source_name == f"{stem}.c" or source_name.startswith(f"{stem}_")
+    return own and stem != "whylite" and source_name.endswith(".c")
 
 
 class _Writer:
@@ -283,6 +293,7 @@ extern const whylite_model {self.symbol};
             "layer": source.text(explained.layer),
             "map": source.tensor(explained.map, self._buffer(explained.map), explained.shape),
             "run": source.c_name(explained.method),
+            "flags": f"{explained.flags:d}",
             "steps": "0" if explained.nodes is None else str(len(explained.nodes)),
             "node": "NULL" if explained.nodes is None else f"node_{place}",
             "weight": "NULL" if explained.weights is None else f"weight_{place}",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import npz_bytes
+from edge.explanation import Flag
 from edge.integrate import default_schedule
 from edge.manifest import Check, Schedule
 from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
@@ -17,6 +18,7 @@ from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
 from .. import c
 from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..heads import Head
+from ..methods import METHODS
 from ..selection import Selected
 from ..tflite.graph import Graph, Model, Tensor
 from . import reference
@@ -66,15 +68,27 @@ def admit(
 
 
 def compiled(
-    built: MicroModel, selected: Selected, schedules: Sequence[Schedule], name: str, labels: Sequence[str], x: Array
+    built: MicroModel,
+    selected: Selected,
+    schedules: Sequence[Schedule],
+    name: str,
+    labels: Sequence[str],
+    x: Array,
+    before: Sequence[Check],
 ) -> Firmware:
-    """Return the C of a model, what it takes, golden vectors, and how faithful its explanations are."""
+    """Return the C of a model, what it takes, golden vectors, and how faithful its explanations are.
+
+    ``before`` are the checks of the export until now: maps of a method that failed one are marked, as those of one that
+    fails here.
+    """
     shipped = selected.shipped
     if schedules:
         built = _with_steps(built, schedules, selected.baseline)
     digest = hashlib.sha256(shipped.original).digest()
-    sources = c.emit(_described(built, name, labels, digest))
     alike = fidelities(built, selected, x)
+    checks = (predictions(built, shipped, x), *(fidelity.check for fidelity in alike))
+    failed = {check.method for check in (*before, *checks) if check.gating and not check.passed}
+    sources = c.emit(_described(built, name, labels, digest, failed))
     original_arena = reference.arena_of(shipped.original, "the model")
     micro = Micro(
         identifier=sources.identifier,
@@ -91,7 +105,7 @@ def compiled(
     )
     members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
-    return Firmware(micro, members, (predictions(built, shipped, x), *(fidelity.check for fidelity in alike)))
+    return Firmware(micro, members, checks)
 
 
 def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Array) -> MicroModel:
@@ -103,7 +117,9 @@ def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Arra
     return replace(built, explanations=tuple(explanations))
 
 
-def _described(built: MicroModel, name: str, labels: Sequence[str], digest: bytes) -> c.Described:
+def _described(
+    built: MicroModel, name: str, labels: Sequence[str], digest: bytes, failed: Collection[str]
+) -> c.Described:
     graph = built.graph.copy(built.graph.name)
     graph.outputs = [tensor for tensor in graph.outputs if tensor is not built.class_index]
     explained = []
@@ -119,10 +135,17 @@ def _described(built: MicroModel, name: str, labels: Sequence[str], digest: byte
                 None if steps is None else np.asarray(steps.weights, np.uint16),
                 None if steps is None else steps.baseline,
                 own.units,
+                _flags(own.method, failed),
             )
         )
     named = labels if len(labels) == built.scores.shape[-1] else ()
     return c.Described(name, graph, built.scores, built.logits, digest, named, built.class_index, explained)
+
+
+def _flags(method: str, failed: Collection[str]) -> Flag:
+    """Return what goes with every map of a method: where an input cannot be reached, there is none on a device."""
+    flags = Flag.NONE if METHODS[method].signed else Flag.VISUAL_AID
+    return flags | Flag.UNFAITHFUL if not {"", method}.isdisjoint(failed) else flags
 
 
 def _explanation(own: Explanation, fidelity: Fidelity) -> MicroExplanation:

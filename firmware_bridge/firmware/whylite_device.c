@@ -270,6 +270,7 @@ static void tell_map(whylite_device *device, uint8_t method, whylite_map *map) {
   map->sequence = device->result.sequence;
   map->method = method;
   map->class_index = device->job.class_index;
+  map->flags |= device->model->explanations[method].flags;
   map->flags |= is_zero(map->tensor, map->data) ? WHYLITE_ZERO_MAP : 0;
   map->flags |= is_close(device) ? WHYLITE_SMALL_MARGIN : 0;
   whylite_send_map(&device->sender, map, chunk_size(device->port));

@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-/* Define as 0 to leave out Integrated Gradients, where no explanation of the model takes steps (_STEPS in its header). */
+/* Define as 0 where no explanation of the model takes steps (_STEPS in its header), to leave the code for them out. */
 #ifndef WHYLITE_INTEGRATE
 #define WHYLITE_INTEGRATE 1
 #endif
@@ -89,7 +89,7 @@ typedef struct {
 } whylite_device;
 
 /* Begin a session. Returns false, with nothing done, where `size` bytes do not hold the model's arena, or the model's
- * input or maps are not int8, it has more than WHYLITE_METHODS of them, or they take steps without WHYLITE_INTEGRATE. */
+ * input or maps are not int8, it has more than WHYLITE_METHODS of them, or one takes steps without WHYLITE_INTEGRATE. */
 bool whylite_device_start(whylite_device *device, const whylite_model *model, const whylite_port *port, int8_t *memory,
                           uint32_t size);
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 import export
 from edge.bundle import Bundle, read_npz
+from edge.explanation import Flag
 from edge.micro import GOLDEN, MODEL, SOURCES
 from export import micro, tables, tflite
 from export.errors import CheckFailedError, UnsupportedModelError
@@ -95,6 +97,11 @@ def test_the_c_in_the_bundle_gives_the_golden_bytes_and_other_classes_where_aske
             assert np.array_equal(predicted, golden[own.method][place].ravel()), own.method
             assert np.array_equal(other, expected.ravel()), own.method
             assert not np.array_equal(predicted, other), own.method
+
+
+def flags_in_c(bundle) -> dict[str, int]:
+    text = bundle.members[f"{SOURCES}whylite_{bundle.manifest.micro.identifier}.c"].decode()
+    return {method: int(flags) for method, flags in re.findall(r'\.method = "(\w+)".*?\.flags = (\d+)', text, re.S)}
 
 
 def rebuilt(original: bytes) -> micro.MicroModel:
@@ -218,6 +225,13 @@ def test_or_ships_marked_where_that_is_asked_for_by_gradcam_alone_where_nothing_
     assert not check.passed
     assert [head.method for head in bundle.manifest.heads] == ["gradcam"]
     assert "shipped with failed checks (--allow-unfaithful)" in bundle.manifest.notes
+    assert flags_in_c(bundle) == {"gradcam": Flag.UNFAITHFUL}
+
+
+def test_maps_of_faithful_explanations_have_no_flag(exported):
+    failed = {check.method for check in exported.manifest.checks if not check.passed}
+    for method, flags in flags_in_c(exported).items():
+        assert flags == (Flag.NONE if failed.isdisjoint({"", method}) else Flag.UNFAITHFUL)
 
 
 def test_other_predictions_stop_the_export(original, monkeypatch):

@@ -101,8 +101,3 @@ def test_the_version_is_that_of_the_package():
 def test_a_port_has_at_most_eight_functions():
     header = (FIRMWARE / "whylite_port.h").read_text()
     assert len(re.findall(r"\(\*\w+\)\(void \*context", header)) <= 8
-
-
-@pytest.mark.parametrize("path", sorted([*FIRMWARE.rglob("*.[ch]"), *HERE.glob("*.[ch]")]), ids=lambda path: path.name)
-def test_lines_are_no_longer_than_elsewhere(path):
-    assert max(map(len, path.read_text().splitlines())) <= 120

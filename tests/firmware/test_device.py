@@ -126,6 +126,7 @@ def test_windows_are_answered_and_explained_as_the_model_says(board):
         change = residual + exact.sum()
         assert bool(attribution.flags & Flag.RESIDUAL_OVER_BOUND) == (abs(residual) > 0.05 * abs(change))
         assert bool(cam.flags & Flag.ZERO_MAP) == (not expected.any())
+        assert (cam.flags & Flag.UNFAITHFUL, attribution.flags & Flag.UNFAITHFUL) == (Flag.UNFAITHFUL, 0)
         assert bool(cam.flags & Flag.SMALL_MARGIN) == nearly_equal(scores)
     assert {bool(cam.flags & Flag.SMALL_MARGIN) for cam in maps} == {True, False}
 

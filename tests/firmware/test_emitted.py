@@ -8,6 +8,7 @@ import pytest
 import export
 from edge.bundle import read_npz
 from edge.explainer import Explainer
+from edge.explanation import Flag
 from edge.micro import GOLDEN
 from edge.wire.records import Ack, Latency, Map, Request, Result, Session, Window
 from export import tflite
@@ -50,6 +51,11 @@ def test_a_board_says_what_the_export_promised(tmp_path):
         (sent,) = [record for record in host.of(Map) if (record.sequence, record.method) == (i, 0)]
         assert sent.data == golden["gradcam"][i].astype(np.int8).tobytes()
         assert sent.scale == pytest.approx(cam.map.scale * cam.units[result.class_index], rel=1e-6)
+    for head in bundle.manifest.heads:
+        unfaithful = any(not check.passed and check.method in {"", head.method} for check in bundle.manifest.checks)
+        sent = [record for record in host.of(Map) if session.methods[record.method] == head.method]
+        assert sent
+        assert {bool(record.flags & Flag.UNFAITHFUL) for record in sent} == {unfaithful}
     explainer = Explainer(bundle)
     for sent, stored in zip(attributions[:-1], golden["x"], strict=False):
         x = np.float32(micro.input.scale) * (stored.astype(np.float32) - micro.input.zero_point)

@@ -79,6 +79,7 @@ static const whylite_explanation explanations[] = {
      .layer = "hidden",
      .map = {.offset = CAM, .size = POSITIONS, .scale = 0.03125f, .zero_point = -128, .rank = 1, .shape = {POSITIONS}},
      .run = cam,
+     .flags = 512,
      .units = cam_units},
     {.method = "integrated_gradients",
      .layer = "x",

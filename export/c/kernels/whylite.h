@@ -1,8 +1,8 @@
 /* What a model compiled by WhyLite offers to the program around it.
  *
  * A generated whylite_<name>.h declares one `whylite_model`. It keeps no state: all it writes lies in an arena that the
- * caller owns, of `arena_size` bytes, aligned to WHYLITE_ALIGNMENT, so that several models, or several copies of one, can
- * run beside each other or one after another in the same memory. Nothing is allocated and no libc is needed.
+ * caller owns, of `arena_size` bytes, aligned to WHYLITE_ALIGNMENT, so that several models, or several copies of one,
+ * can run beside each other or one after another in the same memory. Nothing is allocated and no libc is needed.
  *
  *     static int8_t arena[WHYLITE_BEATS_ARENA_SIZE] __attribute__((aligned(WHYLITE_ALIGNMENT)));
  *     ... write the window to arena + whylite_beats.input.offset ...
@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /* Of what this file declares: firmware that was written for another one does not compile. */
-#define WHYLITE_INTERFACE 1
+#define WHYLITE_INTERFACE 2
 
 #define WHYLITE_ALIGNMENT 16
 #define WHYLITE_DIMENSIONS 4
@@ -50,19 +50,20 @@ typedef struct {
 /* One way to explain an answer. `run` wants the arena as `predict` left it, gives the map of a class, and may destroy
  * what other explanations need: predict again before the next one. It runs nothing but what the explanation adds.
  *
- * Where `steps` is 0 the map is the explanation. Else it is the gradient of the class's logit at the input, the one step
- * of Integrated Gradients: whylite_integrate (whylite_integrate.h) repeats it at `steps` points on the way from
+ * Where `steps` is 0 the map is the explanation. Else it is the gradient of the class's logit at the input, the one
+ * step of Integrated Gradients: whylite_integrate (whylite_integrate.h) repeats it at `steps` points on the way from
  * `baseline`, `node` [Q15] of the way each, weighted with `weight` [Q15]. */
 typedef struct {
   const char *method;
   const char *layer;
   whylite_tensor map;
   void (*run)(int8_t *arena, int32_t class_index);
+  uint16_t flags; /* what a reader of any of its maps must know: docs/wire.md, MAP */
   uint16_t steps;
   const uint16_t *node;
   const uint16_t *weight;
   const int8_t *baseline; /* as the input is stored */
-  const float *units;     /* a real value of the map times its class's entry is in the method's own unit; NULL: as it is */
+  const float *units;     /* a real value of the map times its class's entry is in the method's own unit, or NULL */
 } whylite_explanation;
 
 typedef struct {

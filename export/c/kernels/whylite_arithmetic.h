@@ -58,7 +58,8 @@ static inline int32_t whylite_high_product(int32_t a, int32_t b) {
 #endif
 }
 
-/* x / 2^exponent for 0 <= exponent <= 31, rounded to nearest, halves away from zero (gemmlowp's RoundingDivideByPOT). */
+/* x / 2^exponent for an exponent of 0 to 31, rounded to nearest, halves away from zero (gemmlowp's
+ * RoundingDivideByPOT). */
 static inline int32_t whylite_halve(int32_t x, int32_t exponent) {
   const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1U);
   const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* Two axes that stay and two that go, outer first, with the distance of their entries. `zeros` is the sum of the input's
- * zero point over the axes that go. */
+/* Two axes that stay and two that go, outer first, with the distance of their entries. `zeros` is the sum of the
+ * input's zero point over the axes that go. */
 typedef struct {
   int32_t kept[2], kept_step[2];
   int32_t gone[2], gone_step[2];

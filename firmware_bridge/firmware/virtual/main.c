@@ -44,7 +44,7 @@ static uint32_t ticks(void *context) {
     before = wraps;
     value = SYSTICK_VALUE;
   } while (before != wraps); /* it ran out in between */
-  return (before << SYSTICK_BITS) + (SYSTICK_MAX - value);
+  return (before << SYSTICK_BITS) + ((0u - value) & SYSTICK_MAX); /* it is 0 for the tick before it begins anew */
 }
 
 static uint32_t write(void *context, const uint8_t *data, uint32_t size) {
