@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from export.c.emit import name_in_c
-from tests.firmware.build import CORES, FIRMWARE, GCC, HERE, INCLUDES, ROOT, SOURCES, STRICT, missing, run
+from tests.firmware.build import CORES, FIRMWARE, GCC, INCLUDES, ROOT, SOURCES, STRICT, missing, run
 
 VIRTUAL = [
     "-DWHYLITE_BOARD_NAME=\"x\"", "-DWHYLITE_CLOCK_HZ=25000000u", "-DWHYLITE_MODEL=whylite_toy",
