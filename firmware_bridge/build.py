@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,7 +159,7 @@ def build_sources(
         compiler.link(objects, _LAYOUT, folder, core, elf.name)
     except BuildError as error:
         raise _fit_error(error, board) from error
-    groups = {name: _group(name, (*computing, *called), f"whylite_{identifier}.c") for name in names}
+    groups = {name: _group(name, {*sources, *theirs}, f"whylite_{identifier}.c") for name in names}
     footprint, image = measure(elf, groups)
     made_by = f"{compiler.version} with CMSIS-NN" if theirs else compiler.version
     return Firmware(board, elf, image, footprint, made_by, optimize, profile)
@@ -224,7 +224,7 @@ def _unpack(sources: Mapping[str, bytes], board: Board, folder: Path, theirs: Ma
     return sorted(name for name in files if name.endswith(".c"))
 
 
-def _group(name: str, computing: Sequence[str], model: str) -> str:
+def _group(name: str, computing: Collection[str], model: str) -> str:
     """Return what a C file is part of."""
     if name in computing:
         return MODEL if name == model else KERNELS
