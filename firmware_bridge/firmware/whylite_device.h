@@ -88,8 +88,8 @@ typedef struct {
   uint8_t received[WHYLITE_RECEIVE_SIZE];
 } whylite_device;
 
-/* Begin a session. Returns false, with nothing done, where `size` bytes do not hold the model's arena, its input or maps
- * are not int8, it has more than WHYLITE_METHODS of them, or one takes steps and WHYLITE_INTEGRATE is 0. */
+/* Begin a session. Returns false, with nothing done, where `size` bytes do not hold the model's arena, its input or
+ * maps are not int8, it has more than WHYLITE_METHODS of them, or one takes steps and WHYLITE_INTEGRATE is 0. */
 bool whylite_device_start(whylite_device *device, const whylite_model *model, const whylite_port *port, int8_t *memory,
                           uint32_t size);
 

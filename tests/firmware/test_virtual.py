@@ -13,7 +13,7 @@ from edge.wire.records import Health, Latency, Map, Request, Result, Session
 from firmware_bridge import boards
 from firmware_bridge.build import build_sources
 from tests.firmware import toy
-from tests.firmware.build import GCC, HERE, ROOT, missing
+from tests.firmware.build import FIRMWARE, GCC, HERE, ROOT, compiled, missing, run
 from tests.firmware.test_device import feed, values
 from tests.link import FarEnd
 
@@ -77,3 +77,29 @@ def test_a_virtual_board_answers_and_explains(virtual, name):
     session = host.of(Session)[0]
     assert session.board == name
     assert all(latency.valid for latency in host.of(Latency))
+
+
+def test_the_clock_counts_up_by_one_over_all_values_of_systick(tmp_path):
+    """The function of main.c as it stands, with a counter of 4 bits that a loop moves on."""
+    text = (FIRMWARE / "virtual" / "main.c").read_text()
+    clock = re.search(r"static uint32_t ticks\(void \*context\) \{.*?\n\}\n", text, re.S)[0]
+    source = tmp_path / "clock.c"
+    source.write_text(f"""#include <stddef.h>
+#include <stdint.h>
+#define SYSTICK_BITS 4u
+#define SYSTICK_MAX ((1u << SYSTICK_BITS) - 1u)
+#define SYSTICK_VALUE systick
+static volatile uint32_t wraps, systick;
+{clock}
+int main(void) {{
+  for (uint32_t passed = 0; passed < 100u; passed++) {{
+    if (ticks(NULL) != passed) {{
+      return 1;
+    }}
+    systick = systick == 0 ? SYSTICK_MAX : systick - 1u;
+    wraps += systick == 0; /* where its interrupt comes */
+  }}
+  return 0;
+}}
+""")
+    assert run(str(compiled(tmp_path / "clock", source))) == ""

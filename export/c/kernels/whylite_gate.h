@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Bit i % 8 of byte i / 8 says whether x[i] is above -128. `x` is aligned to 4 bytes; all of the last byte is written. */
+/* Bit i % 8 of byte i / 8 says whether x[i] is above -128. `x` is aligned to 4 bytes; all of the last byte is
+ * written. */
 void whylite_pack(const int8_t *x, int8_t *bits, int32_t count);
 
 /* y[i] is what `table` (whylite_lookup.h) makes of x[i % period] where bit i is set, and 0 elsewhere; without a table
