@@ -50,7 +50,7 @@ class Terminal:
         """Make the terminal another size."""
         self._tmux("resize-window", "-t", "test", "-x", str(columns), "-y", str(lines))
 
-    def wait(self, condition: Callable[[str], object], seconds: float = 30.0) -> str:
+    def wait(self, condition: Callable[[str], object], seconds: float = 60.0) -> str:
         """Wait until a condition holds of the screen, and return that; fail, showing it, if it never does."""
         end = time.monotonic() + seconds
         while not condition(shown := self.text()):
