@@ -39,3 +39,21 @@ def test_the_page_on_sources_has_each_of_them_with_all_its_options(scheme):
     assert specs, f"docs/sources.md does not have {scheme}:"
     options = import_module(f"edge.sources.{scheme}").Options
     assert {name for spec in specs for name in re.findall(r"(\w+)=", spec)} == {field.name for field in fields(options)}
+
+
+def anchor(heading):
+    """What GitHub calls a heading in links to it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for path, _, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(#([^)\s]+))?\)", page.read_text()):
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name} links to {path}"
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            assert heading in map(anchor, headings), f"{page.name} links to {path}#{heading}"

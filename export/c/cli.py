@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
         prog="whylite emit",
         description="Write an int8 model as C11 sources for microcontrollers, with the kernels it needs: no heap, no "
         "libc, one arena that the caller owns. Of a bundle exported with --target micro, the C in it is written, which "
-        "explains too; of a .tflite file, C that predicts. docs/microcontrollers.md says how to use it.",
+        "explains too; of a .tflite file, C that predicts. docs/c-code.md says how to use it.",
         epilog="exit codes: 0 success, 2 wrong usage or bad input. Nothing is written unless everything can be.",
     )
     result.add_argument("input", metavar="MODEL.tflite|BUNDLE", help="an int8 model, or what `whylite export` wrote")

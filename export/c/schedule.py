@@ -29,7 +29,7 @@ def schedule(graph: Graph, kept: Sequence[Tensor], maps: Mapping[str, Tensor], c
         if op.code not in LOWERINGS:
             raise UnsupportedModelError(
                 f"op {op!r} cannot be compiled to C: {op.code} is not among the ops of microcontrollers",
-                "docs/microcontrollers.md lists them; leave it out of what runs there",
+                "docs/c-code.md lists them; leave it out of what runs there",
             )
     predicting = needed(graph, kept)
     if maps:

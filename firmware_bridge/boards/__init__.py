@@ -54,7 +54,7 @@ EMULATORS = ("qemu", "unicorn")
 _FOLDER = Path(__file__).parent
 _MAX_BYTES = 1 << 16
 _ADDRESSES = 1 << 32
-_SCHEMA = "docs/microcontrollers.md lists what a board's file may say"
+_SCHEMA = "docs/firmware.md lists what a board's file may say"
 
 
 @dataclass(frozen=True)

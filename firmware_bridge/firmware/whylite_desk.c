@@ -10,7 +10,7 @@
 /* Why something is refused, or NULL where it is not. Flash is dear: what can be done stands where HINT says. */
 typedef const char *refusal;
 
-#define HINT "docs/microcontrollers.md, Refusals"
+#define HINT "docs/firmware.md, Refusals"
 
 static bool has(const whylite_message *message, uint32_t key) { return (message->there >> key & 1u) != 0; }
 
