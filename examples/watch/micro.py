@@ -81,7 +81,7 @@ def run(
     """Build a bundle's firmware in ``folder``, count what it takes, and have it answer windows over its UART.
 
     ``original`` is the plain model. GradCAM explains ``WINDOWS`` of those that were answered ``elsewhere``, spread over
-    all of them; Integrated Gradients do the first that is ``shown``, as they take as long as eighty predictions.
+    all of them; Integrated Gradients do the first that is ``shown``, as they take as long as seventy predictions.
     """
     costs = profile(bundle, named(BOARD), folder, windows=1)
     elf = folder / "firmware" / "firmware.elf"
