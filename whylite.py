@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -24,6 +25,7 @@ COMMANDS = {
 }
 # these go on until they are told to end, and end well when that is before they have begun
 ENDLESS = ("run", "monitor", "replay")
+_INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 
 
 def usage() -> str:
@@ -43,8 +45,22 @@ def _module(argv: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; 0 success, 1 a check failed, 2 wrong usage or bad input."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run the command line; 0 success, 1 a check failed, 2 wrong usage or bad input, 130 interrupted."""
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()  # not when Python ends: nothing can catch what fails there
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    """Run the command line, and let through what ends it early."""
     if argv and argv[0] in {"-h", "--help"}:
         print(usage())
         return 0

@@ -20,7 +20,7 @@ _WIDE = 40
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``whylite convert``; 0 success, 1 interrupted, 2 wrong usage or bad input."""
+    """Run ``whylite convert``; 0 success, 2 wrong usage or bad input."""
     parser = _parser()
     arguments = parser.parse_args(argv[1:])
     suffix = Path(arguments.out).suffix.lower()
@@ -41,9 +41,6 @@ def main(argv: Sequence[str]) -> int:
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"error: interrupted; {arguments.out} was not written", file=sys.stderr)
-        return 1
     if done.damage:
         print(f"warning: {done.damage.told(arguments.recording)}", file=sys.stderr)
     what = "events" if suffix in RECORDINGS else "rows"
@@ -89,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whylite convert",
         description="Convert a recording into the other format, or into tables. OUT must not be there yet.",
-        epilog="exit codes: 0 success, 1 interrupted, 2 wrong usage or bad input",
+        epilog="exit codes: 0 success, 2 wrong usage or bad input, 130 interrupted: nothing is written",
     )
     parser.add_argument("recording", metavar="RECORDING", help="what `whylite monitor --record` wrote: .jsonl or .mcap")
     parser.add_argument(

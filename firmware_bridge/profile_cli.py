@@ -45,9 +45,6 @@ def main(argv: Sequence[str]) -> int:
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 1
     return 0
 
 

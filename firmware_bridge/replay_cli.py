@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -29,9 +28,6 @@ def main(argv: Sequence[str]) -> int:
     except WhyLiteError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     if replay.damage:
         print(f"warning: {replay.damage.told(arguments.file)}", file=sys.stderr)
     if not summary.frames:

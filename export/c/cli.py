@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -92,15 +93,23 @@ def _of_bundle(bundle: Bundle, file_name: str, name: str | None) -> Emitted:
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files, each whole; none of them where one cannot be written."""
-    try:
-        folder.mkdir(exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"cannot write to {folder}: {error}", "choose a folder beside others that exist") from error
-    for file in files:
-        ensure_writable(folder / file)
-    for file, content in files.items():
-        write_whole(folder / file, content)
+    """Write all files, each whole; none of them where one cannot be written, and no new one where it is interrupted."""
+    with contextlib.ExitStack() as undo:
+        try:
+            if not folder.exists():
+                folder.mkdir()
+                undo.callback(folder.rmdir)
+        except (OSError, ValueError) as error:
+            raise BundleError(
+                f"cannot write to {folder}: {error}", "choose a folder beside others that exist"
+            ) from error
+        for file in files:
+            ensure_writable(folder / file)
+        for file, content in files.items():
+            if not (folder / file).exists():
+                undo.callback((folder / file).unlink, missing_ok=True)
+            write_whole(folder / file, content)
+        undo.pop_all()
 
 
 def _document(found: Emitted) -> str:
