@@ -20,7 +20,7 @@ from firmware_bridge.footprint import KERNELS, LINK, MODEL, RUNTIME, Footprint, 
 
 FIRMWARE = Path(__file__).parent / "firmware"
 OPTIMIZATIONS = ("-Os", "-O2", "-O3")
-INTERFACE = 2  # of models in C that the firmware is written for; bundles have theirs in whylite.h
+INTERFACE = 3  # of models in C that the firmware is written for; bundles have theirs in whylite.h
 _LAYOUT = "link.ld"
 _SMALL = frozenset(
     f"whylite_{family}.c"

@@ -11,7 +11,9 @@ from importlib import metadata, resources
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.explanation import Flag
 from edge.micro import Operation
+from edge.view.words import FLAGS
 
 from ..errors import UnsupportedModelError
 from ..tflite.graph import Graph, Tensor
@@ -59,7 +61,8 @@ class Described:
     """What to compile: a graph, what of it is what, and what to call it.
 
     ``class_index`` is the int32 tensor ``[1]`` with the class that explanations are of: the predicted one, unless the
-    caller of an explanation says otherwise. ``digest`` is the SHA-256 of the model's file.
+    caller of an explanation says otherwise. ``digest`` is the SHA-256 of the model's file. ``yes_no``: see
+    :class:`export.heads.Head`.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Described:
     labels: Sequence[str] = ()
     class_index: Tensor | None = None
     explanations: Sequence[Explained] = ()
+    yes_no: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,11 @@ def _belongs(source_name: str, stem: str) -> bool:
     return own and stem != "whylite" and source_name.endswith(".c")
 
 
+def _reservation(explained: Explained) -> str:
+    unfaithful = Flag.UNFAITHFUL in Flag(explained.flags)
+    return f"\n *         {FLAGS[Flag.UNFAITHFUL]}" if unfaithful else ""
+
+
 class _Writer:
     """Writes the two files of a model."""
 
@@ -228,7 +237,12 @@ extern const whylite_model {self.symbol};
             scale, zero = (f"{grid.scale[0]:.8g}", f"{(grid.zero_point or (0,))[0]}") if grid else ("", "")
             shape = "x".join(map(str, source.sample_shape(tensor))) or "1"
             rows.append((name, tensor.dtype.name, shape, scale, zero, f"+{self._buffer(tensor).offset}"))
-        methods = [f" *   MAP_{i} is {e.method} of {e.layer}" for i, e in enumerate(self.described.explanations)]
+        methods = [
+            f" *   MAP_{i} is {e.method} of {e.layer}{_reservation(e)}"
+            for i, e in enumerate(self.described.explanations)
+        ]
+        if self.described.yes_no:
+            methods.insert(0, " *   The one score is that of class 1; class 0 has what is left of 1")
         constants = sum(constant.size for constant in self.program.constants)
         macs = {part.name: sum(call.macs for call in part.calls) for part in self.program.parts}
         costs = ", ".join(f"{count} {name}" for name, count in macs.items())
@@ -317,6 +331,7 @@ extern const whylite_model {self.symbol};
             "label_count": str(len(described.labels)),
             "operations": str(operations),
             "explanation_count": str(len(described.explanations)),
+            "yes_no": f"{described.yes_no:d}",
         }
         body = "".join(f"  .{name} = {value},\n" for name, value in fields.items())
         return f"const whylite_model {self.symbol} = {{\n{body}}};"

@@ -29,10 +29,11 @@ def compiled(data: bytes, file_name: str, name: str) -> tuple[Described, Sources
     check_shapes(graph, shapes or {}, file_name)
     try:
         head = heads.find(graph)
-        scores, logits = head.scores, head.logits
+        scores, logits, yes_no = head.scores, head.logits, head.yes_no
     except UnsupportedModelError:
         scores = logits = graph.outputs[0]
-    described = Described(name, graph, scores, logits, hashlib.sha256(data).digest())
+        yes_no = False
+    described = Described(name, graph, scores, logits, hashlib.sha256(data).digest(), yes_no=yes_no)
     return described, emit(described)
 
 

@@ -74,7 +74,8 @@ class MicroModel:
     """The graph from ``input`` to ``scores``, ``class_index`` and each explanation's map, in this order its outputs.
 
     The first ``predicting`` ops are the user's. Then one finds ``class_index``, the largest score's, through which all
-    that depends on the class does: a caller may put another class there. All others only explain.
+    that depends on the class does: a caller may put another class there. All others only explain. ``yes_no`` is as in
+    :class:`export.heads.Head`.
     """
 
     graph: Graph
@@ -84,6 +85,7 @@ class MicroModel:
     class_index: Tensor
     predicting: int
     explanations: tuple[Explanation, ...]
+    yes_no: bool = False
 
     def file(self) -> bytes:
         """Return the graph as a ``.tflite`` file."""
@@ -133,7 +135,7 @@ def build(
         Explanation(method, layer.name, tensor, shape, tuple((units / gradient.factor).tolist()))
         for (method, layer), gradient, tensor, shape in zip(layers.items(), found.values(), maps, shapes, strict=True)
     )
-    return MicroModel(walked, core.input, core.scores, core.logits, index, predicting, explanations)
+    return MicroModel(walked, core.input, core.scores, core.logits, index, predicting, explanations, head.yes_no)
 
 
 class _Walk:

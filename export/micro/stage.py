@@ -138,8 +138,10 @@ def _described(
                 _flags(own.method, failed),
             )
         )
-    named = labels if len(labels) == built.scores.shape[-1] else ()
-    return c.Described(name, graph, built.scores, built.logits, digest, named, built.class_index, explained)
+    named = labels if len(labels) == built.scores.shape[-1] + built.yes_no else ()
+    return c.Described(
+        name, graph, built.scores, built.logits, digest, named, built.class_index, explained, built.yes_no
+    )
 
 
 def _flags(method: str, failed: Collection[str]) -> Flag:

@@ -129,7 +129,7 @@ static refusal check_window(const whylite_device *device) {
     return NULL;
   }
   if (has(message, WHYLITE_REQUEST_CLASS) &&
-      (class_index >= whylite_classes(device) || (device->yes_no && class_index == 0))) {
+      (class_index >= whylite_classes(device) || (device->model->yes_no != 0 && class_index == 0))) {
     return "no maps of this class";
   }
   if (has(message, WHYLITE_REQUEST_METHOD)) {

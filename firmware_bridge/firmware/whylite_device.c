@@ -71,7 +71,6 @@ bool whylite_device_start(whylite_device *device, const whylite_model *model, co
   device->sender.patience = PATIENCE * port->clock_hz;
   device->receiver.buffer = device->received;
   device->receiver.capacity = sizeof device->received;
-  device->yes_no = whylite_count(&model->scores) == 1u && model->label_count == 2u;
   divide(device, memory, size);
   for (uint8_t i = 0; i < model->explanation_count; i++) {
     if (whylite_can_use(device, i) && (device->method_count == 0 || device->window != NULL)) {
@@ -125,13 +124,13 @@ static const int8_t *scores_of(const whylite_device *device) {
 }
 
 uint32_t whylite_classes(const whylite_device *device) {
-  return whylite_count(&device->model->scores) + device->yes_no;
+  return whylite_count(&device->model->scores) + device->model->yes_no;
 }
 
 float whylite_score(const whylite_device *device, uint32_t class_index) {
-  const uint32_t place = device->yes_no ? 0 : class_index;
-  const float score = whylite_real(&device->model->scores, scores_of(device), place);
-  return device->yes_no && class_index == 0 ? 1.0f - score : score;
+  const bool yes_no = device->model->yes_no != 0;
+  const float score = whylite_real(&device->model->scores, scores_of(device), yes_no ? 0 : class_index);
+  return yes_no && class_index == 0 ? 1.0f - score : score;
 }
 
 static uint32_t best(const whylite_device *device) {
@@ -155,7 +154,8 @@ static void predict(whylite_device *device) {
 }
 
 void whylite_tell_result(whylite_device *device) {
-  whylite_send_result(&device->sender, &device->result, &device->model->scores, scores_of(device), device->yes_no);
+  whylite_send_result(&device->sender, &device->result, &device->model->scores, scores_of(device),
+                      device->model->yes_no != 0);
 }
 
 static bool is_alarm(const whylite_device *device, uint32_t answer) {
@@ -187,7 +187,10 @@ static void note(whylite_device *device, whylite_ticks *table, uint32_t place, u
 
 void whylite_begin(whylite_device *device, uint32_t class_index) {
   whylite_job *job = &device->job;
-  *job = (whylite_job){.on = true, .class_index = class_index, .count = device->method_count};
+  const uint32_t yes = 1; /* whatever the answer: there is no map of no */
+  *job = (whylite_job){.on = true,
+                       .class_index = device->model->yes_no != 0 ? yes : class_index,
+                       .count = device->method_count};
   whylite_copy_bytes((int8_t *)job->methods, (const int8_t *)device->methods, job->count);
 }
 
@@ -298,7 +301,7 @@ static void explain(whylite_device *device) {
   whylite_job *job = &device->job;
   const uint8_t method = job->methods[job->next];
   const whylite_explanation *explanation = &device->model->explanations[method];
-  const int32_t target = device->yes_no ? 0 : (int32_t)job->class_index; /* one score is all that there is */
+  const int32_t target = device->model->yes_no != 0 ? 0 : (int32_t)job->class_index; /* one score is all that there is */
   const uint64_t start = whylite_device_time(device);
   if (!job->intact && !job->integrating) {
     predict(device);

@@ -75,7 +75,6 @@ typedef struct {
   bool answered; /* there is a `result`, */
   bool kept;     /* and its window can be explained again */
   bool held;     /* `message` waits until what is under way is done */
-  bool yes_no;
   int32_t before; /* the last answer, -1 at first */
   whylite_incoming incoming;
   whylite_result result;

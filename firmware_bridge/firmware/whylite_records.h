@@ -9,7 +9,7 @@
 #include "whylite.h"
 #include "whylite_link.h"
 
-#if !defined(WHYLITE_INTERFACE) || WHYLITE_INTERFACE != 2
+#if !defined(WHYLITE_INTERFACE) || WHYLITE_INTERFACE != 3
 #error "the model's whylite.h has another interface than this firmware: export the model, or emit its C, again"
 #endif
 

@@ -27,12 +27,16 @@ _WRONG = "the firmware there is not the bundle's, or computes wrongly: build and
 
 @dataclass(frozen=True)
 class Vector:
-    """An input as it is stored, with the ``scores`` (float32) and the class a board must answer, and maps by method."""
+    """An input as it is stored, the ``scores`` (float32) and class a board must answer, and maps by method.
+
+    Maps are of class ``explained``: the answer, or the one that a yes/no model has a score of.
+    """
 
     number: int
     x: bytes
     scores: NDArray[np.float32]
     class_index: int
+    explained: int
     maps: dict[str, NDArray[np.int8]]
 
 
@@ -54,7 +58,8 @@ def vectors(bundle: Bundle) -> list[Vector]:
             scores = np.append(np.float32(1) - scores, scores).astype(np.float32)
         maps = {name: arrays[name][number] for name in wanted if name not in {"x", "scores", *summed}}
         x = arrays["x"][number].tobytes()
-        found.append(Vector(number, x, scores, int(scores.argmax()), maps))
+        answer = int(scores.argmax())
+        found.append(Vector(number, x, scores, answer, 1 if bundle.manifest.yes_no else answer, maps))
     return found
 
 
@@ -94,8 +99,8 @@ def _faults(answer: Answer, vector: Vector, explanations: dict[int, MicroExplana
 
 def _map_faults(pieces: list[Map], vector: Vector, explanation: MicroExplanation) -> Iterator[str]:
     head, stored = pieces[0], explanation.map
-    if head.class_index != vector.class_index:
-        yield f"the map is of class {head.class_index}, and {vector.class_index} was answered"
+    if head.class_index != vector.explained:
+        yield f"the map is of class {head.class_index}, and {vector.explained} is right"
     if (len(stored.shape) <= _AXES and head.shape != stored.shape) or head.full_shape:
         yield f"the map's shape is {list(head.shape)}, and {list(stored.shape)} is right"
         return
@@ -108,7 +113,7 @@ def _map_faults(pieces: list[Map], vector: Vector, explanation: MicroExplanation
         return
     scale = np.float32(stored.scale)
     if explanation.units:
-        scale *= np.float32(explanation.units[0 if len(explanation.units) == 1 else vector.class_index])
+        scale *= np.float32(explanation.units[0 if len(explanation.units) == 1 else vector.explained])
     if np.float32(head.scale) != scale or head.zero_point != stored.zero_point:
         found, wanted = f"{head.scale:.8g}, {head.zero_point}", f"{scale:.8g}, {stored.zero_point}"
         yield f"the map's scale and zero point are {found}, and {wanted} are right"

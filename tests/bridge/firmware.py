@@ -56,7 +56,7 @@ static const whylite_explanation explanations[] = {
 
 const whylite_model whylite_tiny = {"tiny", digest, WHYLITE_TINY_ARENA_SIZE,
     {0, 4, 0.5f, 1, WHYLITE_INT8, 1, {4}}, {16, 4, 0.00390625f, -128, WHYLITE_INT8, 1, {4}},
-    {16, 4, 0.00390625f, -128, WHYLITE_INT8, 1, {4}}, predict, explanations, labels, 4, 2, 1};
+    {16, 4, 0.00390625f, -128, WHYLITE_INT8, 1, {4}}, predict, explanations, labels, 4, 2, 1, 0};
 """
 
 

@@ -246,7 +246,7 @@ def with_result(**changes):
         (with_result(scores=(137 / 256, 125 / 256, 133 / 256, 135 / 256)), r"score 2 is 0\.5195\d+, and 0\.515625 is"),
         (with_result(scores=(0.5,)), "1 scores come, of 4 classes"),
         (with_result(class_index=3), "the answer is class 3, and 0 is right"),
-        (with_map(class_index=1), "the map is of class 1, and 0 was answered"),
+        (with_map(class_index=1), "the map is of class 1, and 0 is right"),
         (with_map(shape=(2, 2)), r"shape is \[2, 2\], and \[4\] is right"),
         (with_map(full_shape=(8,)), "shape"),
         (with_map(deflated=True), "not come as it is stored"),

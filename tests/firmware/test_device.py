@@ -382,6 +382,8 @@ def test_one_score_says_yes_or_no(board):
         assert result.scores == (1 - p, p)
         assert result.class_index == (p > 0.5)
         assert np.array_equal(values(cam), toy.cam(x, 0))
+    assert {record.class_index for record in host.of(Map)} == {1}  # whatever the answers, which are of both kinds
+    assert {result.class_index for result in host.of(Result)} == {0, 1}
     host.say(Request(what=Map.code, class_index=0, acknowledge=True))
     host.say(Request(what=Map.code, class_index=1, acknowledge=True))
     assert [bool(ack.refused) for ack in host.listen_for(Ack, 2)] == [True, False]

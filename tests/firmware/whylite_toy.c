@@ -113,4 +113,5 @@ const whylite_model whylite_yes = {
     .logits = {.offset = LOGITS, .size = 1, .scale = 0.125f, .zero_point = 2, .rank = 1, .shape = {1}},
     .labels = no_yes,
     .label_count = 2,
+    .yes_no = 1,
 };

@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /* Of what this file declares: firmware that was written for another one does not compile. */
-#define WHYLITE_INTERFACE 2
+#define WHYLITE_INTERFACE 3
 
 #define WHYLITE_ALIGNMENT 16
 #define WHYLITE_DIMENSIONS 4
@@ -75,10 +75,11 @@ typedef struct {
   whylite_tensor logits; /* the same; the scores themselves where no softmax was found */
   void (*predict)(int8_t *arena);
   const whylite_explanation *explanations;
-  const char *const *labels; /* as many as there are scores, or NULL */
+  const char *const *labels; /* as many as there are classes, or NULL */
   uint16_t label_count;
   uint16_t operations; /* calls of kernels, predicting and explaining: what WHYLITE_OPERATION counts */
   uint8_t explanation_count;
+  uint8_t yes_no; /* 1: the one score, a sigmoid's, is that of class 1, and class 0 has what is left of 1; else 0 */
 } whylite_model;
 
 /* With -DWHYLITE_PROFILE generated code calls whylite_operation(i) after kernel call i of the table in the bundle, for
