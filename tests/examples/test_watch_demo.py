@@ -56,7 +56,7 @@ def test_a_device_that_dies_is_reported(tmp_path, unseen):
     assert "not a WhyLite bundle" in (tmp_path / "device.log").read_text()
 
 
-@pytest.mark.parametrize("absent", ["tflite_micro.python.tflite_micro", "unicorn"])
+@pytest.mark.parametrize("absent", ["tflite_micro.python.tflite_micro.runtime", "unicorn"])
 def test_what_keeps_firmware_out_of_the_demo_is_named(monkeypatch, absent):
     monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == absent else object())
