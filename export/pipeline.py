@@ -172,6 +172,7 @@ def explain(
                 *arithmetic.notes,
                 *sanity.notes,
                 *measured.notes,
+                *firmware.notes,
             ),
             raw,
         )

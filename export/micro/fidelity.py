@@ -14,7 +14,6 @@ from edge.manifest import Check
 from .. import choose
 from ..clock import within
 from ..methods import WALKS, Role
-from ..selection import Selected
 from ..shipped import Shipped, store_input
 from ..tflite.graph import Tensor
 from .model import ONE, Explanation, MicroModel, interpolated, stored
@@ -58,19 +57,20 @@ def predictions(built: MicroModel, shipped: Shipped, x: Array) -> Check:
     )
 
 
-def fidelities(built: MicroModel, selected: Selected, x: Array) -> list[Fidelity]:
+def fidelities(built: MicroModel, exact: Shipped, baseline: Array, x: Array) -> list[Fidelity]:
     """Return how alike each explanation's maps are to those of exact arithmetic, of the same class at the same steps.
 
     Each input, as the int8 input holds it, is explained for the class that is predicted of it and for another.
-    TensorFlow Lite Micro stands in for the device.
+    TensorFlow Lite Micro stands in for the device, ``exact`` is the model in exact arithmetic, and ``baseline`` where
+    Integrated Gradients starts there.
     """
     found = []
     device = Reference(built.file_of_classes())
-    classes = selected.exact.source.head.classes
+    classes = exact.source.head.classes
     given = np.stack([_real(built.input, stored(built.input, sample)).reshape(sample.shape) for sample in x[:_SAMPLES]])
     given = given.astype(np.float32)
     for explanation in built.explanations:
-        explain = [_exact(selected, explanation), _on_device(built, device, explanation, selected.exact)]
+        explain = [_exact(exact, baseline, explanation), _on_device(built, device, explanation, exact)]
         alike = choose.fidelities(explain, given, classes, _SECONDS)[1]
         rho, signs, top = np.transpose(alike)
         p50, p05 = np.quantile(rho, (0.5, 0.05)).tolist()
@@ -89,9 +89,8 @@ def fidelities(built: MicroModel, selected: Selected, x: Array) -> list[Fidelity
     return found
 
 
-def _exact(selected: Selected, explanation: Explanation) -> Explain:
+def _exact(exact: Shipped, baseline: Array, explanation: Explanation) -> Explain:
     """Return a method in exact arithmetic, at the steps that the device takes."""
-    exact = selected.exact
     method = exact.compiled[explanation.method]
     entry = method.entry(Role.CHOSEN, *WALKS)
     assert entry is not None
@@ -103,9 +102,9 @@ def _exact(selected: Selected, explanation: Explanation) -> Explain:
         if explanation.steps is None:
             found = exact.runtime.call(entry.key, **given, class_index=chosen)["map"]
             return np.asarray(found.reshape(explanation.shape) * np.float32(entry.unit))
-        extra = _calls(explanation, selected.baseline, method.steps_per_call)
+        extra = _calls(explanation, baseline, method.steps_per_call)
         parts = [exact.runtime.call(entry.key, **given, **own, class_index=chosen)["map"] for own in extra]
-        return np.asarray(np.sum(parts, 0)[0] * np.float32(entry.unit) * (sample - selected.baseline))
+        return np.asarray(np.sum(parts, 0)[0] * np.float32(entry.unit) * (sample - baseline))
 
     return explain
 

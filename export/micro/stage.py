@@ -21,7 +21,7 @@ from ..heads import Head
 from ..methods import METHODS
 from ..selection import Selected
 from ..tflite.graph import Graph, Model, Tensor
-from . import reference
+from . import reference, saturation
 from .core import core_of
 from .fidelity import Fidelity, fidelities, predictions
 from .model import Explanation, MicroModel, Steps, build, in_fixed_point, stored
@@ -29,12 +29,11 @@ from .model import Explanation, MicroModel, Steps, build, in_fixed_point, stored
 Array = NDArray[np.float32]
 
 _GOLDEN_SAMPLES = 16
-_CALIBRATION_SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class Firmware:
-    """What target micro adds to a bundle: what the manifest says of it, the members, and the checks it was held to.
+    """What target micro adds to a bundle: what the manifest says of it, the members, the checks it was held to, notes.
 
     Other targets add nothing.
     """
@@ -42,6 +41,7 @@ class Firmware:
     micro: Micro | None = None
     members: Mapping[str, bytes] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def admit(
@@ -50,7 +50,8 @@ def admit(
     """Return the model in int8, explanations and all, but for the steps of Integrated Gradients.
 
     Raises :class:`UnsupportedModelError` for what a microcontroller could not run, and
-    :class:`MissingReferenceError` without TensorFlow Lite Micro: before the long part of an export.
+    :class:`MissingReferenceError` without TensorFlow Lite Micro, and :class:`CalibrationError` for too few inputs:
+    before the long part of an export.
     """
     if len(source.graphs) > 1:
         raise UnsupportedModelError(
@@ -58,9 +59,10 @@ def admit(
             "convert it without control flow and with one signature, or export it for --target pi",
         )
     core_of(graph, head)  # refuses before anything runs
+    grids, _ = saturation.parted(x)
     reference.arena_of(original, "the model")
     try:
-        built = build(graph, head, layers, x[:_CALIBRATION_SAMPLES], baseline)
+        built = build(graph, head, layers, grids, baseline)
     except (*UNFORESEEN, RuntimeError) as error:
         raise unforeseen("it cannot be compiled for microcontrollers", error) from error
     reference.arena_of(built.file(), "what was compiled of the model")
@@ -85,8 +87,13 @@ def compiled(
     if schedules:
         built = _with_steps(built, schedules, selected.baseline)
     digest = hashlib.sha256(shipped.original).digest()
-    alike = fidelities(built, selected, x)
-    checks = (predictions(built, shipped, x), *(fidelity.check for fidelity in alike))
+    held_back = saturation.parted(x)[1]
+    alike = fidelities(built, selected.exact, selected.baseline, held_back)
+    checks = (
+        predictions(built, shipped, x),
+        *(fidelity.check for fidelity in alike),
+        *saturation.checks(built, held_back, "inputs held back"),
+    )
     failed = {check.method for check in (*before, *checks) if check.gating and not check.passed}
     sources = c.emit(_described(built, name, labels, digest, failed))
     original_arena = reference.arena_of(shipped.original, "the model")
@@ -105,7 +112,7 @@ def compiled(
     )
     members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
-    return Firmware(micro, members, checks)
+    return Firmware(micro, members, checks, tuple(saturation.notes(built)))
 
 
 def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Array) -> MicroModel:

@@ -13,8 +13,8 @@ from edge.bundle import Bundle, read_npz
 from edge.explanation import Flag
 from edge.micro import GOLDEN, MODEL, SOURCES
 from export import micro, tables, tflite
-from export.errors import CheckFailedError, UnsupportedModelError
-from export.micro import stage
+from export.errors import CalibrationError, CheckFailedError, UnsupportedModelError
+from export.micro import saturation, stage
 from export.micro.reference import Reference
 from export.tflite import Graph, Model, Quantization
 from export.tflite import options as tables_of_ops
@@ -104,12 +104,12 @@ def flags_in_c(bundle) -> dict[str, int]:
     return {method: int(flags) for method, flags in re.findall(r'\.method = "(\w+)".*?\.flags = (\d+)', text, re.S)}
 
 
-def rebuilt(original: bytes) -> micro.MicroModel:
+def rebuilt(original: bytes, x: np.ndarray = X) -> micro.MicroModel:
     model = tflite.read(original)
     graph = model.graphs[0]
     head = export.heads.find(graph)
     layers = dict.fromkeys(METHODS, head.input) | {"gradcam": export.heads.default_layer(graph, head)}
-    return micro.admit(model, original, graph, head, layers, X, np.zeros(X.shape[1:], np.float32))
+    return micro.admit(model, original, graph, head, layers, x, np.zeros(X.shape[1:], np.float32))
 
 
 def test_the_manifest_says_what_the_c_takes(exported):
@@ -261,3 +261,43 @@ def test_the_summary_has_arena_and_fidelity(exported):
         (line,) = [line for line in text.splitlines() if line.lstrip().startswith(f"+ {own.method} ")]
         assert f"{own.fidelity:.3f}" in line
         assert f"{own.fidelity_p05:.3f}" in line
+
+
+def test_grids_are_held_to_inputs_that_they_were_not_made_from(exported, original):
+    found = {check.name: check for check in exported.manifest.checks}
+    for method in METHODS:
+        check = found[f"{method} saturated, inputs held back"]
+        assert (check.passed, check.samples) == (True, 10)
+    grids, held_back = saturation.parted(np.concatenate([X, X]))
+    assert (len(grids), len(held_back)) == (10, 10)
+    assert not {sample.tobytes() for sample in grids} & {sample.tobytes() for sample in held_back}
+    quiet = saturation.checks(rebuilt(original, X * 0.05), X, "louder inputs")
+    assert quiet[0].value > 0.2
+    assert not quiet[0].passed
+
+
+@pytest.mark.parametrize("few", [X[:7], np.repeat(X[:1] * 0, 30, 0)])
+def test_too_few_different_calibration_inputs_are_refused_before_the_work(original, few):
+    stages: list[str] = []
+    with pytest.raises(CalibrationError, match=r"needs 8 different calibration inputs, and there are [17]:"):
+        export.explain(original, calibration=few, target="micro", progress=stages.append)
+    assert stages == ["reading the model"]
+
+
+def test_maps_that_saturate_on_inputs_held_back_stop_the_export(original, monkeypatch):
+    build = stage.build
+    monkeypatch.setattr(stage, "build", lambda graph, head, layers, x, start: build(graph, head, layers, x / 20, start))
+    with pytest.raises(CheckFailedError, match="gradcam saturated, inputs held back"):
+        export.explain(original, calibration=X, target="micro")
+
+
+def test_inputs_quieter_than_noise_are_noted_where_others_were_held_back(original):
+    bundle = export.explain(original, calibration=X * 0.1, target="micro")
+    assert any("saturate on noise over all that the input can store" in note for note in bundle.manifest.notes)
+
+
+def test_a_value_of_zero_is_no_end_of_a_grid(original):
+    built = rebuilt(original)
+    rectified, signed = (built.explanations[place].map for place in (0, 2))
+    assert saturation.at_an_end(rectified, np.array([-128, -127, 126, 127], np.int8)) == 0.25
+    assert saturation.at_an_end(signed, np.array([-128, -127, 126, 127], np.int8)) == 0.75
