@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -267,7 +268,7 @@ def summary(bundle: Bundle, path: Path) -> str:
                 f"  {schedule.steps:<28}{schedule.rule + probed:<20}{r50:>9}{r90:>8}{e50:>11}{e90:>8}{most:>8}"
             )
     lines += [f"  note: {note}" for note in manifest.notes]
-    lines += ["", f"  see what it looked at: whylite report {path}"]
+    lines += ["", f"  see what it looked at: whylite report {shlex.quote(str(path))}"]
     return "\n".join(lines)
 
 

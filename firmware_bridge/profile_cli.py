@@ -102,7 +102,7 @@ def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profil
             port=arguments.port,
             baud=arguments.baud,
             toolchain=arguments.toolchain,
-            optimize=arguments.optimize,
+            optimize=f"-{arguments.optimize}",
             cmsis_nn=arguments.cmsis_nn,
             windows=arguments.windows or firmware.WINDOWS,
             progress=bar.show,
@@ -173,7 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--recording", metavar="FILE", help="what `whylite monitor --record` wrote of a --board with Linux")
     add("--windows", type=natural, metavar="N", help="how many to measure (default: 4 counted, 50 timed)")
     add("--toolchain", choices=TOOLCHAINS, help="C compiler (default: gcc if it is installed, else zig)")
-    add("--optimize", choices=OPTIMIZATIONS, default="-O2", help="give as --optimize=-O3 (default: %(default)s)")
+    levels = [level.removeprefix("-") for level in OPTIMIZATIONS]
+    add("--optimize", choices=levels, default="O2", help="default: %(default)s")
     add("--cmsis-nn", type=Path, metavar="FOLDER", help=CMSIS_NN_HELP)
     add("--json", metavar="FILE", help="write the profile there; - for stdout, in place of the table")
     add("--plot", metavar="FILE.png", help="draw it (needs whylite[plot])")

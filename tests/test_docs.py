@@ -5,9 +5,11 @@ from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.sources import schemes
+from tests.bridge.firmware import bundle
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding-a-method.md").read_text()
@@ -57,3 +59,12 @@ def test_links_lead_somewhere(page):
         if heading:
             headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
             assert heading in map(anchor, headings), f"{page.name} links to {path}#{heading}"
+
+
+def test_the_virtual_board_of_the_page_on_firmware_answers(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "firmware.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    bundle().save("beats.why")
+    np.savez("test.npz", x=np.eye(4, dtype=np.float32)[:3] * 9)
+    exec(compile(code, "docs/firmware.md", "exec"), {})
+    assert capsys.readouterr().out == "window 0: one\nwindow 1: two\nwindow 2: three\n"

@@ -345,11 +345,11 @@ def test_a_stop_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_model_named_by_any_bytes_is_exported(model, tmp_path, capsys):
-    odd = os.fsdecode(os.fsencode(str(tmp_path)) + b"/m\xff.tflite")
+    odd = os.fsdecode(os.fsencode(str(tmp_path)) + b"/my m\xff.tflite")
     model.rename(odd)
     assert whylite.main(["export", odd, "--method", "saliency"]) == 0
-    assert Bundle.open(odd.replace(".tflite", ".why")).manifest.name == "m?"
-    assert "m\\udcff.why" in capsys.readouterr().out
+    assert Bundle.open(odd.replace(".tflite", ".why")).manifest.name == "my m?"
+    assert f"whylite report '{tmp_path}/my m\\udcff.why'\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
