@@ -31,7 +31,7 @@ _SMALL = frozenset(
 )
 """Kernels that -Os makes a quarter smaller, and a prediction by one part in a hundred slower."""
 _LINK = ("whylite_link.c", "whylite_records.c")
-_CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about: enough to tell before compiling
+_CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about
 _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
 _INTERFACE = re.compile(rb"^#define WHYLITE_INTERFACE (\d{1,9})$", re.MULTILINE)
 _OVERFLOW = re.compile(r"region\W+(FLASH|RAM)\W+overflowed by (\d+) bytes|do not fit the (RAM)")
@@ -55,25 +55,30 @@ class Firmware:
 
 
 def needs(micro: Micro) -> tuple[int, int]:
-    """Return how many bytes of flash and of RAM a model's firmware takes, about, before it is compiled.
+    """Return how many bytes of flash and of RAM a model's firmware takes, about, before it is compiled."""
+    flash, ram = _least(micro)
+    return flash + _CODE, ram + _WORK
+
+
+def _least(micro: Micro) -> tuple[int, int]:
+    """Return how many bytes of flash and of RAM the model itself takes, without which no firmware of it is.
 
     Beside the arena there is a copy of the window and its scores, so that a window can be explained again, and where
     Integrated Gradients are taken a sum of 4 bytes for each input.
     """
     window, scores = math.prod(micro.input.shape), math.prod(micro.scores.shape)
     sums = 4 * window if _steps(micro) else 0
-    return micro.constants + _CODE, micro.arena + window + scores + sums + _WORK
+    return micro.constants, micro.arena + window + scores + sums
 
 
 def fits(bundle: Bundle, board: Board) -> None:
-    """Raise FitError where a bundle's firmware is too large for a board, as far as that can be told unbuilt.
+    """Raise FitError where the model alone is too large for a board; all else is for the linker to tell.
 
     BoardError for a board that runs no firmware, and for a bundle that has none.
     """
-    flash, ram = memories(board)
-    for name, need, memory in zip(("flash", "RAM"), needs(micro_of(bundle)), (flash, ram), strict=True):
+    for name, need, memory in zip(("flash", "RAM"), _least(micro_of(bundle)), memories(board), strict=True):
         if need > memory.size:
-            raise _too_large(board, name, need, memory.size)
+            raise _too_large(board, name, f"at least {need:,}", memory.size)
 
 
 def build(
@@ -249,8 +254,8 @@ def _fit_error(error: BuildError, board: Board) -> BuildError | FitError:
         there = f"{ram.size:,} bytes of RAM of {board.name}"
         return FitError(f"the firmware's data and stack do not fit the {there}", _SMALLER)
     memory = flash if found[1] == "FLASH" else ram
-    return _too_large(board, "flash" if found[1] == "FLASH" else "RAM", memory.size + int(found[2]), memory.size)
+    return _too_large(board, "flash" if found[1] == "FLASH" else "RAM", f"{memory.size + int(found[2]):,}", memory.size)
 
 
-def _too_large(board: Board, name: str, need: int, there: int) -> FitError:
-    return FitError(f"the firmware needs {need:,} bytes of {name}, and {board.name} has {there:,}", _SMALLER)
+def _too_large(board: Board, name: str, need: str, there: int) -> FitError:
+    return FitError(f"the firmware needs {need} bytes of {name}, and {board.name} has {there:,}", _SMALLER)

@@ -94,6 +94,8 @@ def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profil
         return _streamed(bundle, board, arguments, bar)
     if arguments.recording:
         raise ProfileError(f"{board.name} runs firmware, which is not profiled from a recording", "give --port")
+    if arguments.port:
+        print(f"waiting for firmware at {arguments.port} that calls whylite_profile", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="whylite-") as folder:
         return firmware.profile(
             bundle,

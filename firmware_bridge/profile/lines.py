@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge.wire.port import Port
+from edge.wire.receiver import Receiver
 from firmware_bridge.errors import InvalidProfileError, ProfileError
 
 VERSION = 1
@@ -79,6 +80,7 @@ class Board:
         self._port, self._patience, self._alive = port, patience, alive
         self._pending = b""
         self._damaged = 0
+        self._records = Receiver()
         self.greeting: Greeting | None = None
 
     def measure(self, window: bytes) -> Sample:
@@ -182,7 +184,17 @@ class Board:
             if why := self._alive():
                 raise ProfileError(f"the board has died: {why}", "run it again; a fault of the firmware is a bug")
             self._port.wait(_SLICE)
-            self._pending += self._port.read()
+            self._pending += self._read()
+
+    def _read(self) -> bytes:
+        """Return what has come; ProfileError where there are records in it, which no firmware that counts sends."""
+        data = self._port.read()
+        if any(received.record is not None for received in self._records.feed(data)):
+            raise ProfileError(
+                f"the firmware at {self._port.url} is not compiled with -DWHYLITE_PROFILE: it sends records",
+                "flash firmware that is, and calls whylite_profile in place of whylite_device_step",
+            )
+        return data
 
 
 def parse(line: bytes) -> tuple[str, list[str]] | None:

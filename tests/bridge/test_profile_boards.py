@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import time
 
 import pytest
 
@@ -137,6 +138,19 @@ def test_a_board_behind_a_port_counts_cycles_and_its_documented_current_makes_jo
     assert (found.energy.measured, found.energy.source) == (False, "a data sheet")
     assert found.memory.sources == ()
     assert "it was built elsewhere" in table(found)
+
+
+def test_firmware_that_does_not_count_is_told_at_once_and_nobody_waits_in_silence(tmp_path, capsys, monkeypatch):
+    made = build(bundle(), named(BOARD), tmp_path / "firmware")
+    monkeypatch.setattr("firmware_bridge.profile_cli.Bundle.open", lambda path: bundle())
+    with Unicorn(made.elf, named(BOARD)) as machine:
+        arguments = ["profile", "loops.why", "--board", "nrf52840-dk", "--port", machine.url]
+        began = time.monotonic()
+        assert main(arguments) == 2
+        assert time.monotonic() - began < 60  # half of the patience with a board that says nothing
+    said = capsys.readouterr().err
+    assert said.startswith(f"waiting for firmware at {machine.url} that calls whylite_profile\n")
+    assert f"the firmware at {machine.url} is not compiled with -DWHYLITE_PROFILE" in said
 
 
 @pytest.mark.slow

@@ -175,11 +175,20 @@ def test_what_turns_out_too_large_is_said_with_both_sizes(tmp_path, kind, flash,
 
 def test_what_is_too_large_is_refused_before_it_is_compiled():
     firmware = bundle()
-    flash, ram = needs(micro_of(firmware))
-    fits(firmware, small(flash + 8, ram + 8))
-    for board, says in ((small(flash - 8, ram), "flash"), (small(flash, ram - 8), "RAM")):
-        with pytest.raises(FitError, match=f"needs [0-9,]+ bytes of {says}, and small has [0-9,]+"):
+    fits(firmware, small(300, 72))  # constants; arena, window and scores
+    for board, says in ((small(299, 72), "300 bytes of flash, and small has 299"), (small(300, 71), "72 bytes of RAM")):
+        with pytest.raises(FitError, match=f"needs at least {says}"):
             fits(firmware, board)
+
+
+def test_what_fits_exactly_is_built_whatever_the_estimate_says(tmp_path):
+    firmware, folder = bundle(), tmp_path / "firmware"
+    takes = build(firmware, small(1 << 20, 1 << 20), folder, toolchain=ZIG).footprint
+    assert takes.ram < needs(micro_of(firmware))[1]
+    assert build(firmware, small(takes.flash, takes.ram), folder, toolchain=ZIG).footprint.ram == takes.ram
+    for board in (small(takes.flash - 8, takes.ram), small(takes.flash, takes.ram - 8)):
+        with pytest.raises(FitError, match="small"):
+            build(firmware, board, folder, toolchain=ZIG)
 
 
 def renumbered(interface):
