@@ -40,6 +40,7 @@ _SLICE = 0.1  # seconds at the most between two looks at whether to stop
 _HOUR = 3_600_000.0  # milliseconds
 _TURN = 0.001  # seconds after which Python lets a result leave while it explains; 0.005 by default
 
+_BOARDS = "microcontrollers, virtual ones too, are for `whylite run --board NAME`, which has a --help of its own"
 _REFINE = "leave --tolerance out, or export the model with --refine"
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ _log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Run ``whylite run``; 0 success, 1 no window, or the host did not take everything, 2 wrong usage or bad input."""
-    arguments = _parser().parse_args(argv[1:])
+    parser = _parser()
+    arguments = parser.parse_args(argv[1:])
+    if arguments.port is None:
+        parser.error(f"--port PORT is required here; {_BOARDS}")
     try:
         return _run(arguments)
     except WhyLiteError as error:
@@ -223,7 +227,7 @@ def _record(code: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whylite run",
-        description="On the device: predict, explain, and stream over a serial port.",
+        description=f"On the device: predict, explain, and stream over a serial port; {_BOARDS}.",
         epilog="exit codes: 0 success, 1 the host did not take everything, or the source gave no window, 2 wrong usage "
         "or bad input",
     )
@@ -285,7 +289,7 @@ def _add_explaining(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_link(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--port", required=True, help="serial port, pty, socket://HOST:PORT, loop://")
+    group.add_argument("--port", help="required: serial port, pty, socket://HOST:PORT, loop://")
     group.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
     add_flow(group)
     group.add_argument("--wait-host", type=positive, metavar="SECONDS", help="start when a monitor is there")

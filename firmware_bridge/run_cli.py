@@ -82,9 +82,10 @@ def _board(bundle: Bundle, board: Board, arguments: argparse.Namespace) -> Itera
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="whylite run --board",
+        prog="whylite run",
         description="Have firmware on a microcontroller predict and explain windows: on a virtual board, for which it "
-        "is compiled and started, or on a real one that runs it already (--port).",
+        "is compiled and started, or on a real one that runs it already (--port). Without --board, `whylite run` "
+        "does it here, in Python.",
         epilog="exit codes: 0 success, 1 the source gave no window or the disk was full, 2 wrong usage or bad input",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="what `whylite export --target micro` wrote (.why)")

@@ -96,6 +96,21 @@ def test_without_a_board_run_is_the_boards_own():
     )
     assert done.stdout.startswith("usage: whylite run [-h]")
     assert "--wait-host" in done.stdout
+    assert "`whylite run --board NAME`" in " ".join(done.stdout.split())
+
+
+def test_who_names_neither_port_nor_board_is_told_of_both(room, capsys):
+    with pytest.raises(SystemExit):
+        whylite.main(["run", str(room / "tiny.why"), "--source", f"npz:{room / 'x.npz'}"])
+    said = capsys.readouterr().err
+    assert "--port PORT is required here" in said
+    assert "`whylite run --board NAME`" in said
+
+
+def test_the_usage_with_a_board_can_be_typed(capsys):
+    with pytest.raises(SystemExit):
+        whylite.main(["run", "--board", BOARD])
+    assert capsys.readouterr().err.startswith("usage: whylite run [-h] --board NAME")
 
 
 def test_boards_lists_all_with_what_can_be_done(capsys):
