@@ -39,13 +39,15 @@ class Watcher:
     def __init__(self, url: str) -> None:
         self.monitor = Monitor(url)
         self.seen: list[tuple[Session, Event]] = []
+        self._session: Session | None = None
 
     def poll(self, seconds: float = 0.02) -> None:
-        """Take in what has come."""
+        """Take in what has come; to a slow host that may be the end of one session and the beginning of the next."""
         for event in self.monitor.poll(seconds):
-            session = self.monitor.tracker.account.session
-            if session is not None:
-                self.seen.append((session, event))
+            if isinstance(event, Session):
+                self._session = event
+            if self._session is not None:
+                self.seen.append((self._session, event))
 
     def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """Poll until the condition holds."""
