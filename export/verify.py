@@ -14,7 +14,7 @@ from edge.explainer import Explainer
 from edge.integrate import default_schedule
 from edge.manifest import Check, Measure
 
-from . import asked, tflite, trust
+from . import asked, micro, tflite, trust
 from . import calibration as calibrations
 from .clock import within
 from .compiling import MARK, compile_methods
@@ -59,6 +59,7 @@ def verify(
 
     Golden vectors are compared bit for bit. Where there are inputs, what the usual schedule leaves unexplained is
     held to the bound of an export, the maps that the bundle gives are held against those compiled again from its model,
+    what a microcontroller computes (where TensorFlow Lite Micro is installed) against its model and exact arithmetic,
     and the sanity checks (within ``seconds``) and measures are made of them.
     Raises :class:`BundleError` for a bundle that is not sound, :class:`CalibrationError` for inputs that do not fit it,
     and :class:`UnsupportedModelError` where this version cannot compile it again.
@@ -69,10 +70,11 @@ def verify(
     different, golden = explainer.check_golden(), len(opened.arrays()["x"])
     detail = f"golden inputs whose scores differ in any bit from those in {opened.manifest.runtime}"
     checks = [Check("golden vectors", different, 0, different == 0, golden, detail)]
+    device = micro.golden(opened)
+    checks += device.checks
     if x is None:
-        return Verification(
-            opened.manifest.name, tuple(checks), ("sanity checks and measures were not made: no data was given",)
-        )
+        notes = (*device.notes, "sanity checks and measures were not made: no data was given")
+        return Verification(opened.manifest.name, tuple(checks), notes)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         same, sanity, measured = _sanity(opened, x, seconds, progress)
         progress("measuring what schedules leave unexplained")
@@ -80,7 +82,7 @@ def verify(
     return Verification(
         opened.manifest.name,
         (*checks, *same, *adds_up.checks, *sanity.checks),
-        adds_up.notes + sanity.notes + measured.notes,
+        device.notes + adds_up.notes + sanity.notes + measured.notes,
         measured.rows,
     )
 
@@ -127,6 +129,9 @@ def _sanity(
     shipped = of_bundle(made, bundle).after(samples[:_CALIBRATION_SAMPLES])
     progress("comparing maps with what is compiled again")
     same = against_compiled(shipped, made, samples, bundle.baseline, bundle.manifest.name)
+    if manifest.micro is not None:
+        progress("running the microcontroller's graph in TensorFlow Lite Micro")
+        same += micro.on_data(bundle, made, exact, samples)
     sanity = trust.sanity_checks(
         shipped,
         again,

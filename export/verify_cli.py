@@ -19,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of ``whylite verify``."""
     result = argparse.ArgumentParser(
         prog="whylite verify",
-        description="Check a bundle again: golden vectors, completeness, sanity checks and measures, on any data.",
+        description="Check a bundle again: golden vectors, completeness, sanity checks and measures, on any data; "
+        "of one for microcontrollers also what these compute (needs whylite[micro]).",
         epilog="exit codes: 0 success, 1 a check failed, 2 wrong usage or bad input",
     )
     result.add_argument("bundle", metavar="BUNDLE", help="a .why bundle")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 
 import numpy as np
 import pytest
 
 import export
-from edge.bundle import Bundle, read_npz
+from edge.bundle import Bundle, npz_bytes, read_npz, seal
 from edge.explanation import Flag
+from edge.manifest import Check
 from edge.micro import GOLDEN, MODEL, SOURCES
 from export import micro, tables, tflite
 from export.errors import CalibrationError, CheckFailedError, UnsupportedModelError
@@ -301,3 +303,38 @@ def test_a_value_of_zero_is_no_end_of_a_grid(original):
     rectified, signed = (built.explanations[place].map for place in (0, 2))
     assert saturation.at_an_end(rectified, np.array([-128, -127, 126, 127], np.int8)) == 0.25
     assert saturation.at_an_end(signed, np.array([-128, -127, 126, 127], np.int8)) == 0.75
+
+
+def micro_rows(found: export.Verification) -> dict[str, Check]:
+    names = ("microcontroller", "saturated")
+    return {check.name: check for check in found.checks if any(name in check.name for name in names)}
+
+
+def test_verify_checks_what_the_microcontroller_computes(exported):
+    rows = micro_rows(export.verify(exported, X, seconds=0.1))
+    assert all(check.passed for check in rows.values())
+    expected = {"microcontroller's golden vectors", "microcontroller's predictions"}
+    expected |= {f"{method} fidelity on a microcontroller" for method in METHODS}
+    assert set(rows) == expected | {f"{method} saturated, data given" for method in METHODS}
+    held_back = saturation.parted(X)[1]
+    again = micro_rows(export.verify(exported, held_back, seconds=0.1))
+    of_export = {check.name: check for check in exported.manifest.checks}
+    for method in METHODS:
+        assert again[f"{method} fidelity on a microcontroller"] == of_export[f"{method} fidelity on a microcontroller"]
+
+
+def test_verify_finds_other_golden_bytes_and_louder_data(exported):
+    golden = read_npz(exported.members[GOLDEN], GOLDEN)
+    golden["gradcam"] = golden["gradcam"] ^ 1
+    changed = seal(exported.manifest, {**exported.members, GOLDEN: npz_bytes(**golden)})
+    check = micro_rows(export.verify(changed))["microcontroller's golden vectors"]
+    assert (check.value, check.passed) == (16, False)
+    loud = micro_rows(export.verify(exported, X * 4, seconds=0.1))
+    assert not loud["gradcam saturated, data given"].passed
+
+
+def test_verify_says_what_it_left_out_without_tensorflow_lite_micro(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro.runtime", None)
+    found = export.verify(exported)
+    assert not micro_rows(found)
+    assert any(re.search(r"was not checked: .*not installed.*whylite\[micro\]", note) for note in found.notes)
