@@ -26,6 +26,7 @@ AGAIN = 10.0  # seconds without an answer after which a window is sent again
 PATIENCE = 120.0  # the same after which the board is given up: emulated models may take long
 _HELLO = 15.0  # seconds for a SESSION to come
 _POLL = 0.1
+_INT8, _UINT8 = np.iinfo(np.int8), np.iinfo(np.uint8)
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +49,7 @@ class Feeder:
         self._monitor, self._capture = monitor, capture
         self._micro, self._digest = micro_of(bundle), bundle.manifest.model_digest
         self._failure = failure
+        self._warned = False  # that values are clipped
 
     def polls(self, wishes: Wishes, count: int | None = None) -> Iterator[list[Event]]:
         """Yield what the board says, poll by poll, while ``count`` windows (or all there are) are sent and answered.
@@ -129,6 +131,9 @@ class Feeder:
     def _send(self, window: Input) -> Iterator[list[Event]]:
         """Send a window, again where no answer comes, until all about it has come."""
         data = stored(self._micro, window)
+        if not self._warned and (said := clipped(self._micro, window)):
+            self._warned = True
+            _log.warning("%s", said)
         window = replace(window, sequence=self._first + window.sequence)
         began = time.monotonic()
         numbers: set[int] = set()
@@ -165,6 +170,29 @@ def stored(micro: Micro, window: Input) -> bytes:
     if window.x.shape != micro.input.shape:
         raise InputError(f"window {window.sequence} is {list(window.x.shape)}", f"{list(micro.input.shape)} is wanted")
     return quantize(window.x, micro.input.scale, micro.input.zero_point, np.dtype(np.int8)).tobytes()
+
+
+def clipped(micro: Micro, window: Input) -> str:
+    """Return in words what part of a window its input cannot store, and what mistake that looks like; nothing if none.
+
+    A step beyond the ends is forgiven, as in an export.
+    """
+    grid, x = micro.input, window.x
+    low, high = (grid.scale * (level - grid.zero_point) for level in (_INT8.min, _INT8.max))
+    share = float(np.mean((x < low - grid.scale) | (x > high + grid.scale)))
+    if not share:
+        return ""
+    least, most = float(x.min()), float(x.max())
+    if np.any(x != np.rint(x)) or least < _INT8.min or most > _UINT8.max:
+        hint = "scale windows as for training"
+    elif least < 0 and most <= _INT8.max:
+        hint = "whole numbers in int8: stored values already? They go as real ones, scale * (stored - zero_point)"
+    else:
+        hint = "whole numbers from 0 to 255: raw bytes? Scale them as for training"
+    return (
+        f"window {window.sequence}: {share:.2%} of the values are beyond what the model's input can store, "
+        f"{low:.4g} to {high:.4g}, and are clipped: they are from {least:.4g} to {most:.4g} ({hint}; this is said once)"
+    )
 
 
 def chunks(sequence: int, data: bytes, truth: int | None = None) -> Sequence[Window]:

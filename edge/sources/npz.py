@@ -49,8 +49,12 @@ def read(location: str, shape: tuple[int, ...], classes: int) -> StoredWindows:
     """Read the file ``location``; InputError where it is no such file or does not fit the model."""
     arrays = _read(Path(location))
     x, y = arrays["x"], arrays.get("y")
-    if x.dtype.kind not in "fiu" or x.shape[1:] != shape or not len(x):
-        wanted = ", ".join(["N", *map(str, shape)])
+    wanted = ", ".join(["N", *map(str, shape)])
+    if x.dtype.kind not in "fiu":
+        raise InputError(f"{location}: x is of type {x.dtype}, and the model takes float32 [{wanted}]", _SAVE)
+    if x.ndim and not len(x):
+        raise InputError(f"{location}: x {list(x.shape)} holds no windows", f"save at least one: float32 [{wanted}]")
+    if not x.ndim or x.shape[1:] != shape:
         raise InputError(
             f"{location}: x is {x.dtype} {list(x.shape)}, and the model takes float32 [{wanted}]",
             "cut and scale the windows as for training",

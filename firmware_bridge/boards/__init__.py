@@ -229,7 +229,9 @@ def _check(board: Board) -> None:
 
 def _check_choice(key: str, value: str | None, choices: tuple[str, ...]) -> None:
     if value is not None and value not in choices:
-        raise _FaultError(f"{key!r} is {value[:40]!r}, none of {', '.join(choices)}")
+        near = difflib.get_close_matches(value, choices, n=1, cutoff=0.8)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise _FaultError(f"{key!r} is {value[:40]!r}, none of {', '.join(choices)}{meant}")
 
 
 def _check_memory(key: str, memory: Memory) -> None:
@@ -240,14 +242,16 @@ def _check_memory(key: str, memory: Memory) -> None:
 
 
 def _check_virtual(board: Board, emulator: Emulator) -> None:
-    if board.flash is None or board.uart is None or board.cpu is None:
-        raise _FaultError(f"an emulated board needs 'flash', 'ram', 'uart' and a 'core' of {', '.join(CORES)}")
+    absent = [repr(key) for key in ("flash", "ram", "uart") if getattr(board, key) is None]
+    if absent:
+        raise _FaultError(f"an emulated board has no {', '.join(absent)}")
+    _check_choice("core", board.core, tuple(CORES))
     if emulator.program == "qemu" and not emulator.machine:
         raise _FaultError("'emulator.machine' is missing: `qemu-system-arm -M help` lists them")
     if emulator.program == "unicorn":
-        if board.cpu.unicorn is None:
+        if CORES[board.core].unicorn is None:
             raise _FaultError(f"'core' is {board.core}, which Unicorn does not emulate")
-        if board.uart.kind != "cmsdk":
+        if board.uart is not None and board.uart.kind != "cmsdk":
             raise _FaultError("'uart.kind' is not cmsdk, the only one there is with Unicorn")
 
 

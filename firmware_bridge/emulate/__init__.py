@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from firmware_bridge.boards import Board
+from firmware_bridge.boards import Board, boards
 from firmware_bridge.errors import EmulatorError
 from firmware_bridge.tools import QEMU, UNICORN
 
@@ -72,4 +72,12 @@ def missing(board: Board) -> tuple[str, str] | None:
         return f"there is no {QEMU.programs[0]}", f"{QEMU.install}, or take a unicorn-... board"
     if board.emulator.program == "unicorn" and not UNICORN.there:
         return f"{UNICORN.package} is not installed", UNICORN.install
+    core = _core_of_machine(board)
+    if board.emulator.program == "qemu" and board.core != core:
+        return f"QEMU's {board.emulator.machine} has a {core}, and 'core' says {board.core}", f'say core = "{core}"'
     return None
+
+
+def _core_of_machine(board: Board) -> str:
+    """Return the core of the board that comes with WhyLite on the same machine; the board's own where there is none."""
+    return next((other.core for other in boards().values() if other.emulator == board.emulator), board.core)

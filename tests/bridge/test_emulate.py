@@ -290,6 +290,15 @@ def test_the_timer_interrupts_when_it_has_run_out(an386):
     assert seen[0] > 10**6 / INSTRUCTION_NS * 0.9
 
 
+@needs_qemu
+def test_a_machine_of_another_core_is_refused():
+    wrong = dataclasses.replace(named("qemu-mps2-an385"), core="cortex-m4f")
+    assert missing(named("qemu-mps2-an385")) is None
+    assert missing(wrong) == ("QEMU's mps2-an385 has a cortex-m3, and 'core' says cortex-m4f", 'say core = "cortex-m3"')
+    with pytest.raises(EmulatorError, match="has a cortex-m3"):
+        start(None, wrong)
+
+
 def test_what_lacks_is_said_with_what_to_do(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     what, hint = missing(named("qemu-mps2-an386"))

@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -189,6 +190,22 @@ def test_what_goes_wrong_is_said(board, wishes, error, says):
     with pytest.raises(error, match=says) as raised:
         fed(board, [1, 2, 3, 4], wishes=wishes)
     assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([0, 0.3, -64.9, 63.4], None),  # a step beyond the ends rounds to them, or nearly
+        ([0.5, 64, 0, 0], r"window 1: 25\.00% of the values .* -64\.5 to 63, and are clipped: they are from 0 to 64 "),
+        ([-128, 127, 0, 3], r"50\.00% .*whole numbers in int8: stored values already"),
+        ([0, 255, 128, 3], r"50\.00% .* raw bytes"),
+        ([1e30, 0, 0, 0], r"25\.00% .*scale windows as for training"),
+    ],
+)
+def test_of_values_beyond_the_input_one_window_tells(caplog, row, says):
+    fed(Board(obedient, session()), [0, 1, 2, 3], row, [1e9] * 4 if says else row)
+    assert len(caplog.records) == bool(says)
+    assert not says or re.search(says, caplog.text)
 
 
 def test_a_window_of_another_shape_is_refused():

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,16 @@ def test_windows_of_a_source_are_answered_explained_and_recorded(room, tmp_path)
     assert (summary["windows"], summary["accuracy"], summary["missing_results"]) == (4, 0.75, 0)
     recorded = [json.loads(line)["record"] for line in (tmp_path / "session.jsonl").read_text().splitlines()]
     assert recorded.count("result") == 4
+
+
+@pytest.mark.parametrize("view", [["--json"], []])
+def test_values_beyond_the_input_are_told_of_once_beside_what_comes(room, view):
+    np.savez(room / "pixels.npz", x=np.full((2, 4), 255, np.uint8))
+    code, out, err = run(room, *view, source="pixels.npz")
+    assert code == 0
+    assert re.fullmatch(r"window 0: 100\.00% of the values .* from 255 to 255 \(.* raw bytes.*\)\n", err)
+    if view:
+        assert [json.loads(line) for line in out.splitlines()][-1]["windows"] == 2
 
 
 def test_plain_lines_say_what_runs_where_and_that_time_is_emulated(room):

@@ -173,8 +173,16 @@ def test_an_output_that_is_an_input_is_refused(bundle_path, inputs, capsys):
 
 def test_files_that_cannot_be_read_or_written_are_refused(bundle_path, inputs, tmp_path, capsys):
     np.savez(tmp_path / "wrong.npz", x=np.zeros((2, 5)))
+    np.savez(tmp_path / "empty.npz", x=np.zeros((0, 12, 12, 3)))
+    np.savez(tmp_path / "complex.npz", x=np.zeros((2, 12, 12, 3), complex))
+    np.savez(tmp_path / "words.npz", x=np.array(["a", "b"]))
+    np.savez(tmp_path / "one.npz", x=np.float32(3))
     for bundle, data, output, message in (
         (bundle_path, tmp_path / "wrong.npz", tmp_path / "o.png", "the model takes float32 [N, 12, 12, 3]"),
+        (bundle_path, tmp_path / "empty.npz", tmp_path / "o.png", "x [0, 12, 12, 3] holds no windows"),
+        (bundle_path, tmp_path / "complex.npz", tmp_path / "o.png", "x is of type complex128"),
+        (bundle_path, tmp_path / "words.npz", tmp_path / "o.png", "x is of type <U1"),
+        (bundle_path, tmp_path / "one.npz", tmp_path / "o.png", "the model takes float32 [N, 12, 12, 3]"),
         (bundle_path, tmp_path / "none.npz", tmp_path / "o.png", "there is no file"),
         (tmp_path / "none.why", inputs, tmp_path / "o.png", "give the path of a .why bundle"),
         (bundle_path, inputs, tmp_path / "no" / "folder" / "o.png", "choose a folder that exists"),
