@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from firmware_bridge.maps import Attribution, InputWindow
 from firmware_bridge.session import Event, LinkChange, Mark, Timing, Tracker
 from firmware_bridge.summary import Summary
 
+_LITTLE = 0.1  # of the memory in use: less than that comes and goes with the stack
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -62,22 +64,31 @@ def line(event: Event, tracker: Tracker) -> str:  # noqa: PLR0912  one branch fo
 
 
 class News:
-    """Events as lines without what boards repeat: SESSION, SETTINGS and HEALTH only where they say something new."""
+    """Events as lines without what boards repeat: SESSION, SETTINGS and HEALTH only where they say something new.
+
+    That a board uses a little more memory or less is nothing new.
+    """
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._last: dict[type[Event], str] = {}
+        self._memory = 0
 
     def of(self, event: Event) -> str | None:
         """Return an event as a line of text; None where the last one of its kind in this session said the same."""
         text = line(event, self._tracker)
         if not isinstance(event, Session | Settings | Health):
             return text
-        if self._last.get(type(event)) == text:
+        said = text
+        if isinstance(event, Health) and event.memory is not None:
+            if abs(event.memory - self._memory) > _LITTLE * self._memory:
+                self._memory = event.memory
+            said = line(replace(event, memory=self._memory), self._tracker)
+        if self._last.get(type(event)) == said:
             return None
         if isinstance(event, Session):
             self._last.clear()
-        self._last[type(event)] = text
+        self._last[type(event)] = said
         return text
 
 

@@ -75,6 +75,14 @@ def test_what_a_board_repeats_is_said_when_it_has_changed(tracker):
         assert news.of(event) is not None  # another session says it for itself
 
 
+def test_a_little_more_memory_is_nothing_new_and_much_more_is(tracker):
+    news, health = lines.News(tracker), replace(HEALTH, final=False, memory=20_000)
+    said = [news.of(replace(health, memory=size)) for size in (20_000, 20_200, 19_000, 21_900, 22_100, 22_000, 40_000)]
+    assert [text and text.split(", ")[3] for text in said] == ["20.0 kB", None, None, None, "22.1 kB", None, "40.0 kB"]
+    assert "19.0 kB" in news.of(replace(health, memory=19_000))
+    assert "19.1 kB" in news.of(replace(health, memory=19_100, stalls=9))
+
+
 def test_a_map_is_a_profile_with_its_residual_and_flags(tracker):
     values = np.zeros((48, 2), np.float32)
     values[24] = 1
