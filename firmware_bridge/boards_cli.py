@@ -16,6 +16,11 @@ from firmware_bridge.errors import BuildError
 from firmware_bridge.flash import WAYS
 from firmware_bridge.tools import ELF, TOOLS
 
+_LEGEND = """
+(...): a way that `whylite flash` does not have yet; the board's own SDK has it
+emit: `whylite emit` writes C for the board's own SDK; --port, --elf: for the firmware that is built there
+fits: `whylite profile` says whether a bundle has room there"""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run ``whylite boards``; 0 success, 2 wrong usage or bad input."""
@@ -58,7 +63,8 @@ def _here(board: Board, lack: str) -> tuple[list[str], list[str]]:
         return ["run"], []
     flashes = ["flash"] * any(way in WAYS for way in board.flash_with)
     if not board.virtual:
-        return ["emit", "run --port", "fits", *(f"{flash} --elf" for flash in flashes)], []
+        fit = ["fits"] * (board.cpu is not None)
+        return ["emit", "run --port", "profile --port", *fit, *(f"{flash} --elf" for flash in flashes)], []
     absent = missing(board)
     lacks = [lack] * bool(lack) + ([absent[1]] if absent else [])
     return ["build"] * (not lack) + ["run", "profile", *flashes] * (not lacks), lacks
@@ -73,9 +79,10 @@ def _print(rows: Sequence[tuple[Board, list[str], list[str]]]) -> None:
     for board, can, lacks in rows:
         here = ", ".join(can) + (f" (for more: {'; '.join(lacks)})" if lacks else "")
         memories = (_size(board.flash), _size(board.ram))
-        ways = ", ".join(board.flash_with) or "-"
+        ways = ", ".join(way if way in WAYS else f"({way})" for way in board.flash_with if not board.linux) or "-"
         table.append((board.name, board.core, f"{board.clock_hz / 1e6:g}", *memories, ways, here))
     _print_table(table)
+    print(_LEGEND)
 
 
 def _print_tools() -> None:

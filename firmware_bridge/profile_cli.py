@@ -97,7 +97,7 @@ def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profil
     if arguments.port:
         print(f"waiting for firmware at {arguments.port} that calls whylite_profile", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="whylite-") as folder:
-        return firmware.profile(
+        profile = firmware.profile(
             bundle,
             board,
             Path(folder),
@@ -109,6 +109,9 @@ def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profil
             windows=arguments.windows or firmware.WINDOWS,
             progress=bar.show,
         )
+    if profile.windows < (arguments.windows or 0):
+        print(f"the bundle has {profile.windows} golden windows, which are all that is measured", file=sys.stderr)
+    return profile
 
 
 def _streamed(bundle: Bundle, board: Board, arguments: argparse.Namespace, bar: Bar) -> Profile:
@@ -173,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", metavar="PORT", help="of a real board: its firmware runs whylite_profile; with Linux, `whylite run`")
     add("--baud", type=natural, default=DEFAULT_BAUD, help="of the port (default: %(default)s)")
     add("--recording", metavar="FILE", help="what `whylite monitor --record` wrote of a --board with Linux")
-    add("--windows", type=natural, metavar="N", help="how many to measure (default: 4 counted, 50 timed)")
+    add("--windows", type=natural, metavar="N", help="to measure (default: 4 of the bundle's golden ones, 50 timed)")
     add("--toolchain", choices=TOOLCHAINS, help="C compiler (default: gcc if it is installed, else zig)")
     levels = [level.removeprefix("-") for level in OPTIMIZATIONS]
     add("--optimize", choices=levels, default="O2", help="default: %(default)s")

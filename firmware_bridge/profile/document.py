@@ -108,7 +108,7 @@ class MemoryCost:
 class Fit:
     """Whether firmware of this size goes on a board; bytes that it takes and that there are.
 
-    ``exact`` where it was built for the board's core; else code of another core stands in.
+    ``exact`` for the board it was built for. Others have a start-up and an SDK of their own, and perhaps another core.
     """
 
     board: str

@@ -7,8 +7,9 @@ from firmware_bridge.profile.document import Fit, MemoryCost
 
 
 def fits(memory: MemoryCost, built_for: Board) -> tuple[Fit, ...]:
-    """Return for every real board that runs firmware, and for the one it was built for, whether there is room."""
-    there = {board.name: board for board in boards().values() if not board.virtual} | {built_for.name: built_for}
+    """Return for every real board with a Cortex-M, and for the one it was built for, whether there is room."""
+    there = {board.name: board for board in boards().values() if board.cpu and not board.virtual}
+    there |= {built_for.name: built_for}
     return tuple(fit for board in there.values() if (fit := _fit(memory, board, built_for)) is not None)
 
 
@@ -22,5 +23,5 @@ def _fit(memory: MemoryCost, board: Board, built_for: Board) -> Fit | None:
         flash_there=board.flash.size,
         ram=memory.ram,
         ram_there=board.ram.size,
-        exact=bool(memory.sources) and board.core == built_for.core,
+        exact=bool(memory.sources) and board.name == built_for.name,
     )

@@ -9,9 +9,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 from firmware_bridge.profile.document import NANOSECONDS, PREDICT, PartCost, Profile
+from firmware_bridge.profile.tables import titled
 
 _INK, _QUIET, _LINE = "#1f2328", "#59636e", "#d8dee4"
 _COLOURS = ("#3b6ea5", "#d9822b", "#2f8f6b", "#8a5fb0", "#b3475a", "#7a7a3a")
@@ -32,7 +34,7 @@ _ROW = 0.19  # inches of one
 def draw(profile: Profile, dpi: int = 110) -> bytes:
     """Return a PNG; equal profiles give equal bytes."""
     shown = profile.operations[:_MOST]
-    height = 1.7 + 0.3 * len(profile.parts) + _ROW * len(shown)
+    height = 1.95 + 0.3 * len(profile.parts) + _ROW * len(shown)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(10, height))
         FigureCanvasAgg(figure)
@@ -42,7 +44,7 @@ def draw(profile: Profile, dpi: int = 110) -> bytes:
         _draw_totals(axes, profile)
         if shown:
             bottom = 0.45 / height
-            axes = figure.add_axes((0.33, bottom, 0.6, top - totals - 0.5 / height - bottom))
+            axes = figure.add_axes((0.33, bottom, 0.6, top - totals - 0.75 / height - bottom))
             _draw_operations(axes, profile)
         figure.text(0.02, 1 - 0.28 / height, f"{profile.model} on {profile.board}", fontsize=12, weight="bold")
         figure.text(
@@ -96,6 +98,18 @@ def _draw_operations(axes: Axes, profile: Profile) -> None:
         range(len(shown)),
         [f"{i}  {cost.code}  {cost.kernel.removeprefix('whylite_')}"[:46] for i, cost in enumerate(shown)],
         fontsize=7,
+    )
+    parts = dict.fromkeys(cost.part for cost in shown)
+    axes.legend(
+        [Patch(color=_colour(profile, name)) for name in parts],
+        [titled(profile, name) for name in parts],
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        borderaxespad=0.2,
+        handlelength=1,
     )
     if len(profile.operations) > len(shown):
         axes.set_xlabel(f"the first {len(shown)} of {len(profile.operations)} operations")

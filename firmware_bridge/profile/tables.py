@@ -62,7 +62,7 @@ def _operations(profile: Profile) -> Iterator[str]:
             part = profile.part(cost.part)
             total = _once(part) if part is not None else 0.0
             before = cost.part
-            yield f"  {cost.part}"
+            yield f"  {titled(profile, cost.part)}"
         share = f"{cost.count.median / total:.1%}" if total else ""
         count = f"{cost.count.median:,.0f}" + ("" if cost.count.constant else "~")
         kernel = cost.kernel.removeprefix("whylite_")
@@ -71,6 +71,12 @@ def _operations(profile: Profile) -> Iterator[str]:
         ).rstrip()
     if any(not cost.count.constant for cost in profile.operations):
         yield "  ~ not the same for every window"
+
+
+def titled(profile: Profile, name: str) -> str:
+    """Return what to call operations of a part: those of one step, where it takes many."""
+    part = profile.part(name)
+    return f"{name}, one step of {part.steps}" if part is not None and part.steps else name
 
 
 def _once(part: PartCost) -> float:
@@ -115,7 +121,7 @@ def _fits(fits: Sequence[Fit]) -> Iterator[str]:
             f"{fit.ram:,} / {fit.ram_there:,}",
         )
     if not all(fit.exact for fit in fits):
-        yield "  * another core, whose code is larger or smaller by some kB"
+        yield "  * about: without what its SDK takes; code of another core is larger or smaller by some kB"
 
 
 def _energy(energy: Energy) -> Iterator[str]:

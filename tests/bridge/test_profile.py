@@ -149,6 +149,13 @@ def test_the_table_fits_a_terminal_and_says_what_was_counted():
         assert never not in said
 
 
+def test_operations_of_many_steps_are_said_to_be_of_one():
+    cost = OperationCost("MUL", "whylite_multiply", "integrated_gradients", 0, count(90_000))
+    said = table(dataclasses.replace(PROFILE, operations=(*PROFILE.operations, cost))).splitlines()
+    assert "  integrated_gradients, one step of 12" in said
+    assert "  gradcam" in said
+
+
 def test_equal_profiles_are_equal_pictures():
     assert draw(PROFILE) == draw(PROFILE)
     assert draw(PROFILE) != draw(dataclasses.replace(PROFILE, model="other"))

@@ -138,6 +138,9 @@ def test_boards_lists_all_with_what_can_be_done(capsys):
     assert whylite.main(["boards"]) == 0
     table = capsys.readouterr().out
     assert all(name in table for name in boards())
+    assert "(pyocd), gdb " in table  # what there is not yet, and what there is
+    assert "emit: `whylite emit`" in table
+    assert "fits" not in there["esp32-s3"]["can"]
 
 
 def test_boards_says_what_is_missing(capsys, monkeypatch):
