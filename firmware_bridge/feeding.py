@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class Feeder:
         self._first = 0  # number of the first window that is sent
         self._monitor, self._capture = monitor, capture
         self._micro, self._digest = micro_of(bundle), bundle.manifest.model_digest
+        self._bytes = np.iinfo(np.uint8 if bundle.manifest.input.dtype == "uint8" else np.int8)
         self._failure = failure
         self._warned = False  # that values are clipped
 
@@ -131,7 +133,7 @@ class Feeder:
     def _send(self, window: Input) -> Iterator[list[Event]]:
         """Send a window, again where no answer comes, until all about it has come."""
         data = stored(self._micro, window)
-        if not self._warned and (said := clipped(self._micro, window)):
+        if not self._warned and (said := clipped(self._micro, self._bytes, window)):
             self._warned = True
             _log.warning("%s", said)
         window = replace(window, sequence=self._first + window.sequence)
@@ -172,10 +174,10 @@ def stored(micro: Micro, window: Input) -> bytes:
     return quantize(window.x, micro.input.scale, micro.input.zero_point, np.dtype(np.int8)).tobytes()
 
 
-def clipped(micro: Micro, window: Input) -> str:
+def clipped(micro: Micro, stored_as: np.iinfo[Any], window: Input) -> str:
     """Return in words what part of a window its input cannot store, and what mistake that looks like; nothing if none.
 
-    A step beyond the ends is forgiven, as in an export.
+    ``stored_as`` are the limits of the model's own input. A step beyond the ends is forgiven, as in an export.
     """
     grid, x = micro.input, window.x
     low, high = (grid.scale * (level - grid.zero_point) for level in (_INT8.min, _INT8.max))
@@ -183,12 +185,13 @@ def clipped(micro: Micro, window: Input) -> str:
     if not share:
         return ""
     least, most = float(x.min()), float(x.max())
-    if np.any(x != np.rint(x)) or least < _INT8.min or most > _UINT8.max:
-        hint = "scale windows as for training"
-    elif least < 0 and most <= _INT8.max:
-        hint = "whole numbers in int8: stored values already? They go as real ones, scale * (stored - zero_point)"
-    else:
+    whole = bool(np.all(x == np.rint(x)))
+    if whole and stored_as.min <= least and most <= stored_as.max:
+        hint = f"whole numbers of {stored_as.dtype}: stored values already? Real ones are scale * (stored - zero_point)"
+    elif whole and least >= 0 and most <= _UINT8.max:
         hint = "whole numbers from 0 to 255: raw bytes? Scale them as for training"
+    else:
+        hint = "scale windows as for training"
     return (
         f"window {window.sequence}: {share:.2%} of the values are beyond what the model's input can store, "
         f"{low:.4g} to {high:.4g}, and are clipped: they are from {least:.4g} to {most:.4g} ({hint}; this is said once)"

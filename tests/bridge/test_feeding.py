@@ -197,7 +197,8 @@ def test_what_goes_wrong_is_said(board, wishes, error, says):
     [
         ([0, 0.3, -64.9, 63.4], None),  # a step beyond the ends rounds to them, or nearly
         ([0.5, 64, 0, 0], r"window 1: 25\.00% of the values .* -64\.5 to 63, and are clipped: they are from 0 to 64 "),
-        ([-128, 127, 0, 3], r"50\.00% .*whole numbers in int8: stored values already"),
+        ([-128, 127, 0, 3], r"50\.00% .*whole numbers of int8: stored values already"),
+        ([0, 127, 100, 3], r"50\.00% .*whole numbers of int8: stored"),
         ([0, 255, 128, 3], r"50\.00% .* raw bytes"),
         ([1e30, 0, 0, 0], r"25\.00% .*scale windows as for training"),
     ],
@@ -206,6 +207,13 @@ def test_of_values_beyond_the_input_one_window_tells(caplog, row, says):
     fed(Board(obedient, session()), [0, 1, 2, 3], row, [1e9] * 4 if says else row)
     assert len(caplog.records) == bool(says)
     assert not says or re.search(says, caplog.text)
+
+
+def test_bytes_of_a_uint8_model_may_be_stored_values():
+    window = Input(0, np.array([0, 255, 128, 3], np.float32), 0)
+    micro = bundle().manifest.micro
+    assert "of uint8: stored values" in feeding.clipped(micro, np.iinfo(np.uint8), window)
+    assert "raw bytes" in feeding.clipped(micro, np.iinfo(np.int8), window)
 
 
 def test_a_window_of_another_shape_is_refused():
