@@ -53,6 +53,13 @@ def test_the_example_for_a_bare_stm32(tmp_path):
     run(GCC, *FLAGS, *BARE, *CORES["m4"], *VIRTUAL, "-c", str(PORTS / "stm32_bare.c"), "-o", str(tmp_path / "main.o"))
 
 
+@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
+def test_the_program_of_the_page_on_firmware(tmp_path):
+    code = (ROOT / "docs" / "firmware.md").read_text().split("```c\n")[1].split("```")[0]
+    (tmp_path / "main.c").write_text(code.replace("beats", "toy").replace("BEATS", "TOY"))
+    check(tmp_path, [tmp_path / "main.c"], GCC, *BARE, *CORES["m4"])
+
+
 @pytest.mark.parametrize("name", ["arduino.ino", "esp_idf.c", "zephyr.c"])
 def test_an_example_that_is_not_compiled_here_says_so_first(name):
     assert (PORTS / name).read_text().startswith("/* NOT COMPILED in this project")

@@ -1,8 +1,13 @@
 /* WhyLite on an STM32F4 without a HAL: USART2 (PA2, PA3: the virtual COM port of a Nucleo-F446RE) at 921600 baud,
  * received by DMA into a ring, windows from the host. Compiled in the project's tests; not run on a board there.
  *
- * Add whylite_*.c of the firmware and of the model, your start-up code and linker script. At reset an STM32F4 runs at
- * 16 MHz from its own oscillator, which is taken here as it is: set CLOCK_HZ if you have started a PLL.
+ * Add whylite_*.c of the firmware and of the model, your start-up code and linker script, and say which model it is:
+ *   -DWHYLITE_MODEL=whylite_beats
+ *   -DWHYLITE_MODEL_HEADER='"whylite_beats.h"'  its header
+ *   -DWHYLITE_MODEL_PREFIX=WHYLITE_BEATS        what the macros in it begin with
+ *
+ * At reset an STM32F4 runs at 16 MHz from its own oscillator, which is taken here as it is: set CLOCK_HZ if you have
+ * started a PLL.
  */
 #include "whylite_device.h"
 #include WHYLITE_MODEL_HEADER
