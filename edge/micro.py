@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MODEL = "micro.tflite"
@@ -61,6 +62,14 @@ class Operation:
     macs: int
 
 
+def macs_by_part(operations: Sequence[Operation]) -> dict[str, int]:
+    """Return the multiply-accumulates of predicting, and of what each explanation (or a step of it) adds to it."""
+    found = {"predict": 0}
+    for operation in operations:
+        found[operation.part] = found.get(operation.part, 0) + operation.macs
+    return found
+
+
 @dataclass(frozen=True)
 class Micro:
     """The C program in a bundle.
@@ -68,7 +77,7 @@ class Micro:
     ``identifier`` names it in C: ``whylite_<identifier>.h`` declares ``whylite_<identifier>``. ``arena`` and
     ``constants`` are bytes of RAM and of flash it takes beside code, ``reference_arena`` what TensorFlow Lite Micro (of
     version ``reference``) takes for the original model, which only predicts. ``operations`` are in the order of their
-    indices.
+    indices. ``explaining`` of the constants only explanations read: a gradient's weights lie there a second time.
     """
 
     identifier: str
@@ -80,3 +89,4 @@ class Micro:
     reference: str
     explanations: tuple[MicroExplanation, ...]
     operations: tuple[Operation, ...]
+    explaining: int = 0

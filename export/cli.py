@@ -224,6 +224,7 @@ def summary(bundle: Bundle, path: Path) -> str:
         f"{path}: {path.stat().st_size:,} bytes, {manifest.kind} model {manifest.name!r} "
         f"of {len(manifest.labels)} classes, numerics {manifest.numerics}, checked with {manifest.runtime}",
         "",
+        *(["  on a workstation, by model.tflite:"] if manifest.micro is not None else []),
         f"  {'method':<22}{'layer':<34}{'map':<16}{'time':>9}{'memory':>11}   (over a bare answer's; at the peak)",
     ]
     for head in manifest.heads:
@@ -234,7 +235,9 @@ def summary(bundle: Bundle, path: Path) -> str:
     lines += ["", f"  {'check':<48}{'measured':>10}{'bound':>18}{'inputs':>8}"]
     for check in manifest.checks:
         verdict = "ok" if check.passed else "FAILED" if check.gating else "failed, as a visual aid may"
-        lines.append(f"  {check.name:<48}{check.value:>10.2g}{tables.bound(check):>18}{check.samples:>8}  {verdict}")
+        lines.append(
+            f"  {check.name:<48}{tables.measured(check):>10}{tables.bound(check):>18}{check.samples:>8}  {verdict}"
+        )
     lines += tables.undecided([head.method for head in manifest.heads], manifest.checks)
     if manifest.measures:
         lines += ["", *tables.measures(manifest.measures)]
@@ -248,8 +251,10 @@ def summary(bundle: Bundle, path: Path) -> str:
         )
         lines.append(f"  {row.numerics:<16}{row.method:<22}{figures}{verdict}")
     if manifest.micro is not None:
-        lines += ["", *tables.micro(manifest.micro)]
+        lines += ["", "  on the microcontroller, by the C:", *tables.micro(manifest.micro)]
     lines.append("")
+    if manifest.micro is not None and any(head.schedules for head in manifest.heads):
+        lines.append("  on a workstation, by model.tflite:")
     for head in manifest.heads:
         if head.schedules:
             title = f"  {head.method + ' steps':<28}{'rule':<20}{'residual':>9}{'90 %':>8}{'map error':>11}{'90 %':>8}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from edge.manifest import Check, Measure
-from edge.micro import Micro
+from edge.micro import Micro, MicroExplanation, macs_by_part
 
 from .trust.sanity import CLASS, EDGES, RANDOMIZATION
 
@@ -15,6 +16,11 @@ def bound(check: Check) -> str:
     if check.band is not None and check.bound == check.band[0]:
         return f"{check.band[0]:.2g} to {check.band[1]:.2g}"
     return f"{check.bound:.2g}"
+
+
+def measured(check: Check) -> str:
+    """Return what a check measured: of a fidelity as many digits as other tables give it."""
+    return f"{check.value:.3f}" if "fidelity" in check.name else f"{check.value:.2g}"
 
 
 def undecided(methods: Sequence[str], checks: Sequence[Check]) -> list[str]:
@@ -41,20 +47,33 @@ def measures(rows: Sequence[Measure]) -> list[str]:
 
 def micro(found: Micro) -> list[str]:
     """Return what a program in C takes, and how faithful its explanations are."""
-    macs: dict[str, int] = {}
-    for operation in found.operations:
-        macs[operation.part] = macs.get(operation.part, 0) + operation.macs
+    macs = macs_by_part(found.operations)
     title = f"  {'in C':<34}{'MACs':>12}{'fidelity':>10}{'5th pct':>9}{'steps':>7}"
-    lines = [title, f"  {'predict':<34}{macs.get('predict', 0):>12,}"]
+    lines = [title, f"  {'predict':<34}{macs['predict']:>12,}"]
     for own in found.explanations:
         steps = str(own.steps or "")
-        figures = f"{macs.get(own.method, 0):>12,}{own.fidelity:>10.3f}{own.fidelity_p05:>9.3f}{steps:>7}"
+        figures = f"{_whole(own, macs):>12,}{own.fidelity:>10.3f}{own.fidelity_p05:>9.3f}{steps:>7}"
         lines.append(f"  {'+ ' + own.method:<34}{figures}")
+        if own.steps:
+            each = f"{macs['predict']:,} to predict and {macs.get(own.method, 0):,} for the gradient"
+            lines.append(f"    {own.steps} x ({each})")
+    values, scores = math.prod(found.input.shape), math.prod(found.scores.shape)
+    kept = f"  beside the arena firmware keeps window and scores, {-(-(values + scores) // 4) * 4:,} bytes"
+    if any(own.steps for own in found.explanations):
+        kept += f", and sums of 4 bytes per input value, {4 * values:,}"
     return [
         *lines,
-        f"  whylite_{found.identifier}: arena {found.arena:,} bytes, constants {found.constants:,}",
+        f"  whylite_{found.identifier}: arena {found.arena:,} bytes, constants {found.constants:,}, "
+        f"{found.explaining:,} of them to explain",
+        kept,
         f"  {found.reference} takes {found.reference_arena:,} bytes of arena to predict alone",
     ]
+
+
+def _whole(own: MicroExplanation, macs: Mapping[str, int]) -> int:
+    """Return the multiply-accumulates of an explanation; where it takes steps, each predicts too."""
+    alone = macs.get(own.method, 0)
+    return own.steps * (macs["predict"] + alone) if own.steps else alone
 
 
 def _figure(row: Measure) -> str:

@@ -52,7 +52,9 @@ def table(found: Verification) -> str:
     lines += [f"  {'check':<48}{'measured':>10}{'bound':>18}{'inputs':>8}"]
     for check in found.checks:
         verdict = "ok" if check.passed else "FAILED" if check.gating else "over its bound, which decides nothing"
-        lines.append(f"  {check.name:<48}{check.value:>10.2g}{tables.bound(check):>18}{check.samples:>8}  {verdict}")
+        lines.append(
+            f"  {check.name:<48}{tables.measured(check):>10}{tables.bound(check):>18}{check.samples:>8}  {verdict}"
+        )
     methods = list(dict.fromkeys(check.method for check in found.checks if check.method))
     lines += tables.undecided(methods, found.checks)
     if found.measures:

@@ -14,8 +14,9 @@ from edge.bundle import Bundle, ensure_writable, write_whole
 from edge.codec import to_json
 from edge.errors import BundleError, WhyLiteError
 from edge.files import read_bytes
-from edge.micro import SOURCES, Operation
+from edge.micro import SOURCES, Micro, Operation, macs_by_part
 
+from .. import tables
 from ..errors import ModelFileError
 from ..tflite import MAX_BYTES
 from . import standalone
@@ -25,7 +26,7 @@ from . import standalone
 class Emitted:
     """C sources by file name and what they take: bytes of arena and of constants in flash, and every kernel call.
 
-    ``scores`` says which of the model's tensors they are, and of which shape.
+    ``scores`` says which of the model's tensors they are, and of which shape; ``micro`` what a bundle says of its C.
     """
 
     identifier: str
@@ -34,12 +35,7 @@ class Emitted:
     arena: int
     constants: int
     operations: tuple[Operation, ...]
-
-    @property
-    def macs(self) -> dict[str, int]:
-        """Multiply-accumulates of predicting, and of what each explanation adds to it."""
-        parts = dict.fromkeys(operation.part for operation in self.operations)
-        return {part: sum(each.macs for each in self.operations if each.part == part) for part in parts}
+    micro: Micro | None = None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,7 +85,7 @@ def _of_bundle(bundle: Bundle, file_name: str, name: str | None) -> Emitted:
         if member.startswith(SOURCES)
     }
     scores = f"{list(micro.scores.shape)}"
-    return Emitted(micro.identifier, files, scores, micro.arena, micro.constants, micro.operations)
+    return Emitted(micro.identifier, files, scores, micro.arena, micro.constants, micro.operations, micro)
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
@@ -119,7 +115,7 @@ def _document(found: Emitted) -> str:
         "scores": found.scores,
         "arena": found.arena,
         "constants": found.constants,
-        "macs": found.macs,
+        "macs": macs_by_part(found.operations),
         "operations": [to_json(operation) for operation in found.operations],
     }
     return json.dumps(fields, indent=1)
@@ -132,7 +128,10 @@ def _summary(found: Emitted, folder: Path) -> str:
         f"  RAM        {found.arena:,} bytes of arena",
         f"  flash      {found.constants:,} bytes of constants, beside code",
     ]
-    lines += [f"  {part:<10} {count:,} multiply-accumulates" for part, count in found.macs.items()]
+    if found.micro is None:
+        lines.append(f"  predict    {macs_by_part(found.operations)['predict']:,} multiply-accumulates")
+    else:
+        lines += ["", *tables.micro(found.micro)]
     return "\n".join(lines)
 
 

@@ -78,13 +78,17 @@ class Described:
 
 @dataclass(frozen=True)
 class Sources:
-    """C sources by file name, kernels included, and what they take: bytes of arena, and of constants in flash."""
+    """C sources by file name, kernels included, and what they take: bytes of arena, and of constants in flash.
+
+    ``explaining`` of the constants only explanations read.
+    """
 
     identifier: str
     files: dict[str, str]
     arena: int
     constants: int
     operations: tuple[Operation, ...] = field(repr=False)
+    explaining: int = 0
 
 
 def emit(described: Described) -> Sources:
@@ -120,7 +124,7 @@ def emit(described: Described) -> Sources:
         Operation(call.code, call.kernel, part.name, call.macs) for part in program.parts for call in part.calls
     )
     constants = sum(constant.size for constant in program.constants)
-    return Sources(identifier, files | kernels(program.families), size, constants, operations)
+    return Sources(identifier, files | kernels(program.families), size, constants, operations, program.explaining)
 
 
 def name_in_c(name: str) -> str:
@@ -169,6 +173,15 @@ def _belongs(source_name: str, stem: str) -> bool:
     """Whether a source defines what ``stem.h`` declares: it, or its variants for instruction sets (``stem_mve.c``)."""
     own = source_name == f"{stem}.c" or source_name.startswith(f"{stem}_")
     return own and stem != "whylite" and source_name.endswith(".c")
+
+
+def _what(explained: Explained) -> str:
+    if explained.nodes is None:
+        return f"{explained.method} of {explained.layer}"
+    return (
+        f"the gradient for {explained.method} of {explained.layer}\n"
+        f" *         {len(explained.nodes)} steps of it are summed by whylite_integrate.h of the firmware"
+    )
 
 
 def _reservation(explained: Explained) -> str:
@@ -237,26 +250,31 @@ extern const whylite_model {self.symbol};
             scale, zero = (f"{grid.scale[0]:.8g}", f"{(grid.zero_point or (0,))[0]}") if grid else ("", "")
             shape = "x".join(map(str, source.sample_shape(tensor))) or "1"
             rows.append((name, tensor.dtype.name, shape, scale, zero, f"+{self._buffer(tensor).offset}"))
-        methods = [
-            f" *   MAP_{i} is {e.method} of {e.layer}{_reservation(e)}"
-            for i, e in enumerate(self.described.explanations)
-        ]
+        methods = [f" *   MAP_{i} is {_what(e)}{_reservation(e)}" for i, e in enumerate(self.described.explanations)]
         if self.described.yes_no:
             methods.insert(0, " *   The one score is that of class 1; class 0 has what is left of 1")
         constants = sum(constant.size for constant in self.program.constants)
-        macs = {part.name: sum(call.macs for call in part.calls) for part in self.program.parts}
-        costs = ", ".join(f"{count} {name}" for name, count in macs.items())
+        steps = any(explained.nodes is not None for explained in self.described.explanations)
         lines = [
             " * Takes, beside code:",
             f" *   RAM    {self.size} bytes of arena, aligned to {ALIGNMENT}",
-            f" *   flash  {constants} bytes of constants",
-            f" * Multiply-accumulates: {costs}",
+            *([" *          and WHYLITE_SUMS_SIZE, 4 bytes of each input value, for integrated_gradients"] * steps),
+            f" *   flash  {constants} bytes of constants, {self.program.explaining} of them to explain",
+            f" * Multiply-accumulates: {self._costs()}",
             " *",
             " * Real values are scale * (stored - zero point):",
             source.table(rows),
             *methods,
         ]
         return "\n".join(lines)
+
+    def _costs(self) -> str:
+        first, *others = ((part.name, sum(call.macs for call in part.calls)) for part in self.program.parts)
+        steps = {own.method: len(own.nodes) for own in self.described.explanations if own.nodes is not None}
+        rows = [f"{first[1]} {first[0]}"]
+        for name, count in others:
+            rows.append(f"{steps[name]} x ({first[1]} + {count}) {name}" if name in steps else f"{count} {name}")
+        return ", ".join(rows)
 
     def source(self) -> str:
         """Return ``whylite_<identifier>.c``."""

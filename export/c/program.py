@@ -128,14 +128,13 @@ class Program:
     @property
     def constants(self) -> list[Constant]:
         """Return every constant that a call refers to, once, in the order of the calls."""
-        found: dict[Constant, None] = {}
-        for call in (call for part in self.parts for call in part.calls):
-            for argument in call.arguments:
-                if isinstance(argument, Constant):
-                    found[argument] = None
-                elif isinstance(argument, Parameters):
-                    found |= {value: None for value in argument.fields.values() if isinstance(value, Constant)}
-        return list(found)
+        return constants_of(self.parts)
+
+    @property
+    def explaining(self) -> int:
+        """Return how many bytes of constants only explanations read."""
+        predicting = set(constants_of(self.parts[:1]))
+        return sum(constant.size for constant in self.constants if constant not in predicting)
 
     @property
     def cmsis_nn(self) -> int:
@@ -147,6 +146,18 @@ class Program:
     def families(self) -> list[str]:
         """Return the families of kernels that the calls need, sorted."""
         return sorted({call.family for part in self.parts for call in part.calls})
+
+
+def constants_of(parts: Sequence[Part]) -> list[Constant]:
+    """Return every constant that a call of some parts refers to, once, in the order of the calls."""
+    found: dict[Constant, None] = {}
+    for call in (call for part in parts for call in part.calls):
+        for argument in call.arguments:
+            if isinstance(argument, Constant):
+                found[argument] = None
+            elif isinstance(argument, Parameters):
+                found |= {value: None for value in argument.fields.values() if isinstance(value, Constant)}
+    return list(found)
 
 
 def size_of(tensor: Tensor) -> int:

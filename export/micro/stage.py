@@ -109,6 +109,7 @@ def compiled(
             _explanation(explanation, fidelity) for explanation, fidelity in zip(built.explanations, alike, strict=True)
         ),
         operations=sources.operations,
+        explaining=sources.explaining,
     )
     members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import export
+import whylite
 from edge.bundle import Bundle, npz_bytes, read_npz, seal
 from edge.explanation import Flag
 from edge.manifest import Check
 from edge.micro import GOLDEN, MODEL, SOURCES
 from export import micro, tables, tflite
+from export.cli import summary
 from export.errors import CalibrationError, CheckFailedError, UnsupportedModelError
 from export.micro import saturation, stage
 from export.micro.reference import Reference
@@ -259,6 +261,11 @@ def test_the_summary_has_arena_and_fidelity(exported):
     found = exported.manifest.micro
     assert f"arena {found.arena:,} bytes" in text
     assert f"{found.reference_arena:,}" in text
+    assert 0 < found.explaining < found.constants
+    assert f"{found.explaining:,} of them to explain" in text
+    assert (
+        "beside the arena firmware keeps window and scores, 112 bytes, and sums of 4 bytes per input value, 432" in text
+    )
     for own in found.explanations:
         (line,) = [line for line in text.splitlines() if line.lstrip().startswith(f"+ {own.method} ")]
         assert f"{own.fidelity:.3f}" in line
@@ -338,3 +345,34 @@ def test_verify_says_what_it_left_out_without_tensorflow_lite_micro(exported, mo
     found = export.verify(exported)
     assert not micro_rows(found)
     assert any(re.search(r"was not checked: .*not installed.*whylite\[micro\]", note) for note in found.notes)
+
+
+def test_the_cost_of_integrated_gradients_is_that_of_all_steps(exported, tmp_path, capsys):
+    found = exported.manifest.micro
+    own = found.explanations[1]
+    predict, gradient = (
+        sum(each.macs for each in found.operations if each.part == part) for part in ("predict", own.method)
+    )
+    whole = f"{own.steps * (predict + gradient):,}"
+    exported.save(tmp_path / "m.why")
+    assert whylite.main(["emit", str(tmp_path / "m.why"), "-o", str(tmp_path / "c")]) == 0
+    for text in (capsys.readouterr().out, summary(exported, tmp_path / "m.why")):
+        (line,) = [line for line in text.splitlines() if line.lstrip().startswith("+ integrated_gradients ")]
+        assert whole in line.split()
+        assert f"{own.steps} x ({predict:,} to predict and {gradient:,} for the gradient)" in text
+    header = (tmp_path / "c" / "whylite_tiny_net.h").read_text()
+    assert f"{own.steps} x ({predict} + {gradient}) integrated_gradients" in header
+    assert f"the gradient for integrated_gradients of image\n *         {own.steps} steps of it are summed" in header
+    assert f"{found.explaining} of them to explain" in header
+    assert "WHYLITE_SUMS_SIZE" in header
+
+
+def test_the_summary_says_which_figures_are_of_which_machine(exported, tmp_path):
+    exported.save(tmp_path / "m.why")
+    text = summary(exported, tmp_path / "m.why")
+    workstation, device, schedules = (text.index(said) for said in ("time     memory", "in C ", "map error"))
+    assert text.index("on a workstation") < workstation < text.index("on the microcontroller, by") < device
+    assert device < text.rindex("on a workstation, by") < schedules
+    check = next(check for check in exported.manifest.checks if check.name == "gradcam fidelity on a microcontroller")
+    (line,) = [line for line in text.splitlines() if check.name in line]
+    assert f"{exported.manifest.micro.explanations[0].fidelity:.3f}" in line.split()
