@@ -7,11 +7,12 @@ import contextlib
 import json
 import shlex
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from edge.bundle import Bundle, ensure_writable
+from edge.bundle import MANIFEST, ZIP_ERRORS, Bundle, ensure_writable
 from edge.codec import to_json
 from edge.errors import BundleError, WhyLiteError
 from edge.files import read_array, read_bytes
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("model", metavar="MODEL", help="a trained .tflite file, or a .keras model (needs whylite[keras])")
     add("-o", "--output-file", metavar="OUT.why", help="where to put the bundle (default: beside the model)")
+    add("--name", metavar="NAME", help="what to call the model, in C too: whylite_NAME.h (default: its file's name)")
     add("--calibration", metavar="X.npz", help="inputs: x [N, ...], float as trained on; perhaps y [N], their classes")
     add(
         "--method",
@@ -99,6 +101,7 @@ def main(argv: list[str]) -> int:
     try:
         _ensure_used(arguments)
         _ensure_no_input(path, arguments)
+        _ensure_bundle(path)
         ensure_writable(path)
         bundle = _export(arguments)
     except CheckFailedError as error:
@@ -148,6 +151,23 @@ def _ensure_no_input(path: Path, arguments: argparse.Namespace) -> None:
                 raise BundleError(f"cannot write {path}: it is {what} ({file})", "name another file with -o")
 
 
+def _ensure_bundle(path: Path) -> None:
+    """Raise :class:`BundleError` where writing the bundle would replace a file that is none, such as data."""
+    with contextlib.suppress(OSError, ValueError):  # what is no file is said where it is written
+        if not path.is_file() or not path.stat().st_size:
+            return
+        try:
+            with zipfile.ZipFile(path) as archive:
+                is_bundle = MANIFEST in archive.namelist()
+        except ZIP_ERRORS:
+            is_bundle = False
+        if not is_bundle:
+            raise BundleError(
+                f"cannot write {path}: it is there already, and no .why bundle",
+                "name another file with -o, or remove that one",
+            )
+
+
 def _export(arguments: argparse.Namespace) -> Bundle:
     x, truth = calibration.read(arguments.calibration) if arguments.calibration else (None, None)
     model: Path | bytes = Path(arguments.model)
@@ -173,7 +193,7 @@ def _export(arguments: argparse.Namespace) -> Bundle:
             memory=memory.parse(arguments.memory) if arguments.memory else None,
             schedule=arguments.schedule,
             refine=arguments.refine,
-            name=Path(arguments.model).stem,
+            name=arguments.name or Path(arguments.model).stem,
             preprocessing=_preprocessing(arguments.preprocessing),
             allow_unfaithful=arguments.allow_unfaithful,
             report=True,

@@ -1,9 +1,11 @@
 """`whylite export` as a user meets it: what it prints, what it leaves behind, how it refuses."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -319,7 +321,8 @@ def test_a_model_that_is_no_file_is_refused(name, tmp_path, capsys, monkeypatch)
 def test_a_full_disk_leaves_the_older_bundle_and_nothing_else(model, tmp_path):
     """No file may grow beyond 4 kB, which the bundle does; what was there before is smaller."""
     target = model.with_suffix(".why")
-    target.write_bytes(b"an older bundle")
+    older = zipped("manifest.json")
+    target.write_bytes(older)
     code = (
         "import resource, sys, whylite\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
@@ -329,8 +332,35 @@ def test_a_full_disk_leaves_the_older_bundle_and_nothing_else(model, tmp_path):
     assert done.returncode == 2, done.stderr
     assert f"cannot write {target}" in done.stderr
     assert "has room" in done.stderr
-    assert target.read_bytes() == b"an older bundle"
+    assert target.read_bytes() == older
     assert sorted(tmp_path.iterdir()) == sorted((model, target))
+
+
+def zipped(member: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(member, "{}")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [zipped("x.npy"), b"PK, but cut short", b"notes"])
+def test_a_file_that_is_no_bundle_is_not_overwritten(content, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("export.pipeline.explain", lambda *a, **k: pytest.fail("it went to work"))
+    target = tmp_path / "yn.npz"
+    target.write_bytes(content)
+    assert whylite.main(["export", str(model), "-o", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write {target}: it is there already, and no .why bundle" in said
+    assert "name another file with -o" in said
+    assert target.read_bytes() == content
+
+
+def test_a_bundle_and_an_empty_file_are_replaced_and_named_as_asked(model, tmp_path):
+    for content in (zipped("manifest.json"), b""):
+        (tmp_path / "y.why").write_bytes(content)
+        arguments = ["export", str(model), "-o", str(tmp_path / "y.why"), "--method", "saliency", "--name", "beats"]
+        assert whylite.main(arguments) == 0
+        assert Bundle.open(tmp_path / "y.why").manifest.name == "beats"
 
 
 def test_a_stop_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):

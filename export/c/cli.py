@@ -78,7 +78,10 @@ def _of_bundle(bundle: Bundle, file_name: str, name: str | None) -> Emitted:
     if micro is None:
         raise BundleError(f"{file_name} holds no C", "export the model with --target micro")
     if name is not None:
-        raise BundleError(f"the C in {file_name} is called {micro.identifier!r} already", "leave out --name")
+        raise BundleError(
+            f"the C in {file_name} is called {micro.identifier!r} already",
+            "leave out --name here, or give it to `whylite export`",
+        )
     files = {
         member.removeprefix(SOURCES): content
         for member, content in bundle.members.items()
@@ -146,6 +149,11 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("input", metavar="MODEL.tflite|BUNDLE", help="an int8 model, or what `whylite export` wrote")
     result.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for the sources; made if need be")
-    result.add_argument("--name", help="what to call a model in C: whylite_NAME.h (default: the name of its file)")
+    result.add_argument(
+        "--name",
+        metavar="NAME",
+        help="of MODEL.tflite: what C calls it, whylite_NAME.h (default: its file's name); a bundle has its name from "
+        "`whylite export --name`",
+    )
     result.add_argument("--json", action="store_true", help="print one JSON document, with every kernel call")
     return result

@@ -17,7 +17,7 @@ from ..tflite.ops import INT8, prune
 
 _OTHER_TARGET = "export it for --target pi"
 _QUANTIZE_HINT = (
-    "quantise it to full int8 (in TensorFlow's converter: Optimize.DEFAULT, a representative_dataset, "
+    "quantise its float model to full int8 (in TensorFlow's converter: Optimize.DEFAULT, a representative_dataset, "
     f"TFLITE_BUILTINS_INT8), or {_OTHER_TARGET}"
 )
 
@@ -64,7 +64,8 @@ def _entry(graph: Graph, tensor: Tensor) -> Tensor:
         graph.ops.remove(readers[0])
         return readers[0].output
     raise UnsupportedModelError(
-        f"target micro takes int8 models, and input {tensor!r} is read as it is", _QUANTIZE_HINT
+        f"target micro takes int8 models, and what this one computes from input {tensor!r} is {tensor.dtype}, not int8",
+        _QUANTIZE_HINT,
     )
 
 

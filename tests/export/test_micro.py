@@ -300,7 +300,7 @@ def primary(model: Model) -> tuple[Graph, Head]:
 
 def test_a_float_model_is_refused_with_what_to_do():
     graph, head = primary(zoo.float_classifier())
-    with pytest.raises(UnsupportedModelError, match=r"int8 models, and input 'image' \(float32") as caught:
+    with pytest.raises(UnsupportedModelError, match=r"computes from input 'image' .*is float32, not int8") as caught:
         micro.build(graph, head, {"gradcam": heads.default_layer(graph, head)}, [], None)
     assert "TFLITE_BUILTINS_INT8" in caught.value.hint
 
