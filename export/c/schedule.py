@@ -142,7 +142,7 @@ class _Scheduler(Unit):
 
     def in_place(self, output: Tensor, source: Tensor) -> bool:
         buffer = self._places.get(source)
-        if buffer is None or size_of(output) > buffer.size:
+        if buffer is None or size_of(output) > buffer.size or self._read_elsewhere(output, source):
             return False
         if any(map(self._wanted_later, self.held[buffer.whole or buffer])):
             return False
@@ -177,6 +177,21 @@ class _Scheduler(Unit):
             whole.touch(self.part, _BEFORE)
         whole.touch(self.part, self.step)
         return buffer
+
+    def _read_elsewhere(self, output: Tensor, source: Tensor) -> bool:
+        """Whether the op reads bytes that ``output`` over ``source`` writes, and reads them as another operand's.
+
+        One that has the very bytes of both is read where it is written, value by value: that is no harm.
+        """
+        buffer, size = self._places[source], size_of(output)
+        for tensor in self.ops[self.part][self.step].inputs:
+            other = None if tensor is None or tensor is source else self._places.get(tensor)
+            if tensor is None or other is None or (other.whole or other) is not (buffer.whole or buffer):
+                continue
+            same = other.begin == buffer.begin and size_of(tensor) == size_of(source) == size
+            if not same and other.begin < buffer.begin + size and buffer.begin < other.begin + size_of(tensor):
+                return True
+        return False
 
     def _wanted_later(self, tensor: Tensor) -> bool:
         later = list(self.ops[self.part][self.step + 1 :])

@@ -11,7 +11,7 @@ from ...tflite.options import AddOptions, MulOptions, SubOptions
 from .. import fixed_point
 from ..arithmetic import bounds, grid, multiplier
 from ..fixed_point import Values
-from ..program import Parameters
+from ..program import Parameters, size_of
 from .broadcast import axes
 from .registry import Unit, int8, lowering, refuse
 from .unary import look_up, stored
@@ -131,7 +131,5 @@ def _combine(
 
 
 def overwrite(unit: Unit, y: Tensor, operands: Sequence[Tensor]) -> None:
-    """Let an output be written over an operand of its shape, if that is not read elsewhere by a broadcast one."""
-    whole = [tensor for tensor in operands if np.prod(tensor.shape) == np.prod(y.shape)]
-    if len(whole) == len(operands) or len({unit.value(tensor) for tensor in operands}) == len(operands):
-        any(unit.in_place(y, tensor) for tensor in whole)
+    """Let an output be written over an operand of its size, if that can be."""
+    any(unit.in_place(y, tensor) for tensor in operands if size_of(tensor) == size_of(y))

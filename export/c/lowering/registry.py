@@ -66,7 +66,9 @@ class Unit(ABC):
     def in_place(self, output: Tensor, source: Tensor) -> bool:
         """Let ``output`` be written over ``source`` if nothing reads that any more, and return whether it will be.
 
-        For kernels that read each value before they write to its place. To be called before ``value(output)``.
+        For kernels that read each value before they write to its place, and what they read beside it in the same order
+        if that has the same bytes: an operand that shares only some of them with ``source``, or fewer, is refused. To
+        be called before ``value(output)``.
         """
 
     @abstractmethod
