@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge.wire.records import Health, Latency, Map, Request, Result, Session
-from firmware_bridge import boards
-from firmware_bridge.build import build_sources
+from firmware_bridge import boards, toolchain
+from firmware_bridge.build import _layout, build_sources
+from firmware_bridge.emulate.cortex_m import CortexM
 from tests.firmware import toy
 from tests.firmware.build import FIRMWARE, GCC, HERE, ROOT, compiled, missing, run
 from tests.firmware.test_device import feed, values
@@ -90,6 +91,7 @@ def test_the_clock_counts_up_by_one_over_all_values_of_systick(tmp_path):
 #define SYSTICK_MAX ((1u << SYSTICK_BITS) - 1u)
 #define SYSTICK_VALUE systick
 static volatile uint32_t wraps, systick;
+static void take_interrupt(void) {{}}
 {clock}
 int main(void) {{
   for (uint32_t passed = 0; passed < 100u; passed++) {{
@@ -103,3 +105,63 @@ int main(void) {{
 }}
 """)
     assert run(str(compiled(tmp_path / "clock", source))) == ""
+
+
+class Ear:
+    """A UART at which nothing comes: it hears what is said until a "."."""
+
+    def __init__(self):
+        self.core, self.heard = None, b""
+
+    def take(self):
+        return None
+
+    def peek(self):
+        return False
+
+    def give(self, byte):
+        self.heard += bytes([byte])
+        if byte == ord("."):
+            self.core.stop()
+
+
+def test_the_clock_never_goes_back_where_interrupts_come_between_blocks_only(tmp_path):
+    """The clock of main.c as it stands, in Unicorn, with a timer that runs out often enough to meet each instruction."""
+    text = (FIRMWARE / "virtual" / "main.c").read_text()
+    clock = re.search(r"static volatile uint32_t wraps.*?(?=static uint32_t write)", text, re.S)[0]
+    for name in ("startup.c", "virtual.h"):
+        (tmp_path / name).write_bytes((FIRMWARE / "virtual" / name).read_bytes())
+    board = boards.named("unicorn-cortex-m4")
+    (tmp_path / "clock.c").write_text(f"""#include <stddef.h>
+#include "virtual.h"
+#define SYSTICK ((volatile uint32_t *)0xE000E010u)
+#define SYSTICK_VALUE SYSTICK[2]
+#define SYSTICK_BITS 9u
+#define SYSTICK_MAX ((1u << SYSTICK_BITS) - 1u)
+#define SAY (*(volatile uint32_t *){board.uart.base:#x}u)
+{clock}
+int main(void) {{
+  SYSTICK[1] = SYSTICK_MAX;
+  SYSTICK[2] = 0;
+  SYSTICK[0] = 7u;
+  uint32_t last = 0;
+  for (uint32_t i = 0; i < 20000u; i++) {{
+    uint32_t now = ticks(NULL);
+    if (now - last >= 1u << 31) {{
+      SAY = '<';
+    }}
+    last = now;
+  }}
+  SAY = wraps > 100u ? '+' : '-';
+  SAY = '.';
+  return 0;
+}}
+""")
+    (tmp_path / "link.ld").write_text(_layout(board))
+    compiler = toolchain.find()
+    objects = compiler.compile(["clock.c", "startup.c"], tmp_path, board.cpu, optimize="-Os")
+    compiler.link(objects, "link.ld", tmp_path, board.cpu, "clock.elf")
+    ear = Ear()
+    ear.core = CortexM(tmp_path / "clock.elf", board, ear)
+    ear.core.run()
+    assert ear.heard == b"+."
