@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib import metadata
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge import vitals
 from edge.bundle import GOLDEN, Bundle
+from edge.errors import LinkError
 from edge.explainer import Explainer
 from edge.latency import Histogram, Quantiles, clock
 from edge.wire.port import DEFAULT_BAUD
@@ -23,6 +25,7 @@ from firmware_bridge.session import Timing, Tracker, printable
 
 WINDOWS = 50
 WARM_UP = 3
+_HELLO = 15.0  # seconds for a SESSION to come
 _PREDICTING = ("quantize", PREDICT)
 
 Progress = Callable[[str, float], None]
@@ -88,13 +91,19 @@ def listened(
     windows: int = WINDOWS,
     progress: Progress = lambda what, part: None,
 ) -> Profile:
-    """Return what a board says that streams to a port now; ProfileError where it falls silent before `windows`."""
+    """Return what a board says that streams to a port now.
+
+    LinkError where no SESSION comes, ProfileError where it falls silent before ``windows``.
+    """
     with closing(Monitor(port, baud)) as monitor:
         timings = 0
+        until = time.monotonic() + _HELLO
         while timings < windows:
             events = monitor.poll()
             timings += sum(isinstance(event, Timing) and event.valid and not event.warm_up for event in events)
             progress("window", min(1.0, timings / windows))
+            if monitor.tracker.account.session is None and time.monotonic() >= until:
+                raise LinkError(f"no SESSION came from {port}", "run `whylite run` there, and check the baud rate")
             if monitor.parted or monitor.silence:
                 raise ProfileError(
                     f"{port} has fallen silent after {timings} of {windows} latencies",

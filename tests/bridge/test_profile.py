@@ -1,12 +1,16 @@
 """Profiles as documents: what is read back, refused, compared, tabulated and drawn; and those of boards with Linux."""
 
 import dataclasses
+import itertools
 import json
+import socket
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.errors import LinkError
 from edge.latency import Quantiles
 from firmware_bridge.boards import Board, Memory, boards
 from firmware_bridge.errors import ProfileError
@@ -202,6 +206,27 @@ def test_a_recording_is_what_the_board_measured_and_of_this_bundle_alone(bundle,
     assert found.part("gradcam").ratio == pytest.approx(1 + 5500 / 21_000, rel=0.01)
     with pytest.raises(ProfileError, match="not that of bundle"):
         linux.recorded(bundle, "raspberry-pi-4", tmp_path / "wrong.jsonl")
+
+
+@pytest.mark.parametrize("said", [b"", b"a console says hello\r\n\0"], ids=["nothing", "noise"])
+def test_a_port_at_which_no_session_comes_is_given_up(bundle, monkeypatch, said):
+    monkeypatch.setattr(linux, "_HELLO", 0.3)
+    polls = itertools.chain(range(100), iter(lambda: pytest.fail("it waits for ever"), None))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = f"socket://127.0.0.1:{server.getsockname()[1]}"
+
+        def caller():
+            with server.accept()[0] as connection:
+                connection.sendall(said)
+                while connection.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=caller)
+        thread.start()
+        with pytest.raises(LinkError, match="no SESSION came from socket:") as raised:
+            linux.listened(bundle, "raspberry-pi-5", port, progress=lambda what, part: next(polls))
+        thread.join()
+    assert raised.value.hint
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ class Ear:
 
 
 def test_the_clock_never_goes_back_where_interrupts_come_between_blocks_only(tmp_path):
-    """The clock of main.c as it stands, in Unicorn, with a timer that runs out often enough to meet each instruction."""
+    """The clock of main.c as it stands, in Unicorn, with a timer that runs out at every instruction sometimes."""
     text = (FIRMWARE / "virtual" / "main.c").read_text()
     clock = re.search(r"static volatile uint32_t wraps.*?(?=static uint32_t write)", text, re.S)[0]
     for name in ("startup.c", "virtual.h"):
