@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from firmware_bridge.errors import BuildError
 MODEL, KERNELS, LINK, RUNTIME, LIBRARY = "model", "kernels", "link", "runtime", "compiler's library"
 _STACK = ("whylite_stack_limit", "whylite_stack_top")
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4  # flags of a section
+_NO_ELF = "give what the linker wrote, no .bin or .hex of it"
+# what pyelftools stumbles with over numbers in a file that cannot be
+_DAMAGED = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,18 @@ def measure(elf: Path, groups: Mapping[str, str]) -> tuple[Footprint, bytes]:
     """Return what an ELF takes, and the bytes for the flash from its first address on.
 
     ``groups`` has the group of each C file it was compiled of, whose objects lie beside it. BuildError without
-    pyelftools.
+    pyelftools, and for what is damaged.
     """
-    owners = {
-        symbol.name: source
-        for source in groups
-        for symbol in _symbols(open_elf(elf.with_name(source.removesuffix(".c") + ".o")))
-        if not symbol.file
-    }
-    program = open_elf(elf)
+    owners: dict[str, str] = {}
+    for source in groups:
+        with open_elf(elf.with_name(source.removesuffix(".c") + ".o")) as compiled:
+            owners |= {symbol.name: source for symbol in _symbols(compiled) if not symbol.file}
+    with open_elf(elf) as program:
+        return _measured(program, owners, groups)
+
+
+def _measured(program: Any, owners: Mapping[str, str], groups: Mapping[str, str]) -> tuple[Footprint, bytes]:
+    """Return the same of an ELF that is open; ``owners`` has the file of each symbol that others see."""
     sections = [section for section in program.iter_sections() if section["sh_flags"] & _ALLOC and section["sh_size"]]
     symbols = list(_symbols(program))
     numbers = {index: _kind(section) for index, section in enumerate(program.iter_sections())}
@@ -90,25 +97,33 @@ def measure(elf: Path, groups: Mapping[str, str]) -> tuple[Footprint, bytes]:
     return footprint, image
 
 
-def open_elf(path: Path) -> Any:
-    """Return an ELF file, of pyelftools; BuildError for what is none, and where that is not installed."""
+@contextmanager
+def open_elf(path: Path) -> Iterator[Any]:
+    """Give an ELF file, of pyelftools; BuildError for what is none or damaged, and where that is not installed.
+
+    pyelftools reads what it is asked for when it is asked, so all of that belongs into the ``with`` block.
+    """
     try:
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
     except ModuleNotFoundError as error:
         raise BuildError("pyelftools is not installed, which reads firmware", "pip install 'whylite[micro]'") from error
     try:
-        return ELFFile.load_from_path(str(path))
+        with ELFFile.load_from_path(str(path)) as program:
+            yield program
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror}", "give the path of an ELF") from error
-    except ELFError as error:
-        raise BuildError(f"{path} is no ELF: {error}", "give what the linker wrote, no .bin or .hex of it") from error
+    except (ELFError, *_DAMAGED) as error:
+        raise BuildError(f"{path} is no ELF, or damaged: {error}"[:300], _NO_ELF) from error
 
 
 def _symbols(program: Any) -> Iterator[_Symbol]:
     """Yield what an ELF names: for a local symbol with the file it is of, which comes before it."""
     file = ""
-    for symbol in program.get_section_by_name(".symtab").iter_symbols():
+    table = program.get_section_by_name(".symtab")
+    if table is None:
+        raise ValueError("it has no symbols")
+    for symbol in table.iter_symbols():
         kind, bind = symbol["st_info"]["type"], symbol["st_info"]["bind"]
         if kind == "STT_FILE":
             file = Path(symbol.name).name

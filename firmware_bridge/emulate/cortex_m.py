@@ -15,6 +15,7 @@ from firmware_bridge.boards import Board, Memory
 from firmware_bridge.emulate import INSTRUCTION_NS
 from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import EmulatorError
+from firmware_bridge.footprint import open_elf
 
 _PAGE = 0x1000
 _SYSTEM = 0xE000E000  # system control space
@@ -78,8 +79,6 @@ class CortexM:
     """A processor with its memories. ``run`` until ``stop``, or until it faults: EmulatorError with its registers."""
 
     def __init__(self, elf: Path, board: Board, uart: Uart) -> None:
-        from elftools.elf.elffile import ELFFile
-
         assert board.cpu is not None and board.flash is not None and board.ram is not None and board.uart is not None
         self._idle_ns = 0  # emulated time that passed without instructions
         self._uart = uart
@@ -94,7 +93,7 @@ class CortexM:
         for memory in (board.flash, board.ram, *(Memory(page, _PAGE) for page in (_SYSTEM, _DEBUG, _RETURN))):
             self._core.mem_map(memory.origin, -(-memory.size // _PAGE) * _PAGE)
         self._core.mmio_map(board.uart.base, _PAGE, self._uart_read, None, self._uart_write, None)
-        with ELFFile.load_from_path(str(elf)) as program:
+        with open_elf(elf) as program:
             for segment in program.iter_segments("PT_LOAD"):
                 self._core.mem_write(segment["p_paddr"], segment.data())
         if word := seed(elf):

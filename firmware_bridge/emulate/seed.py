@@ -17,10 +17,9 @@ def seed(elf: Path) -> tuple[int, int] | None:
     None for a program that keeps none, and for what is no program, of which the emulator says so itself.
     """
     try:
-        program = open_elf(elf)
+        with open_elf(elf) as program:
+            symbols = program.get_section_by_name(".symtab")
+            found = symbols.get_symbol_by_name(_SYMBOL) if symbols else None
+            return (found[0]["st_value"] + 4, secrets.randbits(32)) if found else None
     except BuildError:
         return None
-    with program:
-        symbols = program.get_section_by_name(".symtab")
-        found = symbols.get_symbol_by_name(_SYMBOL) if symbols else None
-        return (found[0]["st_value"] + 4, secrets.randbits(32)) if found else None

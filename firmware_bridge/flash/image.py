@@ -49,8 +49,13 @@ def built(bundle: Bundle, board: Board, folder: Path, *, toolchain: str | None, 
 
 def read(elf: Path, board: Board) -> Image:
     """Return what an ELF puts into a board's flash; FitError where it does not fit, BuildError where it is none."""
+    memories(board)
+    with open_elf(elf) as program:
+        return _read(elf, program, board)
+
+
+def _read(elf: Path, program: Any, board: Board) -> Image:
     flash, ram = memories(board)
-    program = open_elf(elf)
     if program["e_machine"] != "EM_ARM":
         raise BuildError(f"{elf} is a program for {program['e_machine']}, and {board.name} has a {board.core}", _SDK)
     stored = [segment for segment in program.iter_segments("PT_LOAD") if segment["p_filesz"]]

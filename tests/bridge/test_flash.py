@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 import whylite
 from edge.bundle import Bundle, npz_bytes, seal
@@ -28,6 +30,7 @@ from firmware_bridge import flash, flash_cli
 from firmware_bridge.boards import named
 from firmware_bridge.build import build_sources
 from firmware_bridge.emulate.qemu import Qemu
+from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import BoardError, BuildError, FitError, FlashError, WrongAnswerError, WrongBoardError
 from firmware_bridge.flash import chosen, sequence
 from firmware_bridge.flash import gdb as gdb_way
@@ -36,6 +39,7 @@ from firmware_bridge.flash.image import read
 from firmware_bridge.flash.qemu import QemuWay
 from firmware_bridge.flash.sequence import Flashing
 from firmware_bridge.flash.way import Connection
+from firmware_bridge.footprint import measure
 from tests.bridge import firmware as tiny_model
 
 BOARD = "qemu-mps2-an386"
@@ -308,6 +312,39 @@ def test_files_that_are_no_programs_for_arm_are_refused(firmware, tmp_path):
             read(tmp_path / name, named(BOARD))
     with pytest.raises(BuildError, match="cannot read"):
         read(tmp_path / "none", named(BOARD))
+
+
+damage = st.tuples(st.integers(-0x600, 0x100), st.sampled_from([0, 1, 0x7F, 0xFF]) | st.integers(0, 255))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(damage, min_size=1, max_size=4))
+@example([(0x1C, 0xFF)])  # where the segments' table is
+@example([(0x20, 0xFF)])  # the sections'
+@example([(0x2E, 0)])  # the size of one in there
+def test_an_elf_that_is_damaged_anywhere_is_read_or_refused(firmware, tmp_path, places):
+    """In its header, the segments behind that, and the sections' headers at its end."""
+    data = bytearray(firmware.elf.read_bytes())
+    for place, byte in places:
+        data[place] = byte
+    elf = tmp_path / "damaged"
+    elf.write_bytes(data)
+    for use in (lambda: read(elf, named(BOARD)), lambda: measure(elf, {}), lambda: seed(elf)):
+        with suppress(BuildError, FitError):
+            use()
+
+
+def test_a_damaged_elf_is_wrong_input_and_a_stripped_one_has_no_symbols(built, firmware, tmp_path, capsys):
+    data = bytearray(firmware.elf.read_bytes())
+    data[0x1C:0x20] = (len(data) - 4).to_bytes(4, "little")  # the table of segments ends with the file
+    (tmp_path / "damaged").write_bytes(data)
+    assert whylite.main(["flash", built, "--board", BOARD, "--elf", str(tmp_path / "damaged")]) == 2
+    assert re.match(r"error: .*damaged is no ELF, or damaged", capsys.readouterr().err)
+    data = firmware.elf.read_bytes().replace(b".symtab", b".gone!!")
+    (tmp_path / "stripped").write_bytes(data)
+    assert seed(tmp_path / "stripped") is None
+    with pytest.raises(BuildError, match="it has no symbols"):
+        measure(tmp_path / "stripped", {})
 
 
 @needs_gdb
