@@ -108,6 +108,10 @@ def flags_in_c(bundle) -> dict[str, int]:
     return {method: int(flags) for method, flags in re.findall(r'\.method = "(\w+)".*?\.flags = (\d+)', text, re.S)}
 
 
+def header_of(bundle) -> str:
+    return bundle.members[f"{SOURCES}whylite_{bundle.manifest.micro.identifier}.h"].decode()
+
+
 def rebuilt(original: bytes, x: np.ndarray = X) -> micro.MicroModel:
     model = tflite.read(original)
     graph = model.graphs[0]
@@ -230,12 +234,15 @@ def test_or_ships_marked_where_that_is_asked_for_by_gradcam_alone_where_nothing_
     assert [head.method for head in bundle.manifest.heads] == ["gradcam"]
     assert "shipped with failed checks (--allow-unfaithful)" in bundle.manifest.notes
     assert flags_in_c(bundle) == {"gradcam": Flag.UNFAITHFUL}
+    assert header_of(bundle).count("a check of its export failed") == 1
 
 
 def test_maps_of_faithful_explanations_have_no_flag(exported):
     failed = {check.method for check in exported.manifest.checks if not check.passed}
     for method, flags in flags_in_c(exported).items():
         assert flags == (Flag.NONE if failed.isdisjoint({"", method}) else Flag.UNFAITHFUL)
+    marked = sum(flags == Flag.UNFAITHFUL for flags in flags_in_c(exported).values())
+    assert header_of(exported).count("a check of its export failed") == marked < 4
 
 
 def test_other_predictions_stop_the_export(original, monkeypatch):

@@ -89,13 +89,7 @@ def test_a_board_answers_as_the_python_device_does(bundle, tmp_path):
         assert classes == {expected.class_index} == {1}
 
 
-def test_the_c_says_what_its_score_is_and_which_maps_failed_a_check(bundle, original):
-    header = bundle.members[f"{SOURCES}whylite_fall.h"].decode()
-    assert "The one score is that of class 1" in header
-    failed = {check.method for check in bundle.manifest.checks if check.gating and not check.passed}
-    for method in ("gradcam", "saliency"):
-        (_, said) = header.split(f" is {method} of ")
-        marked = "a check of its export failed" in said.split(" is ")[0]
-        assert marked == bool(failed & {"", method})
+def test_the_c_says_what_its_one_score_is(bundle, original):
+    assert "The one score is that of class 1" in bundle.members[f"{SOURCES}whylite_fall.h"].decode()
     _, plain = standalone.compiled(original, "fall.tflite", "fall")
     assert ".yes_no = 1" in plain.files["whylite_fall.c"]
