@@ -49,7 +49,7 @@ class FarEnd:
         self.port.write(frame(encode(record, self._number)), 1.0)
         self._number += 1
 
-    def listen(self, until: Callable[[], object], seconds: float = 10.0) -> None:
+    def listen(self, until: Callable[[], object], seconds: float = 60.0) -> None:
         """Read until the condition holds; fail if it never does."""
         end = time.monotonic() + seconds
         while not until():
@@ -57,7 +57,7 @@ class FarEnd:
             self.port.wait(0.05)
             self.received += self.receiver.feed(self.port.read())
 
-    def listen_for(self, kind: type[Record], count: int = 1, seconds: float = 10.0) -> list[Record]:
+    def listen_for(self, kind: type[Record], count: int = 1, seconds: float = 60.0) -> list[Record]:
         self.listen(lambda: len(self.of(kind)) >= count, seconds)
         return self.of(kind)
 

@@ -301,7 +301,7 @@ static void explain(whylite_device *device) {
   whylite_job *job = &device->job;
   const uint8_t method = job->methods[job->next];
   const whylite_explanation *explanation = &device->model->explanations[method];
-  const int32_t target = device->model->yes_no != 0 ? 0 : (int32_t)job->class_index; /* one score is all that there is */
+  const int32_t target = device->model->yes_no != 0 ? 0 : (int32_t)job->class_index; /* there is one score */
   const uint64_t start = whylite_device_time(device);
   if (!job->intact && !job->integrating) {
     predict(device);

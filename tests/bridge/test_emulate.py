@@ -27,12 +27,12 @@ from firmware_bridge.monitor import Monitor
 from firmware_bridge.session import Timing
 from tests.bridge.firmware import bundle, tiny
 from tests.link import FarEnd
+from tests.tools import QEMU, needs, require
 
 VIRTUAL = [board.name for board in boards().values() if board.virtual]
 PATIENCE = 60.0
-needs_qemu = pytest.mark.skipif(
-    shutil.which("qemu-system-arm") is None and not os.environ.get("CI"), reason="no qemu-system-arm"
-)
+GDB = "gdb-multiarch"
+needs_qemu = needs(QEMU)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def timings(machine, *rows):
 
 @pytest.mark.parametrize("name", VIRTUAL)
 def test_every_virtual_board_boots_and_answers(tmp_path, name):
-    if missing(named(name)) and not os.environ.get("CI"):
-        pytest.skip(missing(named(name))[0])
+    if named(name).emulator.machine:
+        require(QEMU)
     firmware = build_sources(tiny(), "tiny", named(name), tmp_path / "firmware")
     with start(firmware.elf, named(name)) as machine:
         said = answers(machine, [0, 9, 1, 2], [3, 0, 1, -7])
@@ -207,14 +207,13 @@ def test_qemu_does_not_outlive_a_program_that_is_killed(an386):
 
 
 def test_no_thread_stays_whatever_ends_the_block(an386):
-    before = threading.active_count()
     for opened in (False, True):
         with pytest.raises(ZeroDivisionError), Unicorn(an386, in_unicorn()) as machine:
             if opened:
                 Port(machine.url).close()
             _ = 1 / 0
     gc.collect()
-    assert threading.active_count() == before
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("virtual board")]
 
 
 @pytest.mark.parametrize("machine", [pytest.param(Qemu, marks=needs_qemu), Unicorn])
@@ -227,17 +226,14 @@ def test_two_runs_are_two_sessions(an386, machine):
     assert len(set(sessions)) == 2
 
 
-@needs_qemu
+@needs(QEMU, GDB)
 def test_a_halted_board_waits_for_a_debugger_which_has_a_port(an386):
-    gdb = shutil.which("gdb-multiarch")
-    if gdb is None and not os.environ.get("CI"):
-        pytest.skip("no gdb-multiarch")
     with Qemu(None, named("qemu-mps2-an386"), halted=True, debug=True) as machine:
         commands = [f"target remote {machine.debugger}", "load", "compare-sections", "set $sp = *(unsigned *)0"]
         commands += ["set $pc = *(unsigned *)4", "detach"]
         words = [word for command in commands for word in ("-ex", command)]
         done = subprocess.run(
-            [gdb, "-q", "-nx", "-batch", *words, str(an386)],
+            [GDB, "-q", "-nx", "-batch", *words, str(an386)],
             capture_output=True,
             text=True,
             check=False,

@@ -41,16 +41,14 @@ from firmware_bridge.flash.sequence import Flashing
 from firmware_bridge.flash.way import Connection
 from firmware_bridge.footprint import measure
 from tests.bridge import firmware as tiny_model
+from tests.tools import GCC, QEMU, needs
 
 BOARD = "qemu-mps2-an386"
 BAUD = 921600
 STEPS = ["fit", "build", "connect", "write", "verify", "reset", "session", "model", "golden"]
 GDB = next(filter(None, map(shutil.which, gdb_way.PROGRAMS)), None)
-needs_qemu = pytest.mark.skipif(
-    shutil.which("qemu-system-arm") is None and not os.environ.get("CI"), reason="no qemu-system-arm"
-)
-needs_gdb = pytest.mark.skipif(GDB is None and not os.environ.get("CI"), reason="no GDB for Arm")
-pytestmark = needs_qemu
+needs_gdb = needs(GDB or gdb_way.PROGRAMS[0])
+pytestmark = needs(QEMU)
 
 
 def with_golden(x: np.ndarray) -> Bundle:
@@ -276,7 +274,7 @@ def linked_for(name, tmp_path):
     source.write_text(".syntax unified\n.thumb\n.text\n.word 0x20001000, 9, 1, 2\n")
     elf = tmp_path / "bytes.elf"
     where = named(name).flash.origin
-    gcc = ["arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4", "-nostdlib", f"-Wl,-Ttext={where:#x}", "-Wl,-e0"]
+    gcc = [GCC, "-mthumb", "-mcpu=cortex-m4", "-nostdlib", f"-Wl,-Ttext={where:#x}", "-Wl,-e0"]
     subprocess.run([*gcc, "-Wl,-n", str(source), "-o", str(elf)], check=True)
     return elf
 
@@ -290,7 +288,7 @@ def test_an_elf_of_the_boards_own_sdk_is_flashed_as_it_is(monkeypatch, built, bo
     assert str(firmware.elf) in steps[1]["what"]
 
 
-@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None and not os.environ.get("CI"), reason="no Arm GCC")
+@needs(GCC)
 def test_an_elf_for_other_memories_is_refused(firmware, tmp_path):
     elf = linked_for("qemu-netduinoplus2", tmp_path)
     assert read(elf, named("qemu-netduinoplus2")).data[4:8] == bytes([9, 0, 0, 0])

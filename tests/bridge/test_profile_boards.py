@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import time
 
 import pytest
@@ -19,6 +18,7 @@ from firmware_bridge.profile.lines import Board
 from firmware_bridge.profile.tables import table
 from firmware_bridge.profile_cli import main
 from tests.bridge.profiled import STEPS, bundle
+from tests.tools import QEMU, needs
 
 BOARD = "unicorn-cortex-m4"
 
@@ -93,7 +93,7 @@ def test_the_counts_are_those_of_the_instructions_executed(tmp_path):
     assert sample.counted(sample.parts[0])[1] * scale == pytest.approx(second - first - between, abs=6)
 
 
-@pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="no qemu-system-arm, which no package of PyPI has")
+@needs(QEMU)
 def test_qemu_counts_the_same(counted, tmp_path):
     other = profile(bundle(), named("qemu-mps2-an386"), tmp_path)
     for one, two in zip(counted.parts, other.parts, strict=True):
@@ -103,7 +103,7 @@ def test_qemu_counts_the_same(counted, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="no qemu-system-arm, which no package of PyPI has")
+@needs(QEMU)
 @pytest.mark.parametrize("name", ["qemu-lm3s6965evb", "qemu-netduinoplus2", "qemu-mps3-an547"])
 def test_a_board_of_qemu_says_its_clock_right(counted, tmp_path, name):
     made = build(bundle(), named(name), tmp_path / "firmware", profile=True)

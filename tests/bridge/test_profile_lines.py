@@ -13,17 +13,17 @@ from firmware_bridge.build import FIRMWARE
 from firmware_bridge.errors import InvalidProfileError, ProfileError
 from firmware_bridge.profile.lines import Board, check_counter, parse
 from tests.bridge.profiled import DIGEST, bundle
+from tests.tools import require
 
 WINDOW = bytes([10, 1, 1, 1, 1, 1, 1, 1])
-COMPILER = shutil.which("gcc") or shutil.which("clang")
+COMPILER = shutil.which("gcc") or "clang"
 STRICT = ("-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-g", "-fsanitize=address,undefined")
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     """Return the program."""
-    if COMPILER is None:
-        pytest.skip("no C compiler for this machine")
+    require(COMPILER)
     folder = tmp_path_factory.mktemp("profiled")
     for name, data in bundle().members.items():
         if name.startswith("c/"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 from dataclasses import replace
 
@@ -14,15 +12,11 @@ from firmware_bridge.recording import load
 from firmware_bridge.session import Mark
 from tests.board import WATCH, Board
 from tests.terminal import Terminal
+from tests.tools import needs
 
-TMUX = shutil.which("tmux")
 MONITOR = [sys.executable, "-m", "whylite", "monitor"]
 
-# A system package: .ci/run installs it where it can and says CI, so that there it is missed aloud.
-pytestmark = [
-    pytest.mark.skipif(TMUX is None and not os.environ.get("CI"), reason="there is no tmux: apt-get install tmux"),
-    pytest.mark.slow,
-]
+pytestmark = [needs("tmux"), pytest.mark.slow]
 
 
 def test_a_person_watches_asks_marks_records_and_quits(modem, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import firmware_bridge
 from export.c import Described, Sources, emit
 from export.tflite import Graph
+from tests.tools import GCC, QEMU, require
 
 STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -96,6 +97,7 @@ def on_host(cases: Sequence[Case], folder: Path, compiler: str = "gcc") -> list[
 
 def host_output(files: Sequence[Path], folder: Path, compiler: str = "gcc", flags: Sequence[str] = SANITIZED) -> bytes:
     """Return what a program of these files writes, run here, under sanitizers if nothing else is asked for."""
+    require(compiler)
     command = [compiler, *STRICT, *flags, "-DHOSTED", *map(str, files), "-o", str(folder / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
@@ -127,6 +129,7 @@ def instructions(case: Case, folder: Path, core: str, optimize: str = "-O2", *fl
 
 def build(cases: Sequence[Case], folder: Path, core: str, optimize: str = "-O2", *flags: str) -> Path:
     """Return the program of all cases for a processor."""
+    require(GCC)
     target = CORES[core]
     script = (VIRTUAL / "link.ld.in").read_text()
     for name, (origin, size) in (("FLASH", target.flash), ("RAM", target.ram)):
@@ -134,7 +137,7 @@ def build(cases: Sequence[Case], folder: Path, core: str, optimize: str = "-O2",
     files = [*sources(cases, folder), BOARD, VIRTUAL / "startup.c"]
     (folder / "link.ld").write_text(script)
     program = folder / f"{core}.elf"
-    command = ["arm-none-eabi-gcc", *target.flags, *BARE, *STRICT, optimize, *flags, f"-I{folder}", f"-I{VIRTUAL}"]
+    command = [GCC, *target.flags, *BARE, *STRICT, optimize, *flags, f"-I{folder}", f"-I{VIRTUAL}"]
     command += ["-T", str(folder / "link.ld"), *map(str, files), "-lgcc", "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
@@ -143,7 +146,8 @@ def build(cases: Sequence[Case], folder: Path, core: str, optimize: str = "-O2",
 
 def _emulate(program: Path, machine: str) -> bytes:
     """Return what a program writes until it ends; it is killed after two minutes."""
-    command = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]
+    require(QEMU)
+    command = [QEMU, "-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]
     command += ["-icount", "shift=5,sleep=off", "-semihosting-config", "enable=on,target=native"]
     ran = subprocess.run([*command, "-kernel", str(program)], capture_output=True, check=False, timeout=120)
     assert ran.returncode == 0, ran.stderr.decode()[:4000]

@@ -19,6 +19,7 @@ from export.tflite import Op, Quantization
 from export.tflite import options as tables
 from export.tflite.ops import FLOAT, INT32
 from tests.references import small_models
+from tests.tools import needs
 
 from .graphs import Sketch, file_of
 from .harness import STRICT
@@ -40,6 +41,7 @@ def model(**changes) -> bytes:
     return file_of(graph)
 
 
+@needs("gcc")
 def test_a_model_is_written_with_the_kernels_it_needs_and_compiles(tmp_path, capsys):
     (tmp_path / "wake word.tflite").write_bytes(model())
     out = tmp_path / "c"
@@ -160,6 +162,7 @@ def test_sizes_that_c_is_not_told_are_refused(shape):
         emit(Described("sizes", sketch.done(y), y, y))
 
 
+@needs("gcc", "clang")
 def test_all_kernels_go_together_in_one_program(tmp_path):
     files = kernels(sorted({path.stem.removeprefix("whylite_") for path in (ROOT / "export/c/kernels").glob("*_*.h")}))
     for name, text in files.items():

@@ -7,10 +7,12 @@ from importlib import resources
 import pytest
 
 from firmware_bridge import cores
+from tests.tools import GCC, needs, require
 
 from .harness import CORES, STRICT
 
 
+@needs("gcc")
 def test_all_kernels_can_be_in_one_program(tmp_path):
     kernels = sorted(entry for entry in (resources.files("export.c") / "kernels").iterdir())
     headers = "\n".join(f'#include "{entry.name}"' for entry in kernels if entry.name.endswith(".h"))
@@ -22,11 +24,12 @@ def test_all_kernels_can_be_in_one_program(tmp_path):
     assert done.returncode == 0, done.stderr[:4000]
 
 
+@needs(GCC)
 @pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-O3", "-Os"])
 def test_helium_compiles_however_registers_are_given_out(level, tmp_path):
     kernels = resources.files("export.c") / "kernels"
     sources = [str(entry) for entry in kernels.iterdir() if entry.name.endswith("mve.c")]
-    command = ["arm-none-eabi-gcc", *CORES["m55"].flags, *STRICT, "-mthumb", "-ffreestanding", level, "-c", *sources]
+    command = [GCC, *CORES["m55"].flags, *STRICT, "-mthumb", "-ffreestanding", level, "-c", *sources]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
 
@@ -40,6 +43,7 @@ def test_kernels_are_clean_for_clang(compiler, core, tmp_path):
         "clang": ["clang", "--target=arm-none-eabi", "-mthumb", *cores.CORES[core].gcc],
         "zig": [sys.executable, "-m", "ziglang", "cc", "-target", target, f"-mcpu={cpu}"],
     }[compiler]
+    require(command[0])
     kernels = resources.files("export.c") / "kernels"
     sources = [str(entry) for entry in kernels.iterdir() if entry.name.endswith(".c")]
     command += [*STRICT, "-ffreestanding", "-O1", "-c", *sources]

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from export.c.emit import kernels
-from tests.firmware.build import CORES, FIRMWARE, GCC, ROOT, missing, run
+from tests.firmware.build import CORES, FIRMWARE, ROOT, run
+from tests.tools import GCC
 
 KERNELS = ROOT / "export/c/kernels"
 FAMILIES = sorted({path.stem.split("_")[1] for path in KERNELS.glob("*.c")} - {"dsp", "mve"})
@@ -19,7 +20,6 @@ C_FILES = sorted(
 )
 
 
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
 @pytest.mark.parametrize("core", ["m0", "m4", "m55"])
 def test_the_kernels_of_a_family_call_nothing_that_is_not_there(core, tmp_path):
     sources = sorted(KERNELS.glob("*.c"))

@@ -23,6 +23,7 @@ from export.report.charts import Axis, Line, chart, gauge
 from export.report.samples import Sample, choose
 from tests.page import Page
 from tests.references import small_models
+from tests.tools import needs
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\"</style>\ud800\x00"
 SAFE = HOSTILE.encode("utf-8", "replace").decode()
@@ -360,7 +361,7 @@ def test_a_gauge_has_its_figures_in_order():
     assert gauge(0, 0, None) == gauge(np.nan, 1, None) == ""
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or "chromium"
 MEASURE = """<script>onload = () => {
   const page = document.querySelector("iframe").contentDocument;
   const beyond = [...page.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > WIDTH);
@@ -369,7 +370,7 @@ MEASURE = """<script>onload = () => {
 }</script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium, a system package: apt-get install chromium")
+@needs(CHROMIUM)
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_it_without_scrolling_sideways(width, bundle, tmp_path):
     everything = "".join("".join(made_up(bundle, case)) for case in KINDS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+
+from tests.tools import require
 
 ROOT = Path(__file__).parents[2]
 FIRMWARE = ROOT / "firmware_bridge" / "firmware"
@@ -20,7 +21,6 @@ CORES = {
     "m33": ("-mcpu=cortex-m33", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
     "m55": ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
 }
-GCC = "arm-none-eabi-gcc"
 
 
 def compiled(program: Path, *sources: Path, flags: Iterable[str] = ()) -> Path:
@@ -31,12 +31,7 @@ def compiled(program: Path, *sources: Path, flags: Iterable[str] = ()) -> Path:
 
 def run(*command: str) -> str:
     """Run a compiler or one of its tools and return what it says; fail with its complaints."""
+    require(command[0])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[:4000]}"
     return done.stdout
-
-
-def missing(*programs: str) -> str:
-    """Return which of these programs are not installed here, for people; nothing where all are."""
-    away = [program for program in programs if shutil.which(program) is None]
-    return f"not installed: {', '.join(away)}" if away else ""

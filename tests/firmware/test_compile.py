@@ -8,7 +8,8 @@ import tomllib
 import pytest
 
 from export.c.emit import name_in_c
-from tests.firmware.build import CORES, FIRMWARE, GCC, INCLUDES, ROOT, SOURCES, STRICT, missing, run
+from tests.firmware.build import CORES, FIRMWARE, INCLUDES, ROOT, SOURCES, STRICT, run
+from tests.tools import GCC
 
 VIRTUAL = [
     "-DWHYLITE_BOARD_NAME=\"x\"", "-DWHYLITE_CLOCK_HZ=25000000u", "-DWHYLITE_MODEL=whylite_toy",
@@ -27,33 +28,26 @@ def check(folder, sources, compiler, *flags):
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_for_this_machine(tmp_path, compiler):
-    if missing(compiler):
-        pytest.skip(missing(compiler))
     check(tmp_path, SOURCES, compiler)
 
 
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("compiler", [GCC, "clang"])
 def test_for_the_cores_of_microcontrollers(tmp_path, compiler, core):
-    if missing(compiler):
-        pytest.skip(missing(compiler))
     target = ("--target=arm-none-eabi",) if compiler == "clang" else ()
     check(tmp_path, [*SOURCES, FIRMWARE / "virtual" / "startup.c"], compiler, *BARE, *target, *CORES[core])
 
 
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
 @pytest.mark.parametrize("uart", UARTS)
 def test_for_every_serial_port_of_the_virtual_boards(tmp_path, uart):
     run(GCC, *FLAGS, "-mthumb", "-ffreestanding", *CORES["m4"], *VIRTUAL, f"-DWHYLITE_UART_{uart}=0x40000000u", "-c",
         str(FIRMWARE / "virtual" / "main.c"), "-o", str(tmp_path / "main.o"))  # fmt: skip
 
 
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
 def test_the_example_for_a_bare_stm32(tmp_path):
     run(GCC, *FLAGS, *BARE, *CORES["m4"], *VIRTUAL, "-c", str(PORTS / "stm32_bare.c"), "-o", str(tmp_path / "main.o"))
 
 
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
 def test_the_program_of_the_page_on_firmware(tmp_path):
     code = (ROOT / "docs" / "firmware.md").read_text().split("```c\n")[1].split("```")[0]
     (tmp_path / "main.c").write_text(code.replace("beats", "toy").replace("BEATS", "TOY"))
@@ -65,14 +59,13 @@ def test_an_example_that_is_not_compiled_here_says_so_first(name):
     assert (PORTS / name).read_text().startswith("/* NOT COMPILED in this project")
 
 
-@pytest.mark.skipif(bool(missing("g++")), reason=missing("g++"))
 def test_the_headers_are_cpp_too(tmp_path):
     source = tmp_path / "all.cpp"
     source.write_text("".join(f'#include "{path.name}"\n' for path in sorted(FIRMWARE.glob("*.h"))))
-    run("g++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *INCLUDES, "-fsyntax-only", str(source))
+    flags = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffreestanding")
+    run("clang++", *flags, *INCLUDES, "-fsyntax-only", str(source))
 
 
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
 def test_a_device_takes_little_ram_and_keeps_nothing_outside_of_it(tmp_path):
     probe = tmp_path / "probe.c"
     probe.write_text('#include "whylite_device.h"\nwhylite_device device;\n')

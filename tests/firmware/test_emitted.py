@@ -14,17 +14,17 @@ from edge.wire.records import Ack, Latency, Map, Request, Result, Session, Windo
 from export import tflite
 from firmware_bridge import boards
 from firmware_bridge.build import build
-from tests.firmware.build import GCC, missing
 from tests.firmware.test_device import values
-from tests.firmware.test_virtual import QEMU, emulated
+from tests.firmware.test_virtual import emulated
 from tests.references import zoo
+from tests.tools import GCC, QEMU, needs
 
 LOGIT_STEP = 0.2  # the grid of this model's logits
 X = np.random.default_rng(4).normal(0, 0.6, (20, 6, 6, 3)).astype(np.float32)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(missing(GCC, QEMU)), reason=missing(GCC, QEMU))
+@needs(GCC, QEMU)
 def test_a_board_says_what_the_export_promised(tmp_path):
     methods = ("gradcam", "integrated_gradients")
     model = tflite.write(zoo.int8_classifier())

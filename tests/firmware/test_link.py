@@ -19,7 +19,8 @@ from tests.edge.reference_encoder import dumps
 from tests.edge.wire_samples import any_record, frame_numbers
 from tests.edge.wire_samples import records as records_of
 from tests.firmware import vectors
-from tests.firmware.build import CORES, FIRMWARE, GCC, HERE, INCLUDES, compiled, missing, run
+from tests.firmware.build import CORES, FIRMWARE, HERE, INCLUDES, compiled, run
+from tests.tools import GCC
 
 NAMES = {
     Request.code: {
@@ -280,7 +281,6 @@ def window(size):
     return encode(Window(sequence=largest, offset=largest, size=largest, data=bytes(size), truth=65535), largest)
 
 
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
 @pytest.mark.parametrize("optimize", ["-Os", "-O2"])
 def test_frames_and_cbor_take_less_than_a_kilobyte_of_code(tmp_path, optimize):
     target = tmp_path / "link.o"

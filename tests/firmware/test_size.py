@@ -14,7 +14,7 @@ from export.tflite.options import Activation, Padding
 from firmware_bridge import boards
 from firmware_bridge.build import build
 from firmware_bridge.footprint import KERNELS, LINK, MODEL, RUNTIME
-from tests.firmware.build import GCC, missing
+from tests.tools import GCC, needs
 
 GOAL = 12 << 10
 RELU = Quantization((0.1,), (-128,))
@@ -57,7 +57,7 @@ def separable() -> Model:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(missing(GCC)), reason=missing(GCC))
+@needs(GCC)
 def test_kernels_link_and_runtime_take_12_kilobytes(tmp_path):
     x = np.random.default_rng(1).normal(0, 2, (16, 10, 10, 3)).astype(np.float32)
     bundle = export.explain(

@@ -14,11 +14,11 @@ from firmware_bridge import boards, toolchain
 from firmware_bridge.build import _layout, build_sources
 from firmware_bridge.emulate.cortex_m import CortexM
 from tests.firmware import toy
-from tests.firmware.build import FIRMWARE, GCC, HERE, ROOT, compiled, missing, run
+from tests.firmware.build import FIRMWARE, HERE, ROOT, compiled, run
 from tests.firmware.test_device import feed, values
 from tests.link import FarEnd
+from tests.tools import GCC, QEMU, needs
 
-QEMU = "qemu-system-arm"
 BOARDS = ("qemu-microbit", "qemu-lm3s6965evb", "qemu-netduinoplus2", "qemu-mps3-an547")  # one per serial port
 
 
@@ -56,7 +56,7 @@ def virtual(tmp_path):
         yield start
 
 
-@pytest.mark.skipif(bool(missing(GCC, QEMU)), reason=missing(GCC, QEMU))
+@needs(GCC, QEMU)
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_virtual_board_answers_and_explains(virtual, name):
     host, windows = virtual(name), toy.windows(3)

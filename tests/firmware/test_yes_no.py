@@ -16,7 +16,7 @@ from export.tflite import options as tables
 from export.tflite.ops import INT8, INT32, Builder
 from firmware_bridge import boards
 from firmware_bridge.build import build
-from firmware_bridge.emulate import missing, start
+from firmware_bridge.emulate import start
 from firmware_bridge.errors import FlashError
 from firmware_bridge.flash.golden import hold, vectors
 from firmware_bridge.flash.talk import Talk
@@ -61,7 +61,6 @@ def bundle(original):
     )
 
 
-@pytest.mark.skipif(missing(BOARD) is not None, reason="no unicorn")
 def test_a_board_answers_as_the_python_device_does(bundle, tmp_path):
     explainer, methods = Explainer(bundle), dict(enumerate(bundle.manifest.micro.explanations))
     found = []
