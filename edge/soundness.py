@@ -122,7 +122,7 @@ def _micro_faults(micro: Micro, manifest: Manifest) -> Iterator[str]:
     for member in manifest.members:
         if member.startswith(SOURCES) and not _SOURCE.fullmatch(member.removeprefix(SOURCES)):
             yield f"micro has a source called {member[:60]!r}"  # which is to be written to a folder
-    for name in ("arena", "constants", "reference_arena"):
+    for name in ("arena", "constants", "explaining", "reference_arena"):
         if not 0 <= getattr(micro, name) <= _MOST:
             yield f"micro.{name} is {getattr(micro, name)}"
     yield from _stored_faults("micro.input", micro.input)
@@ -154,6 +154,9 @@ def _micro_explanation_faults(where: str, explanation: MicroExplanation, manifes
     yield from _stored_faults(f"{where}.map", explanation.map)
     if explanation.samples < 1 or not all(abs(v) <= 1 for v in (explanation.fidelity, explanation.fidelity_p05)):
         yield f"{where}.fidelity is {explanation.fidelity}, {explanation.fidelity_p05} of {explanation.samples} samples"
+    left = (explanation.residual_p50, explanation.residual_p90)
+    if not all(share is None or 0 <= share <= _LARGEST for share in left):
+        yield f"{where}.residual is {left}"
     if not all(0 < unit <= _LARGEST for unit in explanation.units):
         yield f"{where}.units are not all above 0 and finite"
     if len(explanation.units) != math.prod(manifest.output.shape):

@@ -57,6 +57,11 @@ def micro(found: Micro) -> list[str]:
         if own.steps:
             each = f"{macs['predict']:,} to predict and {macs.get(own.method, 0):,} for the gradient"
             lines.append(f"    {own.steps} x ({each})")
+        if own.residual_p50 is not None and own.residual_p90 is not None:
+            lines.append(
+                f"    leaves {own.residual_p50:.1%} of the logit's change unexplained there, "
+                f"up to {own.residual_p90:.1%} in 9 of 10 inputs"
+            )
     values, scores = math.prod(found.input.shape), math.prod(found.scores.shape)
     kept = f"  beside the arena firmware keeps window and scores, {-(-(values + scores) // 4) * 4:,} bytes"
     if any(own.steps for own in found.explanations):

@@ -91,12 +91,17 @@ class MicroModel:
         """Return the graph as a ``.tflite`` file."""
         return _file(self.graph)
 
+    @property
+    def outputs_of_classes(self) -> list[Tensor]:
+        """The scores and maps, as :meth:`file_of_classes` begins its outputs with them."""
+        return [tensor for tensor in self.graph.outputs if tensor is not self.class_index]
+
     def file_of_classes(self) -> bytes:
-        """Return the same with ``class_index`` as a second input instead of found in the graph."""
+        """Return the same with ``class_index`` as a second input instead of found in the graph, and logits last."""
         graph = self.graph.copy(self.graph.name)
         graph.ops = [op for op in graph.ops if self.class_index not in op.outputs]
         graph.inputs = [self.input, self.class_index]
-        graph.outputs = [tensor for tensor in graph.outputs if tensor is not self.class_index]
+        graph.outputs = list(dict.fromkeys([*self.outputs_of_classes, self.logits]))
         return _file(graph)
 
 

@@ -23,7 +23,7 @@ from ..selection import Selected
 from ..tflite.graph import Graph, Model, Tensor
 from . import reference, saturation
 from .core import core_of
-from .fidelity import Fidelity, fidelities, predictions
+from .fidelity import Fidelity, fidelities, predictions, residuals
 from .model import Explanation, MicroModel, Steps, build, in_fixed_point, stored
 
 Array = NDArray[np.float32]
@@ -96,6 +96,7 @@ def compiled(
     )
     failed = {check.method for check in (*before, *checks) if check.gating and not check.passed}
     sources = c.emit(_described(built, name, labels, digest, failed))
+    left = [residuals(built, own, shipped, held_back) for own in built.explanations]
     original_arena = reference.arena_of(shipped.original, "the model")
     micro = Micro(
         identifier=sources.identifier,
@@ -105,9 +106,7 @@ def compiled(
         constants=sources.constants,
         reference_arena=original_arena,
         reference=reference.version(),
-        explanations=tuple(
-            _explanation(explanation, fidelity) for explanation, fidelity in zip(built.explanations, alike, strict=True)
-        ),
+        explanations=tuple(_explanation(*each) for each in zip(built.explanations, alike, left, strict=True)),
         operations=sources.operations,
         explaining=sources.explaining,
     )
@@ -158,7 +157,7 @@ def _flags(method: str, failed: Collection[str]) -> Flag:
     return flags | Flag.UNFAITHFUL if not {"", method}.isdisjoint(failed) else flags
 
 
-def _explanation(own: Explanation, fidelity: Fidelity) -> MicroExplanation:
+def _explanation(own: Explanation, fidelity: Fidelity, left: tuple[float, float] | None) -> MicroExplanation:
     steps = own.steps
     return MicroExplanation(
         method=own.method,
@@ -171,6 +170,8 @@ def _explanation(own: Explanation, fidelity: Fidelity) -> MicroExplanation:
         nodes=() if steps is None else steps.nodes,
         weights=() if steps is None else steps.weights,
         units=own.units,
+        residual_p50=None if left is None else left[0],
+        residual_p90=None if left is None else left[1],
     )
 
 

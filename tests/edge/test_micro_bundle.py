@@ -78,6 +78,8 @@ NONSENSE = {
     ),
     "a method that the bundle has not": (explaining(0, method="tarot"), "micro.explanations[0].method is 'tarot'"),
     "units of too few classes": (explaining(0, units=(1.0,)), "micro.explanations[0].units are 1"),
+    "a negative part of the constants": (changed(explaining=-1), "micro.explaining is -1"),
+    "a negative residual": (explaining(0, residual_p90=-0.1), "micro.explanations[0].residual is (None, -0.1)"),
     "a unit without end": (explaining(0, units=(float("inf"),) * 4), "micro.explanations[0].units are not all above 0"),
     "a fidelity of nothing": (explaining(0, samples=0), "micro.explanations[0].fidelity is"),
     "steps without weights": (explaining(1, weights=()), "micro.explanations[1] is of 2 steps, 2 nodes and 0 weights"),

@@ -383,3 +383,32 @@ def test_the_summary_says_which_figures_are_of_which_machine(exported, tmp_path)
     check = next(check for check in exported.manifest.checks if check.name == "gradcam fidelity on a microcontroller")
     (line,) = [line for line in text.splitlines() if check.name in line]
     assert f"{exported.manifest.micro.explanations[0].fidelity:.3f}" in line.split()
+
+
+def test_the_residual_of_integrated_gradients_is_the_devices(exported, original):
+    """Summed in integers, as whylite_integrate.c does."""
+    built, own = rebuilt(original), exported.manifest.micro.explanations[1]
+    device, place = Reference(built.file_of_classes()), built.outputs_of_classes.index(built.explanations[1].map)
+    assert built.logits not in built.outputs_of_classes
+    grid, logits = built.input.quantization, built.logits.quantization
+    start = grid.quantize(np.zeros((1, 6, 6, 3)), INT8).astype(np.int64)
+
+    def run(x, index):
+        return device.run([x.astype(np.int8), np.asarray([index], np.int32)], len(built.outputs_of_classes) + 1)
+
+    shares = []
+    for sample in saturation.parted(X)[1]:
+        x = grid.quantize(sample[None], INT8).astype(np.int64)
+        index = int(run(x, 0)[0].argmax())
+        points = [start + (((x - start) * node + (1 << 14)) >> 15) for node in own.nodes]
+        gradients = [run(point, index)[place].astype(np.int64) for point in points]
+        sums = sum(weight * gradient for weight, gradient in zip(own.weights, gradients, strict=True))
+        unit = grid.scale[0] * own.map.scale * own.units[index] / (1 << 15)
+        high, low = (int(run(end, 0)[-1].ravel()[index]) for end in (x, start))
+        change = logits.scale[0] * (high - low)
+        shares.append(abs(change - unit * float((sums * (x - start)).sum())) / abs(change))
+    assert np.quantile(shares, (0.5, 0.9)) == pytest.approx((own.residual_p50, own.residual_p90), rel=1e-4)
+    assert exported.manifest.micro.explanations[0].residual_p50 is None
+    text = "\n".join(tables.micro(exported.manifest.micro))
+    assert f"leaves {own.residual_p50:.1%} of the logit's change unexplained" in text
+    assert f"up to {own.residual_p90:.1%} in 9 of 10" in text
