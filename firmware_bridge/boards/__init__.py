@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import tomllib
 import types
 import typing
@@ -51,6 +52,10 @@ from firmware_bridge.errors import BoardError
 
 UARTS = ("cmsdk", "stm32", "nrf51", "pl011")
 EMULATORS = ("qemu", "unicorn")
+PAGE = 0x1000
+"""Bytes of which Unicorn maps whole multiples."""
+SYSTEM_PAGES = (0xE000_E000, 0xE000_1000, 0x9FFF_F000)
+"""The processor's own there: system control space, DWT (whose counter stands still), where handlers return to."""
 _FOLDER = Path(__file__).parent
 _MAX_BYTES = 1 << 16
 _ADDRESSES = 1 << 32
@@ -253,6 +258,20 @@ def _check_virtual(board: Board, emulator: Emulator) -> None:
             raise _FaultError(f"'core' is {board.core}, which Unicorn does not emulate")
         if board.uart is not None and board.uart.kind != "cmsdk":
             raise _FaultError("'uart.kind' is not cmsdk, the only one there is with Unicorn")
+        _check_pages(board)
+
+
+def _check_pages(board: Board) -> None:
+    """Hold the memories of a board in Unicorn against its pages, and what else is mapped there."""
+    assert board.flash is not None and board.ram is not None and board.uart is not None
+    taken = [("flash", board.flash), ("ram", board.ram), ("uart.base", Memory(board.uart.base, PAGE))]
+    for key, memory in taken:
+        if memory.origin % PAGE or memory.size % PAGE:
+            raise _FaultError(f"{key!r} is not aligned to {PAGE} bytes, the pages of Unicorn")
+    taken += [("the processor's own page", Memory(origin, PAGE)) for origin in SYSTEM_PAGES]
+    for (key, memory), (other, there) in itertools.combinations(taken, 2):
+        if memory.origin < there.end and there.origin < memory.end:
+            raise _FaultError(f"{key!r} at {memory.origin:#x} overlaps {other}, from {there.origin:#x} on")
 
 
 def _check_energy(energy: Energy) -> None:

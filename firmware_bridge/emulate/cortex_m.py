@@ -11,19 +11,16 @@ from typing import Any, Protocol
 import unicorn
 from unicorn import arm_const
 
-from firmware_bridge.boards import Board, Memory
+from firmware_bridge.boards import PAGE, SYSTEM_PAGES, Board, Memory
 from firmware_bridge.emulate import INSTRUCTION_NS
 from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import EmulatorError
 from firmware_bridge.footprint import open_elf
 
-_PAGE = 0x1000
-_SYSTEM = 0xE000E000  # system control space
-_DEBUG = 0xE0001000  # DWT, whose cycle counter stands still here as in QEMU
+_SYSTEM, _, _RETURN = SYSTEM_PAGES
 _SYSTICK_CONTROL, _SYSTICK_RELOAD, _SYSTICK_VALUE = _SYSTEM + 0x10, _SYSTEM + 0x14, _SYSTEM + 0x18
 _ENABLE, _INTERRUPT, _COUNTED = 1 << 0, 1 << 1, 1 << 16  # of SysTick's control register
 _SYSTICK_VECTOR = 15
-_RETURN = 0x9FFF_F000  # where an interrupt's handler returns to, and emulation stops
 _STATUS, _FULL, _ARRIVED = 0x04, 1, 2  # of the UART
 _SLICE = 1 << 20  # instructions at the most between two looks at whether to stop
 _NANOSECONDS = 1_000_000_000
@@ -76,7 +73,10 @@ class _SysTick:
 
 
 class CortexM:
-    """A processor with its memories. ``run`` until ``stop``, or until it faults: EmulatorError with its registers."""
+    """A processor with its memories. ``run`` until ``stop``, or until it faults: EmulatorError with its registers.
+
+    EmulatorError for a program that the board's memories do not hold, BuildError for what is none.
+    """
 
     def __init__(self, elf: Path, board: Board, uart: Uart) -> None:
         assert board.cpu is not None and board.flash is not None and board.ram is not None and board.uart is not None
@@ -90,19 +90,30 @@ class CortexM:
         self._lengths: dict[tuple[int, int], int] = {}
         self._core = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._core.ctl_set_cpu_model(getattr(arm_const, str(board.cpu.unicorn)))
-        for memory in (board.flash, board.ram, *(Memory(page, _PAGE) for page in (_SYSTEM, _DEBUG, _RETURN))):
-            self._core.mem_map(memory.origin, -(-memory.size // _PAGE) * _PAGE)
-        self._core.mmio_map(board.uart.base, _PAGE, self._uart_read, None, self._uart_write, None)
+        try:
+            self._load(elf, board)
+        except unicorn.UcError as error:
+            raise EmulatorError(
+                f"{elf} cannot be loaded to {board.name} in Unicorn: {error}",
+                "is it built for this board? Its file says where the memories lie",
+            ) from error
+        self._vectors = board.flash.origin
+        self._core.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
+        self._core.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
+        self._core.hook_add(unicorn.UC_HOOK_MEM_READ, self._on_system_read, None, _SYSTICK_CONTROL, _SYSTICK_VALUE + 3)
+        self._core.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._on_system_write, None, _SYSTEM, _SYSTEM + PAGE - 1)
+
+    def _load(self, elf: Path, board: Board) -> None:
+        """Map what a board has, and put the program there."""
+        assert board.flash is not None and board.ram is not None and board.uart is not None
+        for memory in (board.flash, board.ram, *(Memory(page, PAGE) for page in SYSTEM_PAGES)):
+            self._core.mem_map(memory.origin, -(-memory.size // PAGE) * PAGE)
+        self._core.mmio_map(board.uart.base, PAGE, self._uart_read, None, self._uart_write, None)
         with open_elf(elf) as program:
             for segment in program.iter_segments("PT_LOAD"):
                 self._core.mem_write(segment["p_paddr"], segment.data())
         if word := seed(elf):
             self._core.mem_write(word[0], struct.pack("<I", word[1]))
-        self._vectors = board.flash.origin
-        self._core.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
-        self._core.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
-        self._core.hook_add(unicorn.UC_HOOK_MEM_READ, self._on_system_read, None, _SYSTICK_CONTROL, _SYSTICK_VALUE + 3)
-        self._core.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._on_system_write, None, _SYSTEM, _SYSTEM + _PAGE - 1)
 
     @property
     def instructions(self) -> int:

@@ -132,7 +132,18 @@ def test_what_is_wrong_is_said_with_file_and_key(tmp_path, key, value, says):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"), [("core", "cortex-m55", "Unicorn does not emulate"), ("uart.kind", "pl011", "cmsdk")]
+    ("key", "value", "says"),
+    [
+        ("core", "cortex-m55", "Unicorn does not emulate"),
+        ("uart.kind", "pl011", "cmsdk"),
+        ("ram.origin", 0x2000_0008, "'ram' is not aligned to 4096 bytes"),
+        ("flash.size", 0xF_F008, "'flash' is not aligned to 4096 bytes"),
+        ("uart.base", 0x4000_4004, "'uart.base' is not aligned to 4096 bytes"),
+        ("uart.base", 0x2000_1000, "'ram' at 0x20000000 overlaps uart.base"),
+        ("uart.base", 0xE000_E000, "'uart.base' at 0xe000e000 overlaps the processor's own page"),
+        ("ram.origin", 0x9FFF_0000, "'ram' at 0x9fff0000 overlaps the processor's own page, from 0x9ffff000 on"),
+        ("ram.origin", 0xE000_0000, "'ram' at 0xe0000000 overlaps the processor's own page, from 0xe000"),
+    ],
 )
 def test_what_unicorn_cannot_do_is_refused(tmp_path, key, value, says):
     document = changed(key, value)

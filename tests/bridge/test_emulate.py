@@ -286,6 +286,16 @@ def test_the_timer_interrupts_when_it_has_run_out(an386):
     assert seen[0] > 10**6 / INSTRUCTION_NS * 0.9
 
 
+def test_a_program_for_other_memories_is_refused_by_unicorn(an386):
+    board = in_unicorn()
+    for elsewhere in (
+        dataclasses.replace(board, flash=dataclasses.replace(board.flash, origin=0x1000_0000)),
+        dataclasses.replace(board, ram=dataclasses.replace(board.ram, origin=0x2000_0008)),
+    ):
+        with pytest.raises(EmulatorError, match=r"firmware\.elf cannot be loaded to qemu-mps2-an386 in Unicorn"):
+            Unicorn(an386, elsewhere)
+
+
 @needs_qemu
 def test_a_machine_of_another_core_is_refused():
     wrong = dataclasses.replace(named("qemu-mps2-an385"), core="cortex-m4f")
