@@ -48,9 +48,14 @@ def arena_of(model: bytes, what: str) -> int:
     Raises :class:`UnsupportedModelError` with its own words where it does not run ``what`` this is.
     """
     version()
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], input=model, capture_output=True, timeout=_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM], input=model, capture_output=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnsupportedModelError(
+            f"TensorFlow Lite Micro does not run {what} within {_SECONDS} s", "export it for --target pi"
+        ) from error
     said = (done.stdout + done.stderr).decode(errors="replace")
     if (total := re.search(r"Arena allocation total (\d+) bytes", said)) is not None and done.returncode == 0:
         return int(total[1])

@@ -209,9 +209,11 @@ class _Gdb:
         return FlashError(f"GDB: {words}", "what the debug server itself has printed says more")
 
 
-def _quoted(text: str) -> str:
-    """Return a text as a string of GDB's machine interface, which are those of C."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(path: str) -> str:
+    """Return a path as a string of GDB's machine interface, which are those of C; FlashError where it would end it."""
+    if not path.isprintable():  # GDB takes what is behind the end of a line for a command
+        raise FlashError(f"GDB is not given the path {path!r}, which is not all printable", "name the file otherwise")
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _unquoted(text: str) -> str:

@@ -358,6 +358,16 @@ def test_a_real_board_is_reset_by_the_command_of_probes_which_qemu_does_not_know
 
 
 @needs_gdb
+def test_a_path_that_gdb_would_take_for_commands_is_refused(firmware, board, tmp_path):
+    odd = tmp_path / 'x"\n-interpreter-exec console "shell true"\n'
+    assert gdb_way._quoted('a "\\b') == r'"a \"\\b"'
+    with closing(GdbWay(named(BOARD), Connection(board.url, board.debugger))) as way:
+        way.connect()
+        with pytest.raises(FlashError, match="not all printable"):
+            way.write(dataclasses.replace(firmware, elf=odd))
+
+
+@needs_gdb
 def test_an_interrupted_command_leaves_nothing_behind(built, capsys):
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

@@ -431,6 +431,14 @@ def test_what_tensorflow_lite_micro_does_not_run_is_refused_in_its_words():
         reference.arena_of(tflite.write(zoo.signed(Model([graph]))), "the model")
 
 
+def test_a_reference_that_does_not_end_is_told_as_such(monkeypatch):
+    monkeypatch.setattr(reference, "_PROGRAM", "while True: pass")
+    monkeypatch.setattr(reference, "_SECONDS", 0.2)
+    with pytest.raises(UnsupportedModelError, match=r"does not run the model within 0\.2 s") as caught:
+        reference.arena_of(b"", "the model")
+    assert caught.value.hint
+
+
 def test_without_tensorflow_lite_micro_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tflite_micro.python.tflite_micro.runtime", None)
     with pytest.raises(reference.MissingReferenceError) as caught:
