@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.bundle import npz_bytes
 from edge.explanation import Flag
-from edge.integrate import default_schedule
+from edge.integrate import RESIDUAL_BOUND, default_schedule
 from edge.manifest import Check, Schedule
 from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
 
@@ -112,7 +112,17 @@ def compiled(
     )
     members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
-    return Firmware(micro, members, checks, tuple(saturation.notes(built)))
+    return Firmware(micro, members, checks, (*saturation.notes(built), *_incomplete(micro.explanations)))
+
+
+def _incomplete(explanations: Sequence[MicroExplanation]) -> list[str]:
+    """Return what is to be said of attributions that a device will mark as not adding up."""
+    return [
+        f"{own.method} on a microcontroller leaves {own.residual_p50:.0%} of the logit's change unexplained in half of "
+        "the inputs: its maps rank values, and do not add up"
+        for own in explanations
+        if own.residual_p50 is not None and own.residual_p50 > RESIDUAL_BOUND
+    ]
 
 
 def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Array) -> MicroModel:

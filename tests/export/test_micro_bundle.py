@@ -412,3 +412,10 @@ def test_the_residual_of_integrated_gradients_is_the_devices(exported, original)
     text = "\n".join(tables.micro(exported.manifest.micro))
     assert f"leaves {own.residual_p50:.1%} of the logit's change unexplained" in text
     assert f"up to {own.residual_p90:.1%} in 9 of 10" in text
+
+
+def test_what_does_not_add_up_on_the_device_is_noted(exported, original, monkeypatch):
+    assert not any("do not add up" in note for note in exported.manifest.notes)
+    monkeypatch.setattr(stage, "residuals", lambda *_: (0.27, 0.71))
+    bundle = export.explain(original, calibration=X, target="micro", methods=["integrated_gradients"])
+    assert any("leaves 27% of the logit's change unexplained in half" in note for note in bundle.manifest.notes)
