@@ -57,7 +57,11 @@ class Qemu:
             if elf is not None and (word := seed(elf)):
                 command += ["-device", f"loader,addr={word[0]:#x},data={word[1]:#x},data-len=4"]
             self._process, self._complaints = _started(command, passed)
-            self._guard = _guard(self._process.pid)
+            try:
+                self._guard = _guard(self._process.pid)
+            except BaseException:
+                self._end()
+                raise
 
     @property
     def failure(self) -> str | None:
@@ -67,6 +71,7 @@ class Qemu:
         status = self._process.poll()
         if status is None:
             return None
+        self._dismiss_guard()
         self._complaints.seek(0)
         words = self._complaints.read(2000).decode(errors="replace").strip()
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
@@ -78,17 +83,31 @@ class Qemu:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
+        self._dismiss_guard()
         return True
 
     def stop(self) -> None:
-        """Kill it and wait for that."""
+        """Kill it and wait for that; EmulatorError where it stays."""
         if not self._stopped:
             self._failure = self.failure
             self._stopped = True
-            self._guard.kill()
-            self._guard.communicate()
+            self._dismiss_guard()
+            self._end()
+
+    def _dismiss_guard(self) -> None:
+        """End the guard: the number that it is to kill may be another's once QEMU was waited for."""
+        self._guard.kill()
+        self._guard.communicate()
+
+    def _end(self) -> None:
+        try:
             self._process.kill()  # which does nothing to one that has ended
             self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise EmulatorError(
+                f"QEMU, process {self._process.pid}, was killed and is still there", "what does it wait for? See ps"
+            ) from error
+        finally:
             self._complaints.close()
 
     def __enter__(self) -> Self:
@@ -116,5 +135,8 @@ def _started(command: Sequence[str], descriptors: Sequence[int]) -> tuple[subpro
 def _guard(process: int) -> subprocess.Popen[bytes]:
     """Start a shell that kills a process as soon as ours is gone: the pipe that it reads from ends then."""
     command = ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(process)]
-    # in a session of its own: what a terminal sends to all of us, such as Ctrl-C, is not to end it
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        # in a session of its own: what a terminal sends to all of us, such as Ctrl-C, is not to end it
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    except OSError as error:
+        raise EmulatorError(f"cannot start a shell beside QEMU: {error.strerror}", "is there a /bin/sh?") from error

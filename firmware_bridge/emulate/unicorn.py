@@ -38,7 +38,6 @@ class Unicorn:
             raise
         self._line.rest = self.core.rest
         self._failure: str | None = None
-        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"virtual board {board.name}", daemon=True)
         self._thread.start()
 
@@ -53,11 +52,11 @@ class Unicorn:
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """End it and wait for that."""
-        self._stopping = True
+        """End it and wait for that; EmulatorError where it goes on."""
         self.core.stop()
         self._line.hang_up()
-        self._thread.join(_JOIN)
+        if not self.wait(_JOIN):
+            raise EmulatorError(f"the virtual board still runs {_JOIN:g} s after it was stopped", "please report it")
 
     def __enter__(self) -> Self:
         return self
@@ -121,9 +120,8 @@ class _Line:
 
     def give(self, byte: int) -> None:
         """Send a byte, soon."""
-        self._vain = 0  # it asks whether there is room, too
         self._leaving.append(byte)
-        self._vain = 0  # one that waits for room to write is not idle
+        self._vain = 0  # a program that asks whether there is room to write is not idle
         if len(self._leaving) >= _FLUSH or not byte:  # frames of the link end with 0
             self._flush()
 
@@ -140,10 +138,13 @@ class _Line:
     def _answer(self) -> None:
         try:
             self._caller, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        self._caller.setblocking(False)
-        self._caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (BlockingIOError, ConnectionError):
+            return  # there is nobody, or not any more
+        try:
+            self._caller.setblocking(False)
+            self._caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            self._lose_caller()
 
     def _receive(self) -> None:
         if self._caller is None:

@@ -17,7 +17,7 @@ from edge.wire.port import Port
 from edge.wire.records import Session
 from firmware_bridge.boards import Emulator, boards, named
 from firmware_bridge.build import build_sources
-from firmware_bridge.emulate import INSTRUCTION_NS, missing, start
+from firmware_bridge.emulate import INSTRUCTION_NS, missing, start, unicorn
 from firmware_bridge.emulate.cortex_m import CortexM
 from firmware_bridge.emulate.qemu import Qemu
 from firmware_bridge.emulate.unicorn import Unicorn
@@ -173,6 +173,46 @@ def test_no_process_stays_whatever_ends_the_block(an386):
             os.kill(number, 0)
 
 
+@needs_qemu
+def test_qemu_does_not_outlive_a_guard_that_cannot_be_started(an386, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def without_shell(command, **options):
+        if command[0] == "/bin/sh":
+            raise FileNotFoundError(2, "No such file or directory")
+        started.append(popen(command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", without_shell)
+    with pytest.raises(EmulatorError, match="cannot start a shell"):
+        Qemu(an386, named("qemu-mps2-an386"))
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+@needs_qemu
+@pytest.mark.parametrize("notice", [lambda machine: machine.failure, lambda machine: machine.wait(PATIENCE)])
+def test_the_guard_of_a_qemu_that_is_gone_kills_nobody_else(an386, notice):
+    with Qemu(an386, named("qemu-mps2-an386")) as machine:
+        machine._process.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, machine._process.pid, os.WEXITED | os.WNOWAIT)
+        assert notice(machine)
+        assert machine._guard.returncode is not None
+
+
+@needs_qemu
+def test_a_qemu_that_stays_is_told_of(an386, monkeypatch):
+    machine = Qemu(an386, named("qemu-mps2-an386"))
+    process = machine._process
+    monkeypatch.setattr("firmware_bridge.emulate.qemu._PATIENCE", 0)
+    monkeypatch.setattr(process, "kill", lambda: None)
+    with pytest.raises(EmulatorError, match=rf"process {process.pid}, was killed and is still there"):
+        machine.stop()
+    monkeypatch.undo()
+    process.kill()
+    process.wait(PATIENCE)
+    assert machine._complaints.closed
+
+
 def runs(number):
     """Whether a process runs; one that has ended and that nobody has waited for does not."""
     try:
@@ -214,6 +254,31 @@ def test_no_thread_stays_whatever_ends_the_block(an386):
             _ = 1 / 0
     gc.collect()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("virtual board")]
+
+
+def test_a_thread_that_goes_on_is_told_of(an386, monkeypatch):
+    monkeypatch.setattr(unicorn, "_JOIN", 0.1)
+    entered, end = threading.Event(), threading.Event()
+    machine = Unicorn(an386, in_unicorn())
+    machine.core.run = lambda: (entered.set(), end.wait(PATIENCE))
+    with closing(Port(machine.url)):
+        assert entered.wait(PATIENCE)
+        with pytest.raises(EmulatorError, match="still runs"):
+            machine.stop()
+        end.set()
+        assert machine.wait(PATIENCE)
+    machine.stop()
+
+
+def test_a_caller_who_is_gone_before_he_is_answered_is_none():
+    class Deserted:
+        def setblocking(self, blocking):
+            pass
+
+        def accept(self):
+            raise ConnectionAbortedError
+
+    assert not unicorn._Line(Deserted()).peek()
 
 
 @pytest.mark.parametrize("machine", [pytest.param(Qemu, marks=needs_qemu), Unicorn])
