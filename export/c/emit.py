@@ -177,9 +177,9 @@ def _belongs(source_name: str, stem: str) -> bool:
 
 def _what(explained: Explained) -> str:
     if explained.nodes is None:
-        return f"{explained.method} of {explained.layer}"
+        return f"{source.comment(explained.method)} of {source.comment(explained.layer)}"
     return (
-        f"the gradient for {explained.method} of {explained.layer}\n"
+        f"the gradient for {source.comment(explained.method)} of {source.comment(explained.layer)}\n"
         f" *         {len(explained.nodes)} steps of it are summed by whylite_integrate.h of the firmware"
     )
 
@@ -200,7 +200,7 @@ class _Writer:
     def header(self) -> str:
         """Return ``whylite_<identifier>.h``."""
         described, prefix = self.described, self.symbol.upper()
-        made_by = f"{source.text(described.name)[1:-1]}: compiled by WhyLite {metadata.version('whylite')}"
+        made_by = f"{source.comment(described.name)}: compiled by WhyLite {metadata.version('whylite')}"
         inputs = [(f"INPUT_{i}", t) for i, t in enumerate(described.graph.inputs)]
         outputs = [(f"OUTPUT_{i}", t) for i, t in enumerate(graph_outputs(described))]
         maps = [(f"MAP_{i}", explained.map) for i, explained in enumerate(described.explanations)]

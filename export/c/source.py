@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -143,13 +144,18 @@ def _in_four(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def text(value: str) -> str:
     """Return a text as a C string literal of ASCII, whatever is in it."""
-    return '"' + "".join(_escaped(value.encode())) + '"'
+    return '"' + "".join(_escaped(value.encode(errors="surrogateescape"))) + '"'
 
 
 def _escaped(data: bytes) -> Iterator[str]:
     for byte in data:
         plain = 32 <= byte < 127 and byte not in b'"\\?'
         yield chr(byte) if plain else f"\\{byte:03o}"
+
+
+def comment(value: str) -> str:
+    """Return a text as it can stand in a C comment: one line of ASCII that neither ends it nor begins one in it."""
+    return re.sub(r"(?<=\*)(?=/)|(?<=/)(?=\*)", " ", text(value)[1:-1])
 
 
 def c_name(name: str) -> str:

@@ -1,17 +1,20 @@
 """``whylite emit``: what it writes, says and refuses; and that kernels go together."""
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import export
 import whylite
 from edge.bundle import seal
 from edge.micro import Micro, Operation, Stored
-from export.c import Described, emit, ops
+from export.c import Described, Explained, emit, ops, source
 from export.c.emit import kernels
 from export.c.lowering import LOWERINGS
 from export.errors import UnsupportedModelError
@@ -160,6 +163,36 @@ def test_sizes_that_c_is_not_told_are_refused(shape):
     y = sketch.builder.op("RESHAPE", [x], shape, quantization=x.quantization)
     with pytest.raises(UnsupportedModelError, match="a size is 0, open, or larger"):
         emit(Described("sizes", sketch.done(y), y, y))
+
+
+HOSTILE = ["a*/b", "a/*b", "evil*/ int injected = 1; /*", "*/*/*", "/", "*", "//", "\\", "a\n#error", "??/", "\udcff"]
+
+
+@needs("gcc", "clang")
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_name_in_a_model_becomes_code(compiler, tmp_path):
+    sketch = Sketch(0)
+    x = sketch.input(1, 4)
+    y, z = (sketch.builder.op("RELU", [x], (1, 4), quantization=x.quantization) for _ in range(2))
+    graph = sketch.done(y)
+    for place, name in enumerate(HOSTILE):
+        explained = Explained("way", name, z, (4,))
+        found = emit(Described(name, graph, y, y, labels=[name], explanations=[explained]))
+        header = found.files[f"whylite_{found.identifier}.h"]
+        assert "int injected" not in re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+        (tmp_path / str(place)).mkdir()
+        for file, text in found.files.items():
+            (tmp_path / str(place) / file).write_text(text)
+    command = [compiler, *STRICT, "-Wcomment", "-fsyntax-only", *map(str, tmp_path.glob("*/whylite_*.c"))]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+@given(st.text() | st.text("*/\\\n? ;\udcff"))
+def test_a_comment_goes_on_whatever_is_put_in_it(name):
+    found = source.comment(name)
+    assert not re.search(r"\*/|/\*|\?\?", found)
+    assert all(" " <= c <= "~" for c in found)
 
 
 @needs("gcc", "clang")
