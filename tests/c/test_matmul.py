@@ -103,6 +103,7 @@ def long(depth: int) -> Case:
         ((3,), (3, 2), (2,), "[3] by [3, 2] is no product of matrices"),
         ((2, 3), (4, 2), (2, 2), "[2, 3] by [4, 2] does not make [2, 2]"),
         ((2, 2, 3), (3, 3, 2), (2, 2, 2), "operands [2] and [3] do not make [2]"),
+        ((1, 32769), (32769, 1), (1, 1), "a sum of 32,769 products does not fit in 32 bits"),
     ],
 )
 def test_refusals_name_the_op(left, right, shape, message):

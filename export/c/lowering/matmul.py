@@ -14,6 +14,9 @@ from ..program import Constant, Parameters
 from .broadcast import axes
 from .registry import Unit, constant, int8, lowering, refuse
 
+_LONGEST = 1 << 15
+"""How many products of two int8 values, less their zero points, a sum of 32 bits holds."""
+
 
 @lowering("BATCH_MATMUL")
 def batch_matmul(op: Op, unit: Unit) -> None:
@@ -72,6 +75,8 @@ def _multiply(
     activation: Activation = Activation.NONE,
 ) -> None:
     left, right, y = op.input(0), op.input(1), op.output
+    if layout["depth"] > _LONGEST:
+        raise refuse(op, f"a sum of {layout['depth']:,} products does not fit in 32 bits", "split it")
     (left_scale, left_zero), (right_scale, right_zero), (out, out_zero) = grid(left), grid(right), grid(y)
     mantissa, shift = multiplier(left_scale * right_scale / out)
     lowest, highest = bounds(y, activation)
