@@ -66,7 +66,8 @@ typedef struct {
   bool yes_no;
 } scores;
 
-#define PLACE(type, member) (uint8_t) offsetof(type, member)
+/* A member's place, which does not compile where a byte does not hold it: the division is by zero there. */
+#define PLACE(type, member) (uint8_t)(offsetof(type, member) / (offsetof(type, member) <= UINT8_MAX))
 #define SEND(sender, code, fields, record) send(sender, code, fields, sizeof(fields) / sizeof(fields)[0], record)
 
 /* Return a field as a number: of a list how many there are, of a pointer whether it points anywhere. */
