@@ -39,6 +39,7 @@ static refusal store(whylite_device *device) {
   int8_t *input = device->window == NULL ? device->arena + model->input.offset : device->window;
   whylite_copy_bytes(input + offset, (const int8_t *)message->data, size);
   device->kept = false;
+  device->scored = device->window != NULL; /* without a copy this may lie where the scores did */
   incoming->filled = offset + size > incoming->filled ? offset + size : incoming->filled;
   if (has(message, WHYLITE_WINDOW_TRUTH)) {
     incoming->truth = (int32_t)message->value[WHYLITE_WINDOW_TRUTH];
@@ -56,7 +57,7 @@ static bool is_again(const whylite_device *device) {
       message->value[WHYLITE_WINDOW_SIZE] != whole || offset > whole || size > whole - offset) {
     return false;
   }
-  bool same = device->window == NULL || device->kept;
+  bool same = device->window == NULL ? device->scored : device->kept;
   for (uint32_t i = 0; same && device->window != NULL && i < size; i++) {
     same = device->window[offset + i] == (int8_t)message->data[i];
   }

@@ -207,6 +207,7 @@ void whylite_answer(whylite_device *device, uint32_t sequence, int32_t truth) {
   device->result.class_index = answer;
   device->result.time = whylite_device_time(device);
   device->kept = device->window != NULL;
+  device->scored = true;
   device->answered = true;
   device->produced++;
   whylite_tell_result(device);
@@ -377,6 +378,7 @@ static bool capture(whylite_device *device) {
   const whylite_model *model = device->model;
   const uint64_t start = whylite_device_time(device);
   int8_t *input = device->window == NULL ? device->arena + model->input.offset : device->window;
+  device->scored = device->scored && device->window != NULL; /* it may write to where the scores are */
   if (!device->port->capture(device->port->context, input)) {
     return false;
   }

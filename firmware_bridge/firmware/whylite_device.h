@@ -73,6 +73,7 @@ typedef struct {
   uint64_t produced;
   uint32_t clock_faults;
   bool answered; /* there is a `result`, */
+  bool scored;   /* its scores are there still, */
   bool kept;     /* and its window can be explained again */
   bool held;     /* `message` waits until what is under way is done */
   int32_t before; /* the last answer, -1 at first */

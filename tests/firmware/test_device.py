@@ -223,6 +223,18 @@ def test_a_host_that_starts_again_is_told_where_to_go_on(board):
     assert host.of(Result)[2].scores == tuple(toy.scores(z))
 
 
+def test_without_a_copy_no_answer_is_repeated_once_the_next_window_has_begun(board):
+    host, (x, y) = board("small"), toy.windows(2)
+    feed(host, x)
+    host.say(Window(sequence=1, offset=0, size=12, data=y.tobytes()[:6]))
+    send(host, 0, x)
+    (ack,) = host.listen_for(Ack)
+    assert "count up" in ack.refused
+    host.say(Window(sequence=1, offset=6, size=12, data=y.tobytes()[6:]))
+    host.listen_for(Latency, 2)
+    assert [result.scores for result in host.of(Result)] == [tuple(toy.scores(each)) for each in (x, y)]
+
+
 def test_without_a_copy_the_last_window_is_taken_for_the_same(board):
     host, (x, y) = board("small"), toy.windows(2)
     feed(host, x)
