@@ -25,7 +25,8 @@ from firmware_bridge.session import Event, Timing
 
 AGAIN = 10.0  # seconds without an answer after which a window is sent again
 PATIENCE = 120.0  # the same after which the board is given up: emulated models may take long
-_HELLO = 15.0  # seconds for a SESSION to come
+_HELLO = 15.0  # seconds for a SESSION to come, or the answer to what is asked before the first window
+_ASK = 2.0  # seconds between two times of asking, as frames may be lost
 _POLL = 0.1
 _INT8, _UINT8 = np.iinfo(np.int8), np.iinfo(np.uint8)
 _log = logging.getLogger(__name__)
@@ -90,18 +91,15 @@ class Feeder:
 
         It is told with the refusal of a window of no size, which nobody is shown.
         """
-        until = time.monotonic() + _HELLO
         probe = Window(sequence=0xFFFF_FFFF, offset=0, size=0, data=b"")
-        while (number := self._monitor.send(probe)) is None:
-            yield self._patiently(until, "took no window")
-        while True:
-            events = self._patiently(until, "did not say which window comes next")
-            refusal = next((event for event in events if isinstance(event, Ack) and event.request == number), None)
-            shown = [event for event in events if event is not refusal]
-            self._monitor.moments = self._monitor.moments[: len(shown)]
-            yield shown
-            if refusal is not None:
-                return 0 if refusal.sequence is None else refusal.sequence + 1
+        for events, acks in self._ask(probe, "did not say which window comes next"):
+            told = list(zip(events, self._monitor.moments, strict=True))
+            shown = [(event, moment) for event, moment in told if event not in acks]
+            self._monitor.moments = [moment for _, moment in shown]
+            yield [event for event, _ in shown]
+            if acks:
+                return 0 if acks[0].sequence is None else acks[0].sequence + 1
+        raise AssertionError("it asks until there is an answer")
 
     def _wish(self, wishes: Wishes, session: Session) -> Iterator[list[Event]]:
         """Have the board explain as it is wished, and wait until it says that it will."""
@@ -110,14 +108,22 @@ class Feeder:
             raise InputError(f"the firmware has no method {unknown!r}", f"it has {', '.join(session.methods)}")
         methods = tuple(map(session.methods.index, wishes.methods)) or None
         request = Request(explain=wishes.explain, methods=methods, acknowledge=True)
-        until = time.monotonic() + _HELLO
-        while (number := self._monitor.send(request)) is None:
-            yield self._patiently(until, "took no request")
-        while True:
-            events = self._patiently(until, "did not acknowledge how to explain")
+        for events, acks in self._ask(request, "did not acknowledge how to explain"):
             yield events
-            if any(isinstance(event, Ack) and _accepted(event, number) for event in events):
+            if any(_accepted(ack, ack.request) for ack in acks):
                 return
+
+    def _ask(self, record: Request | Window, lack: str) -> Iterator[tuple[list[Event], list[Ack]]]:
+        """Send a record again and again, and yield what comes, beside those of it that are its ACKs."""
+        until = time.monotonic() + _HELLO
+        numbers: set[int] = set()
+        again = 0.0
+        while True:
+            if time.monotonic() >= again and (number := self._monitor.send(record)) is not None:
+                again = time.monotonic() + _ASK
+                numbers.add(number)
+            events = self._patiently(until, lack)
+            yield events, [event for event in events if isinstance(event, Ack) and event.request in numbers]
 
     def _next(self) -> Generator[list[Event], None, Input | None]:
         """Return the source's next window; None at its end."""

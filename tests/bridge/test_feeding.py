@@ -90,6 +90,7 @@ def timing(sequence):
 def hurry(monkeypatch):
     for name in ("AGAIN", "PATIENCE", "_HELLO"):
         monkeypatch.setattr(feeding, name, 0.05)
+    monkeypatch.setattr(feeding, "_ASK", 0.01)
 
 
 def fed(board, *rows, wishes=None, count=None, failure=lambda: None):
@@ -153,6 +154,41 @@ def test_an_acknowledgement_stands_for_a_latency_that_was_lost():
         return [Ack(request=number, sequence=record.sequence)] if record.size else obedient(number, record)
 
     assert fed(Board(without_latency, session()), [1, 2, 3, 4], [1, 2, 3, 4])[0].answered == 2
+
+
+def test_what_is_asked_first_is_asked_again_where_a_frame_is_lost(monkeypatch):
+    monkeypatch.setattr(feeding, "_HELLO", 60.0)
+    lost = {"Window": 2, "Request": 3}
+
+    def on_a_bad_line(number, record):
+        kind = type(record).__name__
+        lost[kind] -= 1
+        return [] if lost[kind] >= 0 else obedient(number, record)
+
+    board = Board(on_a_bad_line, session())
+    assert fed(board, [1, 2, 3, 4], wishes=Wishes(3))[0].answered == 1
+    asked = [type(record).__name__ for record in board.said]
+    assert asked == ["Window"] * 3 + ["Request"] * 4 + ["Window"]
+
+
+def test_events_beside_the_hidden_refusal_keep_their_moments():
+    def busy(number, record):
+        if record.size:
+            return obedient(number, record)
+        return [answer(7), Ack(request=number, refused="no size", sequence=7), timing(7)]
+
+    board = Board(busy, session())
+    poll = board.poll
+
+    def numbered(seconds):
+        events = poll(seconds)
+        board.moments = [float(place) for place in range(len(events))]
+        return events
+
+    board.poll = numbered
+    polls = Feeder(board, Rows([1, 2, 3, 4]), bundle()).polls(Wishes())
+    assert next(polls) == [answer(7), timing(7)]
+    assert board.moments == [0.0, 2.0]
 
 
 def test_a_full_line_is_waited_for():
