@@ -20,7 +20,7 @@ _LONGEST = 1 << 15
 
 @lowering("BATCH_MATMUL")
 def batch_matmul(op: Op, unit: Unit) -> None:
-    """On int8, either operand constant or not, either one transposed, any broadcast of batches."""
+    """On int8, either operand constant or not, either one transposed, any broadcast of batches; at most 32,768 deep."""
     options = op.options
     assert isinstance(options, BatchMatMulOptions)
     x, right, y = op.input(0).shape, op.input(1).shape, op.output.shape
