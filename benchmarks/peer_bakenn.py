@@ -21,7 +21,7 @@ from export.tflite.options import ReshapeOptions
 from firmware_bridge.boards import named
 from firmware_bridge.build import build_sources
 from firmware_bridge.emulate import INSTRUCTION_NS, start
-from firmware_bridge.profile.lines import Board
+from firmware_bridge.profile.lines import Device
 
 from .models import ROOT
 from .peers import environment
@@ -77,7 +77,7 @@ def instructions(path: Path, window: np.ndarray, board: str, optimize: str) -> f
             _sources(folder / "c"), "peer", named(board), folder / "firmware", optimize=optimize, profile=True
         )
         with start(made.elf, named(board)) as machine, Port(machine.url) as port:
-            device = Board(port, _PATIENCE, lambda: machine.failure)
+            device = Device(port, _PATIENCE, lambda: machine.failure)
             sample = device.measure(window.tobytes())
     (logits,) = Reference(model).run([window], 1)
     if zlib.crc32(logits.tobytes()) != sample.parts[0].crc:

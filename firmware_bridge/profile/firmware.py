@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edge.bundle import Bundle
 from edge.micro import GOLDEN, Micro
 from edge.wire.port import DEFAULT_BAUD, Port
 from firmware_bridge import build as builder
-from firmware_bridge.boards import Board as BoardFile
+from firmware_bridge.boards import Board
 from firmware_bridge.emulate import INSTRUCTION_NS, start
 from firmware_bridge.errors import BoardError, InvalidProfileError, ProfileError
 from firmware_bridge.footprint import Footprint
@@ -32,7 +33,7 @@ from firmware_bridge.profile.document import (
     Source,
     spread,
 )
-from firmware_bridge.profile.lines import Board, Greeting, Measured, Sample, check_counter
+from firmware_bridge.profile.lines import Device, Greeting, Measured, Sample, check_counter
 
 WINDOWS = 4
 _PATIENCE = 120.0  # seconds without a line: Integrated Gradients of many steps, emulated on a busy machine
@@ -44,7 +45,7 @@ Progress = Callable[[str, float], None]
 
 def profile(
     bundle: Bundle,
-    board: BoardFile,
+    board: Board,
     folder: Path,
     *,
     port: str | None = None,
@@ -74,12 +75,12 @@ def profile(
         progress("built", 0.0)
         greeting, samples = _count(bundle, board, golden, windows, progress, elf=counting.elf)
         memory = _memory(micro, firmware.footprint)
-        unit, scale, counter, clock_hz = _instructions(board, greeting)
+        counted_in = _instructions(board, greeting)
         made = (firmware.toolchain, optimize)
     elif port is not None:
         greeting, samples = _count(bundle, board, golden, windows, progress, port=port, baud=baud)
         memory = _foreseen(micro)
-        unit, scale, counter, clock_hz = _cycles(board, greeting)
+        counted_in = _cycles(board, greeting)
         made = ("", "")
     else:
         raise BoardError(
@@ -87,22 +88,22 @@ def profile(
             "give --port PORT of one that runs whylite_profile (docs/microcontrollers.md), or name a virtual board",
         )
     check_counter(samples, greeting.clock)
-    parts = _parts(micro, samples, scale)
+    parts = _parts(micro, samples, counted_in.scale)
     return Profile(
         whylite=metadata.version("whylite"),
         model=bundle.manifest.name,
         digest=bundle.manifest.model_digest,
         board=board.name,
         core=board.core,
-        unit=unit,
-        counter=counter,
+        unit=counted_in.unit,
+        counter=counted_in.counter,
         windows=len(samples),
         parts=parts,
-        operations=_operations(micro, samples, scale),
+        operations=_operations(micro, samples, counted_in.scale),
         memory=memory,
         fits=fit.fits(memory, board),
-        energy=_estimate(board, parts) if unit == CYCLES else None,
-        clock_hz=clock_hz,
+        energy=_estimate(board, parts) if counted_in.unit == CYCLES else None,
+        clock_hz=counted_in.clock_hz,
         toolchain=made[0],
         optimize=made[1],
     )
@@ -110,7 +111,7 @@ def profile(
 
 def _count(
     bundle: Bundle,
-    board: BoardFile,
+    board: Board,
     golden: Golden,
     windows: int,
     progress: Progress,
@@ -121,12 +122,14 @@ def _count(
 ) -> tuple[Greeting, list[Sample]]:
     """Return what a board says of itself and of each window: one that is started with ``elf``, or behind ``port``."""
     with ExitStack() as opened:
-        alive: Callable[[], str | None] = lambda: None  # noqa: E731
-        if elf is not None:
-            machine = opened.enter_context(start(elf, board))
-            port, alive = machine.url, lambda: machine.failure
-        assert port is not None
-        device = Board(opened.enter_context(Port(port, baud)), _PATIENCE, alive)
+        machine = None if elf is None else opened.enter_context(start(elf, board))
+
+        def failure() -> str | None:
+            return machine.failure if machine else None
+
+        url = machine.url if machine else port
+        assert url is not None
+        device = Device(opened.enter_context(Port(url, baud)), _PATIENCE, failure)
         samples = []
         count = min(windows, len(golden["x"]))
         for place, window in enumerate(golden["x"][:count]):
@@ -148,7 +151,7 @@ def _golden(bundle: Bundle) -> Golden:
     return golden
 
 
-def _check_board(bundle: Bundle, board: BoardFile, greeting: Greeting) -> None:
+def _check_board(bundle: Bundle, board: Board, greeting: Greeting) -> None:
     """Raise ProfileError where a board runs another model."""
     micro = builder.micro_of(bundle)
     same = (bundle.manifest.model_digest, len(micro.operations), len(micro.explanations))
@@ -176,26 +179,32 @@ def _check_answers(bundle: Bundle, golden: Golden, place: int, sample: Sample) -
             )
 
 
-def _instructions(board: BoardFile, greeting: Greeting) -> tuple[str, float, str, int | None]:
-    """Return unit, units per tick, counter and frequency of a virtual board."""
+@dataclass(frozen=True)
+class _Unit:
+    """What a board counts in: ``scale`` of that ``unit`` in a tick of its ``counter``, ``clock_hz`` in a second."""
+
+    unit: str
+    scale: float
+    counter: str
+    clock_hz: int | None = None
+
+
+def _instructions(board: Board, greeting: Greeting) -> _Unit:
+    """Return what a virtual board counts in, which has no frequency."""
     assert board.emulator is not None
     scale = 1e9 / greeting.clock_hz / INSTRUCTION_NS
-    return (
-        INSTRUCTIONS,
-        scale,
-        f"{greeting.clock} of {board.emulator.program}, {INSTRUCTION_NS} ns an instruction",
-        None,
-    )
+    counter = f"{greeting.clock} of {board.emulator.program}, {INSTRUCTION_NS} ns an instruction"
+    return _Unit(INSTRUCTIONS, scale, counter)
 
 
-def _cycles(board: BoardFile, greeting: Greeting) -> tuple[str, float, str, int | None]:
+def _cycles(board: Board, greeting: Greeting) -> _Unit:
     """Return the same of a real one, whose port may count with a timer that is slower than its processor."""
     if greeting.clock_hz <= 0:
         raise InvalidProfileError(f"the counter {greeting.clock} has no frequency", "set clock_hz of the port")
     slow = not greeting.clock.upper().startswith("DWT")
     scale = board.clock_hz / greeting.clock_hz if slow else 1.0
     clock_hz = board.clock_hz if slow else greeting.clock_hz
-    return CYCLES, scale, f"{greeting.clock} at {greeting.clock_hz / 1e6:g} MHz", clock_hz
+    return _Unit(CYCLES, scale, f"{greeting.clock} at {greeting.clock_hz / 1e6:g} MHz", clock_hz)
 
 
 def _total(sample: Sample, measured: Measured) -> float:
@@ -264,7 +273,7 @@ def _foreseen(micro: Micro) -> MemoryCost:
     return MemoryCost(micro.arena, micro.reference_arena, micro.reference, flash, ram, 0)
 
 
-def _estimate(board: BoardFile, parts: Sequence[PartCost]) -> Energy | None:
+def _estimate(board: Board, parts: Sequence[PartCost]) -> Energy | None:
     """Return what the documented consumption of a board comes to over counted cycles; None where none is documented."""
     energy = board.energy
     if energy is None:

@@ -73,7 +73,7 @@ class Sample:
         return {index: max(0.0, ticks - hook * measured.calls[index]) for index, ticks in measured.ticks.items()}
 
 
-class Board:
+class Device:
     """A board that runs ``whylite_profile``. ``patience`` is in seconds without a line; ``alive`` says why it died."""
 
     def __init__(self, port: Port, patience: float, alive: Callable[[], str | None] = lambda: None) -> None:

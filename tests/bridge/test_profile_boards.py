@@ -14,7 +14,7 @@ from firmware_bridge.emulate.unicorn import Unicorn
 from firmware_bridge.errors import BoardError, InvalidProfileError
 from firmware_bridge.profile.document import parse, write
 from firmware_bridge.profile.firmware import profile
-from firmware_bridge.profile.lines import Board
+from firmware_bridge.profile.lines import Device
 from firmware_bridge.profile.tables import table
 from firmware_bridge.profile_cli import main
 from tests.bridge.profiled import STEPS, bundle
@@ -85,7 +85,7 @@ def test_the_counts_are_those_of_the_instructions_executed(tmp_path):
     with Unicorn(made.elf, named(BOARD)) as machine:
         machine.core.watch(hook, moments.append)
         with Port(machine.url) as port:
-            board = Board(port, 30.0)
+            board = Device(port, 30.0)
             sample = board.measure(bytes([10, 1, 1, 1, 1, 1, 1, 1]))
     scale = 1e9 / board.greeting.clock_hz / 32
     empty, (first, second) = moments[: sample.hook_calls], moments[sample.hook_calls :][:2]
@@ -108,7 +108,7 @@ def test_qemu_counts_the_same(counted, tmp_path):
 def test_a_board_of_qemu_says_its_clock_right(counted, tmp_path, name):
     made = build(bundle(), named(name), tmp_path / "firmware", profile=True)
     with start(made.elf, named(name)) as machine, Port(machine.url) as port:
-        board = Board(port, 30.0)
+        board = Device(port, 30.0)
         sample = board.measure(bytes([10, 1, 1, 1, 1, 1, 1, 1]))
     found = sample.counted(sample.parts[0])[1] * 1e9 / board.greeting.clock_hz / 32
     # the same loop, in what a compiler makes of it for another core

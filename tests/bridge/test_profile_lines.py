@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge.wire.port import Port
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.errors import InvalidProfileError, ProfileError
-from firmware_bridge.profile.lines import Board, check_counter, parse
+from firmware_bridge.profile.lines import Device, check_counter, parse
 from tests.bridge.profiled import DIGEST, bundle
 from tests.tools import require
 
@@ -66,7 +66,7 @@ MEMORY = 64 + 16 * 3 + 8 + 32
 
 def measured(program, step, start=0, memory=MEMORY, windows=1):
     with Running(program, start, step, memory) as port:
-        board = Board(port, 20.0)
+        board = Device(port, 20.0)
         return board, [board.measure(WINDOW) for _ in range(windows)]
 
 
@@ -109,7 +109,7 @@ def test_without_memory_for_it_the_board_says_so(compiled):
 
 def test_a_window_of_another_model_is_refused_before_it_is_sent(compiled):
     with Running(compiled, 0, 7, MEMORY) as port, pytest.raises(ProfileError, match="windows of 8 bytes, not 9"):
-        Board(port, 20.0).measure(WINDOW + b"x")
+        Device(port, 20.0).measure(WINDOW + b"x")
 
 
 class Wire:
@@ -135,7 +135,7 @@ class Wire:
 def test_noise_is_no_profile(noise, tails):
     data = noise + b"".join(b"$WHY," + tail + b"\n" for tail in tails)
     with pytest.raises(ProfileError):
-        Board(Wire(data), 0.01).measure(WINDOW)
+        Device(Wire(data), 0.01).measure(WINDOW)
 
 
 def line(text):
@@ -172,4 +172,4 @@ HELLO = f"WHY,hello,1,{DIGEST},3,2,8,f4240,DWT"
 def test_what_no_model_of_ours_counts_is_refused(lines):
     data = b"".join(map(line, [HELLO, *lines]))
     with pytest.raises(ProfileError):
-        Board(Wire(data), 0.05).measure(WINDOW)
+        Device(Wire(data), 0.05).measure(WINDOW)
