@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,8 +79,10 @@ def pulled(times: int) -> list[str]:
     """Pull cables so often, in rounds of 50; print what came of it and return what the host got wrong."""
     wrong, windows, lost, reconnects = [], 0, 0, 0
     for seed in range(times // _ROUND):
-        with tempfile.TemporaryDirectory() as folder:
-            cable = PtyCable(Path(folder)) if seed % 2 else SocketCable()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            closing(PtyCable(Path(folder)) if seed % 2 else SocketCable()) as cable,
+        ):
             summary, seen, sent = disconnects(cable, _ROUND, seed)
         wrong += faults_of_disconnects(_ROUND, summary, seen, sent)
         windows += summary.windows

@@ -26,6 +26,7 @@ from firmware_bridge.session import Event, Timing
 AGAIN = 10.0  # seconds without an answer after which a window is sent again
 PATIENCE = 120.0  # the same after which the board is given up: emulated models may take long
 _HELLO = 15.0  # seconds for a SESSION to come, or the answer to what is asked before the first window
+_HELLO_VIRTUAL = 45.0  # the same from an emulator, which shares this machine with others
 _ASK = 2.0  # seconds between two times of asking, as frames may be lost
 _POLL = 0.1
 _INT8, _UINT8 = np.iinfo(np.int8), np.iinfo(np.uint8)
@@ -41,10 +42,10 @@ class Wishes:
 
 
 class Feeder:
-    """Sends windows and counts what became of them. ``failure`` tells why a virtual board died."""
+    """Sends windows and counts what became of them. ``failure`` tells why a virtual board died; a real one has none."""
 
     def __init__(
-        self, monitor: Monitor, capture: Capture, bundle: Bundle, failure: Callable[[], str | None] = lambda: None
+        self, monitor: Monitor, capture: Capture, bundle: Bundle, failure: Callable[[], str | None] | None = None
     ) -> None:
         self.answered = 0
         self._first = 0  # number of the first window that is sent
@@ -52,6 +53,7 @@ class Feeder:
         self._micro, self._digest = micro_of(bundle), bundle.manifest.model_digest
         self._bytes = np.iinfo(np.uint8 if bundle.manifest.input.dtype == "uint8" else np.int8)
         self._failure = failure
+        self._hello = _HELLO_VIRTUAL if failure else _HELLO
         self._warned = False  # that values are clipped
 
     def polls(self, wishes: Wishes, count: int | None = None) -> Iterator[list[Event]]:
@@ -73,7 +75,7 @@ class Feeder:
 
     def _greet(self) -> Generator[list[Event], None, Session]:
         """Wait for the board's SESSION and return it."""
-        until = time.monotonic() + _HELLO
+        until = time.monotonic() + self._hello
         while (session := self._monitor.tracker.account.session) is None:
             if time.monotonic() >= until:
                 raise LinkError(f"no SESSION came from {self._monitor.url}", "does firmware of WhyLite run there?")
@@ -115,7 +117,7 @@ class Feeder:
 
     def _ask(self, record: Request | Window, lack: str) -> Iterator[tuple[list[Event], list[Ack]]]:
         """Send a record again and again, and yield what comes, beside those of it that are its ACKs."""
-        until = time.monotonic() + _HELLO
+        until = time.monotonic() + self._hello
         numbers: set[int] = set()
         again = 0.0
         while True:
@@ -168,7 +170,7 @@ class Feeder:
         return events
 
     def _poll(self, seconds: float = _POLL) -> list[Event]:
-        if failure := self._failure():
+        if self._failure and (failure := self._failure()):
             raise EmulatorError(failure, "a fault in firmware is a bug: please report it with the bundle")
         return self._monitor.poll(seconds)
 

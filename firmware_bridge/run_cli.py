@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
         closing(Monitor(url, arguments.baud)) as monitor,
         closing(Tape(arguments.record)) as tape,
     ):
-        feeder = Feeder(monitor, capture, bundle, lambda: machine.failure if machine else None)
+        feeder = Feeder(monitor, capture, bundle, (lambda: machine.failure) if machine else None)
         show(monitor, arguments, tape, feeder.polls(wishes, arguments.count))
         failed = tape.failure is not None
     if not feeder.answered:

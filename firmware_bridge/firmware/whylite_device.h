@@ -1,6 +1,6 @@
 /* The whole of a board: windows in, answers and explanations out, and what the host asks for in between.
  *
- *     static int8_t memory[...] __attribute__((aligned(WHYLITE_ALIGNMENT)));   WHYLITE_DEVICE_MEMORY says how large
+ *     static int8_t memory[...] __attribute__((aligned(WHYLITE_ALIGNMENT)));   WHYLITE_MODEL_MEMORY says how large
  *     static whylite_device device;
  *     whylite_device_start(&device, &whylite_beats, &port, memory, sizeof memory);
  *     for (;;) {
@@ -26,8 +26,15 @@ extern "C" {
 #endif
 
 /* Bytes of memory for a model's arena, and for a copy of the window and its scores. Without room for the copy a window
- * can be explained by one method alone, and not on request. Integrated Gradients take WHYLITE_SUMS_SIZE(input) more. */
+ * can be explained by one method alone, and not on request. */
 #define WHYLITE_DEVICE_MEMORY(arena, input, scores) (((arena) + 15u) / 16u * 16u + ((input) + (scores) + 3u) / 4u * 4u)
+
+/* All that a model takes: of `prefix`, what the macros of its header begin with, such as WHYLITE_BEATS. With sums
+ * where an explanation takes steps: without room for them the device cannot use that one. */
+#define WHYLITE_MODEL_MEMORY(prefix) WHYLITE_MODEL_MEMORY_(prefix)
+#define WHYLITE_MODEL_MEMORY_(prefix)                                                      \
+  (WHYLITE_DEVICE_MEMORY(prefix##_ARENA_SIZE, prefix##_INPUT_SIZE, prefix##_SCORES_SIZE) + \
+   (prefix##_STEPS > 0 ? WHYLITE_SUMS_SIZE(prefix##_INPUT_SIZE) : 0u))
 
 /* An explanation under way: by `methods`, of which `next` is the one whose turn is. */
 typedef struct {

@@ -6,9 +6,8 @@
 #endif
 
 #define CRC_START 0xFFFFFFFFu
-#define CRC_RESIDUE                                                                                 \
-  0xDEBB20E3u /* what is left of anything with its own CRC-32 behind it, before the final inversion \
-               */
+/* What is left of anything with its own CRC-32 behind it, before the final inversion. */
+#define CRC_RESIDUE 0xDEBB20E3u
 #define CRC_SIZE 4u
 #define BLOCK 254u /* bytes of a COBS block that no zero ends */
 

@@ -92,6 +92,7 @@ static void close_line(void) {
 
 /* --- windows --- */
 
+/* The link's checksum, slow and small: firmware that measures has nothing of the link in it. */
 static uint32_t crc32(const int8_t *data, uint32_t size) {
   uint32_t sum = ~0u;
   for (uint32_t i = 0; i < size; i++) {

@@ -21,6 +21,7 @@ from firmware_bridge.flash.talk import Talk
 from firmware_bridge.flash.way import Way
 
 HELLO = 15.0  # seconds for a board to start, beside what its SESSION takes on the wire
+_EMULATED = 3  # times as long: an emulator shares this machine with others
 ANSWER = 15.0  # the same for an answer, beside computing and sending it
 _CYCLES = 20  # for each multiply-accumulate, on a small core without DSP instructions
 _BITS = 10  # on the wire for each byte
@@ -170,7 +171,8 @@ class Flashing:
         """Seconds for the SESSION to come."""
         manifest = self._bundle.manifest
         size = _HEADS + sum(2 + len(label.encode()) for label in manifest.labels)
-        return HELLO + 2 * size * _BITS / self._baud
+        start = HELLO * _EMULATED if self._board.virtual else HELLO
+        return start + 2 * size * _BITS / self._baud
 
     @property
     def _patience(self) -> float:

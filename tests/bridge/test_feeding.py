@@ -86,14 +86,15 @@ def timing(sequence):
     return Timing(sequence, {}, {}, True, False)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def hurry(monkeypatch):
+    """Wait for what will not come only as long as is needed to see that it is waited for."""
     for name in ("AGAIN", "PATIENCE", "_HELLO"):
         monkeypatch.setattr(feeding, name, 0.05)
     monkeypatch.setattr(feeding, "_ASK", 0.01)
 
 
-def fed(board, *rows, wishes=None, count=None, failure=lambda: None):
+def fed(board, *rows, wishes=None, count=None, failure=None):
     feeder = Feeder(board, Rows(*rows), bundle(), failure)
     events = []
     for said in feeder.polls(wishes or Wishes(), count):
@@ -137,7 +138,7 @@ def test_wishes_are_told_and_acknowledged_before_the_first_window():
 
 
 def test_a_window_without_an_answer_is_sent_again(monkeypatch):
-    monkeypatch.setattr(feeding, "PATIENCE", 60.0)
+    monkeypatch.setattr(feeding, "AGAIN", 0.05)
     heard = []
 
     def deaf_at_first(number, record):
@@ -157,7 +158,7 @@ def test_an_acknowledgement_stands_for_a_latency_that_was_lost():
 
 
 def test_what_is_asked_first_is_asked_again_where_a_frame_is_lost(monkeypatch):
-    monkeypatch.setattr(feeding, "_HELLO", 60.0)
+    monkeypatch.setattr(feeding, "_ASK", 0.01)
     lost = {"Window": 2, "Request": 3}
 
     def on_a_bad_line(number, record):
@@ -211,6 +212,7 @@ def unwilling(number, record):
     )
 
 
+@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize(
     ("board", "wishes", "error", "says"),
     [

@@ -87,8 +87,7 @@ int main(int count, char **arguments) {
                        .board = "Linux process",
                        .clock = "CLOCK_MONOTONIC"};
   const whylite_model *model = &whylite_toy;
-  uint32_t size = WHYLITE_DEVICE_MEMORY(WHYLITE_TOY_ARENA_SIZE, WHYLITE_TOY_INPUT_SIZE, WHYLITE_TOY_SCORES_SIZE) +
-                  WHYLITE_SUMS_SIZE(WHYLITE_TOY_INPUT_SIZE);
+  uint32_t size = WHYLITE_MODEL_MEMORY(WHYLITE_TOY);
   for (int i = 2; i < count; i++) {
     model = strcmp(arguments[i], "yes") == 0 ? &whylite_yes : model;
     size = strcmp(arguments[i], "small") == 0 ? WHYLITE_TOY_ARENA_SIZE : size;

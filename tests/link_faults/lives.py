@@ -119,25 +119,36 @@ class Cable(Protocol):
         """Plug it in again."""
         ...
 
+    def close(self) -> None:
+        """Take it away, plugged in or not."""
+        ...
+
 
 class PtyCable:
     """Two ptys that vanish, as those of a USB cable do, and come back under the same names."""
 
     def __init__(self, folder: Path) -> None:
         self.device, self.host = str(folder / "device"), str(folder / "host")
+        self._modem: NullModem | None = None
         self.join()
 
     def cut(self) -> None:
         """Remove both ports."""
         for name in (self.device, self.host):
             Path(name).unlink()
-        self._modem.close()
+        self.close()
 
     def join(self) -> None:
         """Make new ones."""
         self._modem = NullModem()
         Path(self.device).symlink_to(self._modem.device)
         Path(self.host).symlink_to(self._modem.host)
+
+    def close(self) -> None:
+        """Remove the ports that there are."""
+        if self._modem:
+            self._modem.close()
+            self._modem = None
 
 
 class SocketCable:
@@ -148,8 +159,9 @@ class SocketCable:
         self.device, self.host = (f"socket://127.0.0.1:{server.getsockname()[1]}" for server in self._servers)
         self._clients: list[socket.socket | None] = [None, None]
         self._lock = threading.Lock()
-        for side in range(2):
-            threading.Thread(target=self._serve, args=(side,), daemon=True).start()
+        self._threads = [threading.Thread(target=self._serve, args=(side,), daemon=True) for side in range(2)]
+        for thread in self._threads:
+            thread.start()
 
     def cut(self) -> None:
         """Drop both clients; they may come again at once."""
@@ -161,9 +173,22 @@ class SocketCable:
     def join(self) -> None:
         """Nothing to do: the servers listen on."""
 
+    def close(self) -> None:
+        """Stop to listen, drop both clients, and wait for the threads."""
+        for server in self._servers:
+            server.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for server in self._servers:
+            server.close()
+
     def _serve(self, side: int) -> None:
         while True:
-            client, _ = self._servers[side].accept()
+            try:
+                client, _ = self._servers[side].accept()
+            except OSError:
+                return
             with self._lock:
                 self._clients[side] = client
             self._carry(client, side)

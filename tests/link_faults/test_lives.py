@@ -35,8 +35,8 @@ def test_a_board_killed_at_every_phase_costs_the_frame_it_was_writing_and_no_oth
 @pytest.mark.parametrize("cable", ["pty", "socket"])
 def test_a_cable_pulled_again_and_again_ends_no_session_and_forges_no_record(cable, tmp_path):
     times = 10
-    line = PtyCable(tmp_path) if cable == "pty" else SocketCable()
-    assert faults_of_disconnects(times, *disconnects(line, times, seed=1)) == []
+    with closing(PtyCable(tmp_path) if cable == "pty" else SocketCable()) as line:
+        assert faults_of_disconnects(times, *disconnects(line, times, seed=1)) == []
 
 
 def test_a_host_that_stops_reading_for_a_while_misses_maps_and_no_result(modem, monkeypatch):

@@ -8,8 +8,7 @@
 #include "whylite_beats.h"
 #include "whylite_device.h"
 
-static int8_t memory[WHYLITE_DEVICE_MEMORY(WHYLITE_BEATS_ARENA_SIZE, WHYLITE_BEATS_INPUT_SIZE,
-                                           WHYLITE_BEATS_SCORES_SIZE)] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+static int8_t memory[WHYLITE_MODEL_MEMORY(WHYLITE_BEATS)] __attribute__((aligned(WHYLITE_ALIGNMENT)));
 static whylite_device device;
 static whylite_port port;
 

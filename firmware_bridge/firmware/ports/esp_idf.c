@@ -61,8 +61,7 @@ void app_main(void) {
       .board = "ESP32-S3",
       .clock = "esp_timer",
   };
-  static int8_t memory[WHYLITE_DEVICE_MEMORY(WHYLITE_BEATS_ARENA_SIZE, WHYLITE_BEATS_INPUT_SIZE,
-                                             WHYLITE_BEATS_SCORES_SIZE)] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+  static int8_t memory[WHYLITE_MODEL_MEMORY(WHYLITE_BEATS)] __attribute__((aligned(WHYLITE_ALIGNMENT)));
   static whylite_device device;
   const uart_config_t settings = {.baud_rate = BAUD,
                                   .data_bits = UART_DATA_8_BITS,

@@ -98,12 +98,6 @@ static void identify(void *context, uint8_t session[8]) {
   }
 }
 
-#define JOIN(prefix, name) prefix##name
-#define OF_MODEL(prefix, name) JOIN(prefix, name)
-#define MEMORY                                                                                                    \
-  WHYLITE_DEVICE_MEMORY(OF_MODEL(WHYLITE_MODEL_PREFIX, _ARENA_SIZE), OF_MODEL(WHYLITE_MODEL_PREFIX, _INPUT_SIZE), \
-                        OF_MODEL(WHYLITE_MODEL_PREFIX, _SCORES_SIZE))
-
 int main(void) {
   static const whylite_port port = {
       .context = &usart2,
@@ -116,7 +110,7 @@ int main(void) {
       .board = "Nucleo-F446RE",
       .clock = "DWT",
   };
-  static int8_t memory[MEMORY] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+  static int8_t memory[WHYLITE_MODEL_MEMORY(WHYLITE_MODEL_PREFIX)] __attribute__((aligned(WHYLITE_ALIGNMENT)));
   static whylite_device device;
   start();
   if (whylite_device_start(&device, &WHYLITE_MODEL, &port, memory, sizeof memory)) {

@@ -75,8 +75,7 @@ int main(void) {
       .board = CONFIG_BOARD,
       .clock = "k_cycle",
   };
-  static int8_t memory[WHYLITE_DEVICE_MEMORY(WHYLITE_BEATS_ARENA_SIZE, WHYLITE_BEATS_INPUT_SIZE,
-                                             WHYLITE_BEATS_SCORES_SIZE)] __aligned(WHYLITE_ALIGNMENT);
+  static int8_t memory[WHYLITE_MODEL_MEMORY(WHYLITE_BEATS)] __aligned(WHYLITE_ALIGNMENT);
   static whylite_device device;
   port.clock_hz = (uint32_t)sys_clock_hw_cycles_per_sec();
   uart_irq_callback_set(uart, on_uart);

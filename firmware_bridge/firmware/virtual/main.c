@@ -20,13 +20,6 @@
 #ifndef WHYLITE_MODEL_PREFIX
 #error "define WHYLITE_MODEL_PREFIX as what the macros of WHYLITE_MODEL_HEADER begin with, such as WHYLITE_BEATS"
 #endif
-#define JOIN(prefix, name) prefix##name
-#define OF_MODEL(prefix, name) JOIN(prefix, name)
-#define ARENA OF_MODEL(WHYLITE_MODEL_PREFIX, _ARENA_SIZE)
-#define INPUT OF_MODEL(WHYLITE_MODEL_PREFIX, _INPUT_SIZE)
-#define SCORES OF_MODEL(WHYLITE_MODEL_PREFIX, _SCORES_SIZE)
-#define STEPS OF_MODEL(WHYLITE_MODEL_PREFIX, _STEPS)
-#define MEMORY (WHYLITE_DEVICE_MEMORY(ARENA, INPUT, SCORES) + (STEPS > 0 ? WHYLITE_SUMS_SIZE(INPUT) : 0u))
 
 extern uint8_t whylite_data_start[], whylite_ram_used[], whylite_stack_limit[]; /* set by link.ld.in */
 
@@ -92,7 +85,7 @@ static void serve(const whylite_port *port) {
     (void)whylite_profile(&profiled);
   }
 #else
-  static int8_t memory[MEMORY] __attribute__((aligned(WHYLITE_ALIGNMENT)));
+  static int8_t memory[WHYLITE_MODEL_MEMORY(WHYLITE_MODEL_PREFIX)] __attribute__((aligned(WHYLITE_ALIGNMENT)));
   static whylite_device device;
   if (whylite_device_start(&device, &WHYLITE_MODEL, port, memory, sizeof memory)) {
     for (;;) {
@@ -118,5 +111,5 @@ int main(void) {
   SYSTICK_VALUE = 0;
   SYSTICK_CONTROL = 7u; /* on, with its interrupt, at the processor's clock */
   serve(&port);
-  return 1; /* never: MEMORY is what the model takes */
+  return 1; /* never: the memory is what the model takes */
 }
