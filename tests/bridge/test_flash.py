@@ -139,8 +139,10 @@ def test_a_dry_run_says_all_and_touches_nothing(built, board, capsys):
 
 
 def test_patience_grows_with_the_model_and_shrinks_with_the_speed(bundle, firmware):
-    def plan(bundle, baud, board=named(BOARD)):
-        with closing(Flashing(bundle, board, QemuWay(named(BOARD), Connection()), lambda: firmware, baud)) as it:
+    virtual = named(BOARD)
+
+    def plan(bundle, baud, board=None):
+        with closing(Flashing(bundle, board or virtual, QemuWay(virtual, Connection()), lambda: firmware, baud)) as it:
             steps = {step.name: step.what for step in it.steps(dry_run=True)}
         hello = re.search(r"at most (\d+) s", steps["session"])
         answer = re.search(r"at most (\d+) s each", steps["golden"])
@@ -149,7 +151,7 @@ def test_patience_grows_with_the_model_and_shrinks_with_the_speed(bundle, firmwa
     micro = bundle.manifest.micro
     heavy = dataclasses.replace(micro, operations=(Operation("CONV_2D", "conv", "predict", 10_000_000),))
     assert plan(bundle, 921600) == (45, 15)
-    assert plan(bundle, 921600, dataclasses.replace(named(BOARD), emulator=None)) == (15, 15)
+    assert plan(bundle, 921600, dataclasses.replace(virtual, emulator=None)) == (15, 15)
     assert plan(bundle, 300) > (70, 60)
     # 20 cycles for each, once to predict and once more to explain, at 25 MHz
     much = Bundle(dataclasses.replace(bundle.manifest, micro=heavy), bundle.members)
