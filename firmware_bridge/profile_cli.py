@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv[1:])
     _check(parser, arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what is built would stay where it was
     try:
         if arguments.compare:
             _compare(arguments)

@@ -2,10 +2,18 @@
 
 import dataclasses
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 
+from edge.bundle import npz_bytes, seal
+from edge.micro import GOLDEN
 from edge.wire.port import Port
 from firmware_bridge.boards import Energy, named
 from firmware_bridge.build import build
@@ -17,6 +25,7 @@ from firmware_bridge.profile.firmware import profile
 from firmware_bridge.profile.lines import Device
 from firmware_bridge.profile.tables import table
 from firmware_bridge.profile_cli import main
+from tests.bridge import firmware
 from tests.bridge.profiled import STEPS, bundle
 from tests.tools import QEMU, needs
 
@@ -185,3 +194,29 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
     made = bundle(right=False)
     assert main(arguments) == 1
     assert "invalid: gradcam" in capsys.readouterr().err
+
+
+def test_who_ends_it_finds_no_folder_left(tmp_path):
+    golden = npz_bytes(x=np.eye(4, dtype=np.int8), scores=np.eye(4, dtype=np.int8))
+    plain = firmware.bundle()
+    seal(plain.manifest, {**plain.members, GOLDEN: golden}).save(tmp_path / "tiny.why")
+    room = tmp_path / "room"
+    room.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        port = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        arguments = ["profile", str(tmp_path / "tiny.why"), "--board", "nrf52840-dk", "--port", port]
+        with subprocess.Popen(
+            [sys.executable, "-m", "whylite", *arguments],
+            env=os.environ | {"TMPDIR": str(room)}, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            try:
+                with server.accept()[0]:
+                    assert list(room.glob("whylite-*"))
+                    process.send_signal(signal.SIGTERM)
+                    _, said = process.communicate(timeout=60)
+            finally:
+                process.kill()
+    assert process.returncode == 130
+    assert said.endswith("error: interrupted\n")
+    assert not list(room.iterdir())
