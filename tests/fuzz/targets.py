@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 import export
 import whylite
-from edge.bundle import Bundle
+from edge.bundle import MANIFEST, Bundle
 from edge.errors import WhyLiteError
 from edge.explainer import Explainer
 from tests.references.mutate import mutant
@@ -117,12 +118,20 @@ def cli_case(rng: random.Random) -> Case:
     return Case(f"{recipe} with {' '.join(options) or 'no options'}", {NAME: data}, judge)
 
 
+def _older_bundle() -> bytes:
+    """Return what may be replaced by a bundle: one by its looks."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(MANIFEST, "{}")
+    return file.getvalue()
+
+
 def hold_command(folder: Path, files: dict[str, bytes], arguments: list[str]) -> Verdict:
     """Run ``whylite export`` in ``folder``; hold its exit code to what it says and to what it leaves behind."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
     target = folder / ("other.why" if "other.why" in arguments else "victim.why")
-    target.write_bytes(b"an older bundle")
+    target.write_bytes(_older_bundle())
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".stderr"}
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
