@@ -207,7 +207,7 @@ while True:
         number, when = process.stdout.readline().split()
         said.append((int(number), float(when)))
     process.send_signal(signal.SIGKILL)
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=60)
     said += [(int(row.split()[0]), float(row.split()[1])) for row in rest.splitlines() if len(row.split()) == 2]
     recording = load(path)
     assert not recording.damage

@@ -233,7 +233,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "error: interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]

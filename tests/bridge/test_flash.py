@@ -99,7 +99,7 @@ def built(monkeypatch, firmware, bundle, tmp_path):
 def kill(machine):
     """End QEMU as a pulled cable would."""
     machine._process.kill()
-    machine._process.wait(30)
+    machine._process.wait(60)
 
 
 def gdb_options(machine, port=None):
@@ -187,7 +187,7 @@ def test_what_is_no_cortex_m_is_refused():
     finally:
         way.close()
         process.kill()
-        process.wait(30)
+        process.wait(60)
 
 
 def test_what_is_too_big_is_refused_before_a_board_is_started(monkeypatch, bundle, firmware):

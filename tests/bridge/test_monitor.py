@@ -51,7 +51,7 @@ def device(url, windows=50, wait=True):
 
     def work():
         with Stream(url, 921600, introduced()) as stream:
-            assert not wait or stream.wait_for_host(10)
+            assert not wait or stream.wait_for_host(60)
             for sequence in range(windows):
                 send(stream, sequence)
 
@@ -91,7 +91,7 @@ def test_the_time_from_window_to_host_is_told_within_its_uncertainty(modem):
 
     def work():
         with Stream(modem.device, 921600, introduced()) as stream:
-            stream.wait_for_host(10)
+            stream.wait_for_host(60)
             for sequence in range(40):
                 captured[sequence] = clock()
                 time.sleep(0.01)
@@ -165,7 +165,7 @@ def test_what_explains_an_earlier_window_does_not_end_a_count(modem):
 
 def test_a_count_ends_even_when_the_last_explanation_never_comes(modem):
     with Stream(modem.device, 921600, introduced()) as stream:
-        thread = threading.Thread(target=lambda: stream.wait_for_host(5) and stream.result(0, PREDICTION))
+        thread = threading.Thread(target=lambda: stream.wait_for_host(60) and stream.result(0, PREDICTION))
         thread.start()
         assert watch(modem.host, count=1).windows == 1
         thread.join()
@@ -174,7 +174,7 @@ def test_a_count_ends_even_when_the_last_explanation_never_comes(modem):
 def test_silence_and_a_request_to_stop_end_it_too(modem):
     start = time.monotonic()
     assert watch(modem.host, until_idle=0.4).frames == 0
-    assert 0.3 < time.monotonic() - start < 2.0
+    assert 0.3 < time.monotonic() - start < 30.0
     assert watch(modem.host, stop=lambda: True).frames == 0
 
 
@@ -227,7 +227,7 @@ def test_a_cable_that_is_pulled_and_plugged_in_again(tmp_path):
     )
     watching.start()
     stream = Stream(str(here), 921600, introduced())
-    assert stream.wait_for_host(10)
+    assert stream.wait_for_host(60)
     for sequence in range(20):
         send(stream, sequence)
     wait_for(lambda: count(events, Timing) == 20)
@@ -361,7 +361,7 @@ def test_a_slow_link_shows_what_the_board_had_to_drop(tmp_path):
 
     def work():
         with Stream(modem.device, 921600, introduced()) as stream:
-            assert stream.wait_for_host(10)
+            assert stream.wait_for_host(60)
             for sequence in range(60):
                 stream.result(sequence, PREDICTION)
                 stream.explanation(sequence, Explanation(PREDICTION.scores, 1, {}, METHODS[0], big, None, 1))
@@ -399,16 +399,16 @@ class Lives:
         """Start a device and return it when so many of its windows have arrived."""
         process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         known = len(sessions(self.events))
-        wait_for(lambda: len(sessions(self.events)) == known + 1, 20)
+        wait_for(lambda: len(sessions(self.events)) == known + 1)
         seen = count(self.events, Result)
-        wait_for(lambda: count(self.events, Result) >= seen + windows, 20)
+        wait_for(lambda: count(self.events, Result) >= seen + windows)
         return process
 
     def end(self, process):
         """Stop the last device in order and return the monitor's summary."""
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        wait_for(lambda: any(isinstance(event, Health) and event.final for event in self.events), 20)
+        assert process.wait(60) == 0
+        wait_for(lambda: any(isinstance(event, Health) and event.final for event in self.events))
         self._done.set()
         self._watching.join()
         return self.events[-1]
@@ -427,7 +427,7 @@ def test_a_device_killed_again_and_again(lives):
     for _ in range(3):
         process = lives.live(windows=20)
         process.kill()
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     summary = lives.end(lives.live(windows=20))
     assert len(summary.accounts) == 4
     assert len({account.session.session for account in summary.accounts}) == 4
@@ -483,7 +483,7 @@ def count(events, kind):
     return sum(isinstance(event, kind) for event in events)
 
 
-def wait_for(condition, seconds=10.0):
+def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

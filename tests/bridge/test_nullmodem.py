@@ -12,7 +12,7 @@ from edge.wire.port import Port
 from firmware_bridge.nullmodem import NullModem
 
 
-def read(port, size, seconds=5.0):
+def read(port, size, seconds=60.0):
     got, end = b"", time.monotonic() + seconds
     while len(got) < size and time.monotonic() < end:
         port.wait(0.1)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -41,13 +42,23 @@ async def press(app, *keys):
     """Press keys; not as textual's Pilot does, which waits until the whole process is idle."""
     for key in keys:
         app.simulate_key(key)
-        await asyncio.sleep(0.05)
+        for _ in range(3):  # a key may open a prompt, which mounts its input, which takes the focus
+            await handled(app)
+
+
+async def handled(app):
+    """Wait until the app, its screen and what has the focus have gone through the messages that they have now."""
+    for pump in filter(None, (app, app.screen, app.focused)):
+        done = asyncio.Event()
+        if pump.call_later(done.set):
+            with suppress(TimeoutError):  # it has been closed meanwhile
+                await asyncio.wait_for(done.wait(), 5.0)
 
 
 def waits(app):
     """Return what waits until something is so."""
 
-    async def until(condition, seconds=20.0):
+    async def until(condition, seconds=60.0):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"waited in vain; on the screen stands\n{text(app)}"
@@ -509,7 +520,7 @@ def test_a_screen_that_stands_still_costs_bounded_memory_and_no_record(tmp_path,
 
 def test_what_nobody_is_there_for_and_what_no_frame_can_hold_is_said():
     asked = threading.Event()
-    listener = Listener(Babbler(), Tape(None), ([result(0)] * 64 for _ in range(2) if asked.wait(20)))
+    listener = Listener(Babbler(), Tape(None), ([result(0)] * 64 for _ in range(2) if asked.wait(60)))
     listener.ask(Request(rate=1e39), "rate 1e39")
     listener.ask(Request(rate=1.0), "rate 1")
     asked.set()

@@ -39,11 +39,11 @@ def run():
                 if not known and sequence >= WINDOWS and not stream._sender._pacer.probing:
                     known, end = len(host.received), sequence + WINDOWS
             host.say(Request(what=Health.code))
-            host.listen(lambda: host.of(Latency) and host.of(Latency)[-1].sequence == sequence, seconds=30)
-            host.listen(lambda: not len(stream._sender.outbox), seconds=30)
+            host.listen(lambda: host.of(Latency) and host.of(Latency)[-1].sequence == sequence)
+            host.listen(lambda: not len(stream._sender.outbox))
             host.say(Request(what=Health.code))
             seen = len(host.of(Health))
-            host.listen_for(Health, seen + 1, seconds=30)
+            host.listen_for(Health, seen + 1)
         host.close()
     return host, sequence + 1, known
 
@@ -95,9 +95,9 @@ def test_a_link_that_was_full_once_is_measured_though_nothing_more_comes():
         host = FarEnd(modem.host)
         with Stream(modem.device, 460800, SESSION) as stream:
             stream.explanation(0, Explanation(PREDICTION.scores, 1, method="saliency", map=values))
-            host.listen(lambda: not stream._sender._pacer.probing, seconds=30)
+            host.listen(lambda: not stream._sender._pacer.probing)
             host.say(Request(what=Health.code))
-            host.listen(lambda: host.of(Health) and host.of(Health)[-1].link_rate, seconds=30)
+            host.listen(lambda: host.of(Health) and host.of(Health)[-1].link_rate)
         host.close()
     assert host.of(Health)[-1].link_rate == pytest.approx(RATE, rel=0.25)
     assert host.receiver.counts.bad_frames == 0

@@ -35,12 +35,12 @@ def test_a_board_says_what_the_export_promised(tmp_path):
     board = boards.named("qemu-mps2-an386")
     with emulated(board, build(bundle, board, tmp_path / "build", toolchain="gcc").elf) as host:
         host.say(Request(what=Session.code))
-        (session, *_) = host.listen_for(Session, seconds=30)
+        (session, *_) = host.listen_for(Session)
         for sequence, x in enumerate(golden["x"][:4]):
             host.say(Window(sequence=sequence, offset=0, size=x.size, data=x.tobytes()))
-            host.listen_for(Latency, sequence + 1, seconds=30)
+            host.listen_for(Latency, sequence + 1)
         host.say(Request(what=Map.code, method=1, class_index=0, acknowledge=True))
-        host.listen_for(Ack, seconds=30)
+        host.listen_for(Ack)
     assert session.methods == tuple(own.method for own in micro.explanations) == methods
     cam, ig = micro.explanations
     attributions = [record for record in host.of(Map) if record.method == 1]

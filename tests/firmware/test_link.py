@@ -98,7 +98,7 @@ class Board:
 
     def close(self):
         self.process.stdin.close()
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         complaint = self.process.stderr.read().decode()
         self.process.stdout.close()
         self.process.stderr.close()

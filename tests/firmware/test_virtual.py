@@ -61,7 +61,7 @@ def virtual(tmp_path):
 def test_a_virtual_board_answers_and_explains(virtual, name):
     host, windows = virtual(name), toy.windows(3)
     host.say(Request(what=Session.code))
-    host.listen_for(Session, seconds=30)
+    host.listen_for(Session)
     feed(host, *windows)
     for x, result, cam, attribution in zip(
         windows, host.of(Result), host.of(Map)[0::2], host.of(Map)[1::2], strict=True
@@ -72,7 +72,7 @@ def test_a_virtual_board_answers_and_explains(virtual, name):
         assert np.abs(values(attribution) - exact).max() <= 0.505 * attribution.scale
         assert attribution.residual == pytest.approx(residual, abs=1e-5)
     host.say(Request(what=Health.code))
-    health = host.listen_for(Health, 2, seconds=30)[-1]
+    health = host.listen_for(Health, 2)[-1]
     assert 1000 < health.memory < 4096  # static memory, and the stack as far down as it has been
     assert (health.bad_frames, health.stalls, health.clock_faults) == (0, 0, 0)
     session = host.of(Session)[0]

@@ -49,7 +49,7 @@ class Watcher:
             if self._session is not None:
                 self.seen.append((self._session, event))
 
-    def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Poll until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():
