@@ -1,10 +1,12 @@
 """What every test starts from."""
 
+import math
 import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edge.link import outbox, pacer
 from firmware_bridge.nullmodem import NullModem
 
 # A shell makes its background jobs ignore SIGINT, and so would every program that a test starts and interrupts.
@@ -20,3 +22,11 @@ settings.load_profile("whylite")
 def modem():
     with NullModem() as modem:
         yield modem
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """A sender here takes its time: on a slow machine, too, it drops no map as stale, and thins and pads nothing."""
+    monkeypatch.setattr(outbox, "STALE", math.inf)
+    monkeypatch.setattr(pacer, "_SPAN", math.inf)
+    monkeypatch.setattr(pacer, "_PADDING", 0)

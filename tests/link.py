@@ -29,6 +29,14 @@ def _chunks(uncoded, size):
     return list(records(uncoded, version, size))
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until the condition holds; fail if it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.01)
+
+
 class FarEnd:
     """A plain host on one port: everything received, in order."""
 
@@ -46,8 +54,13 @@ class FarEnd:
         return [record for record in self.records if isinstance(record, kind)]
 
     def say(self, record: Record) -> None:
-        self.port.write(frame(encode(record, self._number)), 1.0)
+        """Send a record, all of it: a port may take a part at a time."""
+        rest = frame(encode(record, self._number))
         self._number += 1
+        while rest:
+            taken = self.port.write(rest, 60.0)
+            assert taken, "nobody reads"
+            rest = rest[taken:]
 
     def listen(self, until: Callable[[], object], seconds: float = 60.0) -> None:
         """Read until the condition holds; fail if it never does."""

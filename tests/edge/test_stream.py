@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 import pytest
@@ -45,7 +46,9 @@ from edge.wire.records import (
     Window,
 )
 from firmware_bridge.nullmodem import NullModem
-from tests.link import FarEnd
+from tests.link import FarEnd, wait_for
+
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def test_a_session_says_which_layer_the_maps_of_each_method_are_about():
 
 
 def test_a_session_opens_with_its_introduction(stream, host):
-    (session,) = host.listen_for(Session)
+    session, *_ = host.listen_for(Session)
     assert session.session == SESSION.session
     assert session.labels == ("circle", "square")
     assert session.time > 0
@@ -158,19 +161,22 @@ def test_nonsense_from_the_host_is_counted_and_ignored(stream, host):
     host.say(Result(sequence=0, class_index=0, scores=(), time=0))
     assert not stream.wait_for_host(0.3)
     host.say(Request(what=Health.code))
-    health = host.listen_for(Health, 2)[-1]
-    assert health.bad_frames > 5
+    host.listen(lambda: host.of(Health) and host.of(Health)[-1].bad_frames > 5)
 
 
 def test_settings_are_told_now_and_after_every_session(stream, host):
     host.listen_for(Health)  # the first SESSION, which settings follow if there are any, is over
     settings = Settings(methods=(1,), explain=3, rate=2.5)
     stream.settings(settings)
-    assert host.listen_for(Settings) == [settings]
+    assert host.listen_for(Settings)[0] == settings
     host.say(Request(what=Session.code))
-    host.listen_for(Settings, 2)
-    kinds = [type(record) for record in host.records if isinstance(record, Session | Settings)]
-    assert kinds[-2:] == [Session, Settings]
+
+    def after_sessions():
+        told = host.records[host.records.index(settings) :]
+        return [after for record, after in pairwise(told) if isinstance(record, Session)]
+
+    host.listen(after_sessions)
+    assert all(record == settings for record in after_sessions())
 
 
 def test_what_the_host_asks_of_the_run_waits_until_it_is_taken(stream, host):
@@ -305,7 +311,7 @@ def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):
     for sequence in range(3):
         stream.result(sequence, PREDICTION)
         stream.explanation(sequence, explanation(2 * MAX_CHUNK))
-    sent = stream.close()
+    sent = stream.close(patience=60)
     host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
     final = host.of(Health)[-1]
     assert host.records[-1] is final
@@ -319,35 +325,40 @@ def test_the_end_is_a_final_health_that_accounts_for_everything(stream, host):
     assert sent.dropped == {}
 
 
-def test_a_result_overtakes_the_maps_that_wait():
-    with NullModem(bytes_per_second=400_000) as modem:
-        host = FarEnd(modem.host)
-        with Stream(modem.device, 921600, SESSION) as stream:
-            for sequence in range(12):
-                stream.explanation(sequence, explanation(4 * MAX_CHUNK))
-            host.listen_for(Map)
-            stream.result(99, PREDICTION)
-            host.listen(lambda: len(host.of(Map)) == 48)
-        host.close()
-    place = host.records.index(host.of(Result)[0])
-    assert sum(isinstance(record, Map) for record in host.records[place:]) > 20
+def test_a_result_overtakes_the_maps_that_wait(stream, host, monkeypatch):
+    link, posted = stream._sender, threading.Event()
+    code = link._code
+
+    def held(parcel, uncoded):
+        assert uncoded.head.sequence == 0 or posted.wait(60)
+        code(parcel, uncoded)
+
+    monkeypatch.setattr(link, "_code", held)
+    for sequence in range(12):
+        stream.explanation(sequence, explanation(4 * MAX_CHUNK))
+    host.listen_for(Map, 4)
+    stream.result(99, PREDICTION)
+    posted.set()
+    host.listen_for(Map, 48)
+    kinds = [type(record) for record in host.records if isinstance(record, Map | Result)]
+    assert kinds == [Map] * 4 + [Result] + [Map] * 44
     assert [record.chunk for record in host.of(Map)] == [0, 1, 2, 3] * 12
 
 
 def test_a_host_that_does_not_read_stalls_nobody_and_loses_maps_before_results(modem):
     with Stream(modem.device, 921600, SESSION) as stream:
-        slowest = 0.0
+        took = []
         for sequence in range(1000):
             start = time.perf_counter()
             stream.result(sequence, PREDICTION)
             stream.explanation(sequence, explanation(1024))
-            slowest = max(slowest, time.perf_counter() - start)
-        assert slowest < 0.5
+            took.append(time.perf_counter() - start)
+        assert median(took) < 0.05  # a write to the port waits longer
         host = FarEnd(modem.host)  # which flushes what its port had buffered
         host.listen_for(Latency, 0)
         host.listen(lambda: host.of(Result) and host.of(Result)[-1].sequence == 999)
         host.listen(lambda: host.of(Map) and host.of(Map)[-1].sequence == 999)
-        stream.close()
+        stream.close(patience=60)
         host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
     host.close()
     final = host.of(Health)[-1]
@@ -368,25 +379,25 @@ def test_closing_does_not_wait_for_a_host_that_will_never_read(modem):
         stream.explanation(sequence, explanation(1024))
     start = time.monotonic()
     sent = stream.close(patience=0.3)
-    assert time.monotonic() - start < 30.0
+    assert time.monotonic() - start < 30
     assert not sent.complete
     assert sent.dropped[Map.code] > 100
     assert sent.frames[Result.code] + sent.dropped[Result.code] >= 299  # one may be stuck half-way
 
 
 def test_waiting_for_room_ends_when_the_host_reads_and_when_it_stalls(monkeypatch, modem):
-    monkeypatch.setattr(sender, "_STALL", 0.3)
+    monkeypatch.setattr(sender, "_STALL", 600.0)
     with Stream(modem.device, 921600, SESSION) as stream:
         for sequence in range(200):
             stream.explanation(sequence, explanation(1024))
-        start = time.monotonic()
-        assert stream.wait_for_room(100)  # nobody reads: not for ever
-        assert 0.1 < time.monotonic() - start < 50.0
+        assert not stream.wait_for_room(0.3)
+        monkeypatch.setattr(sender, "_STALL", 0.3)
+        assert stream.wait_for_room(60)  # nobody reads: not for ever
         host = FarEnd(modem.host)
         host.listen_for(Map, 50)
         assert stream.wait_for_room(60)
         host.listen(lambda: host.of(Map)[-1].sequence == 199)
-        stream.close()
+        stream.close(patience=60)
         host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
         assert host.of(Health)[-1].stalls >= 1
         host.close()
@@ -401,35 +412,38 @@ def test_a_lost_port_is_opened_again_in_the_same_session(tmp_path):
         host.listen_for(Session)
         host.close()
         link.unlink()
+    wait_for(lambda: stream._sender._stalled)  # it has noticed
     for sequence in range(5):
         stream.result(sequence, PREDICTION)  # while the cable is out
     with NullModem() as second:
         host = FarEnd(second.host)
         link.symlink_to(second.device)
-        (session,) = host.listen_for(Session)
+        session, *_ = host.listen_for(Session)
         assert session.session == SESSION.session
         assert [result.sequence for result in host.listen_for(Result, 5)] == list(range(5))
-        assert stream.close().complete
+        assert stream.close(patience=60).complete
         host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
         assert host.of(Health)[-1].reconnects == 1
         host.close()
 
 
-def test_closing_while_the_port_is_lost_does_not_wait_for_it():
-    modem = NullModem()
-    stream = Stream(modem.device, 921600, SESSION)
-    modem.close()
-    time.sleep(0.2)
+def test_closing_while_the_port_is_lost_does_not_wait_for_it(tmp_path):
+    port = tmp_path / "port"  # as udev does: the name is gone with the device, and nobody else's next pty has it
+    with NullModem() as modem:
+        port.symlink_to(modem.device)
+        stream = Stream(str(port), 921600, SESSION)
+        port.unlink()
+    wait_for(lambda: stream._sender._stalled)
     start = time.monotonic()
-    sent = stream.close(patience=100.0)
-    assert time.monotonic() - start < 50.0
+    sent = stream.close(patience=200)
+    assert time.monotonic() - start < 100
     assert not sent.complete
 
 
 def test_what_is_leaving_is_not_dropped_meanwhile(modem, host, monkeypatch):
     """An outbox with room for two results: nearly every ``post`` drops what the link's thread is about to take."""
     monkeypatch.setattr(sender, "Outbox", partial(Outbox, room=2 * (HEAD + 4 * len(PREDICTION.scores))))
-    reader = threading.Thread(target=host.listen, args=(lambda: host.of(Health) and host.of(Health)[-1].final, 30))
+    reader = threading.Thread(target=host.listen, args=(lambda: host.of(Health) and host.of(Health)[-1].final, 200))
     reader.start()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -437,7 +451,7 @@ def test_what_is_leaving_is_not_dropped_meanwhile(modem, host, monkeypatch):
         stream = Stream(modem.device, 921600, SESSION)
         for sequence in range(60_000):
             stream.result(sequence, PREDICTION)
-        sent = stream.close()
+        sent = stream.close(patience=60)
     finally:
         sys.setswitchinterval(interval)
         reader.join()
@@ -474,7 +488,7 @@ def broken(modem, caplog):
         lambda stream: stream.explanation(0, explanation()),
         lambda stream: stream.settings(Settings(rate=None, methods=(0,), explain=0, inputs=False)),
         lambda stream: stream.wait_for_room(10),
-        lambda stream: stream.wait_for_host(60),
+        lambda stream: stream.wait_for_host(10),
         lambda stream: stream.take_request(),
     ],
 )
@@ -514,7 +528,7 @@ def test_what_cannot_be_sent_is_reported_and_not_lost_in_silence(stream, host):
     assert error.kind == "WireError"
     assert "Map cannot be sent" in error.cause
     host.say(Request(what=Health.code))
-    assert host.listen_for(Health, 2)[-1].dropped == {Map.code: 1}
+    host.listen(lambda: host.of(Health)[-1].dropped == {Map.code: 1})
 
 
 def test_a_residual_that_is_not_a_number_is_left_out(stream, host):
