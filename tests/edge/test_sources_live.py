@@ -164,7 +164,7 @@ def test_a_port_of_noise_gives_faults_and_nothing_else(modem):
     noise = np.random.default_rng(0).bytes(40_000)
     with Port(modem.host) as sensor:
         for form in ("text", "frames"):
-            source = open_source(f"serial:{modem.device}?format={form}", Model((2, 2)))
+            source = open_source(f"serial:{modem.device}?format={form}&stall=60", Model((2, 2)))
             sent = 0
             while sent < len(noise):
                 sent += sensor.write(noise[sent:], 0.1)

@@ -17,6 +17,14 @@ from edge.errors import LinkError
 from edge.wire.port import Port, backoff
 
 
+def received(read, size):
+    """Return so many bytes: a read may give a part of what was written."""
+    got = read()
+    while len(got) < size:
+        got += read()
+    return got
+
+
 @pytest.fixture
 def wire():
     master, slave = pty.openpty()
@@ -32,10 +40,14 @@ def test_bytes_pass_unchanged_both_ways(wire):
     master, port = wire
     every_byte = bytes(range(256))
     assert port.write(every_byte, 1.0) == 256
-    assert os.read(master, 1000) == every_byte
+    assert received(lambda: os.read(master, 1000), 256) == every_byte
     os.write(master, every_byte)
-    port.wait(60.0)
-    assert port.read() == every_byte
+
+    def read():
+        port.wait(60.0)
+        return port.read()
+
+    assert received(read, 256) == every_byte
 
 
 def test_reading_nothing_does_not_wait(wire):
@@ -47,13 +59,13 @@ def test_reading_nothing_does_not_wait(wire):
 
 def test_a_host_that_does_not_read_costs_no_more_than_the_patience(wire):
     _, port = wire
-    written = 0
-    while taken := port.write(b"x" * 4096, 0.05):
-        written += taken
+    written, taken, waited = 0, 1, 0.0
+    while taken:
+        start = time.monotonic()
+        taken = port.write(b"x" * 4096, 0.2)
+        written, waited = written + taken, time.monotonic() - start
     assert 0 < written < 1_000_000
-    start = time.monotonic()
-    assert port.write(b"x", 0.2) == 0
-    assert 0.15 < time.monotonic() - start < 30.0
+    assert 0.15 < waited < 30.0
 
 
 def test_a_rate_that_no_port_can_have_is_refused(modem):
@@ -97,7 +109,8 @@ def test_a_port_that_goes_while_somebody_waits_to_write_says_why():
         gone = threading.Timer(0.1, os.close, [master])
         gone.start()
         with pytest.raises(LinkError) as caught:
-            port.write(b"x", 20.0)
+            while True:
+                port.write(b"x", 60.0)
         gone.join()
     assert caught.value.cause == f"lost port {port.url}: Input/output error"
 
@@ -185,9 +198,10 @@ def test_sockets_are_ports_too():
             port.wait(1.0)
             got += port.read()
         there.close()
-        port.wait(60.0)
         with pytest.raises(LinkError):
-            port.read()
+            while True:
+                port.wait(60.0)
+                port.read()
 
 
 def test_a_loop_back_is_a_port_too():
