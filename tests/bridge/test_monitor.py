@@ -10,7 +10,6 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from edge.errors import LinkError
 from edge.explanation import Explanation
 from edge.latency import Lap, Phase, clock
+from edge.link import sender
 from edge.link.stream import Stream, introduction
 from edge.wire.framing import frame
 from edge.wire.port import Port
@@ -29,8 +29,10 @@ from firmware_bridge.nullmodem import NullModem
 from firmware_bridge.session import LinkChange, Timing
 from tests.bridge.test_session import HEALTH, SESSION
 from tests.edge.test_stream import PREDICTION, Manifest
-from tests.link import FarEnd
+from tests.link import FarEnd, wait_for
 from tests.references import small_models
+
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 METHODS = ("gradcam", "integrated_gradients")
 VALUES = np.random.default_rng(4).normal(size=(20, 6)).astype(np.float32)
@@ -54,16 +56,24 @@ def device(url, windows=50, wait=True):
             assert not wait or stream.wait_for_host(60)
             for sequence in range(windows):
                 send(stream, sequence)
+            stream.close(patience=60)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """A monitor to which a device that does not answer for a while, as the machine is busy, is not silent."""
+    monkeypatch.setattr("firmware_bridge.monitor.SILENCE", 600.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_program_gets_every_event_and_a_summary(modem):
     events = []
     thread = device(modem.device)
-    summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=10)
+    summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=60)
     thread.join()
     of = {kind: [event for event in events if isinstance(event, kind)] for kind in map(type, events)}
     assert LinkChange not in of
@@ -80,7 +90,7 @@ def test_a_program_gets_every_event_and_a_summary(modem):
     assert summary.costs == {"gradcam": pytest.approx(0.5, rel=0.02)}
     assert (summary.lost_frames, summary.bad, summary.skipped_bytes, summary.missing_results) == (0, {}, 0, 0)
     assert summary.payload_bytes < summary.wire_bytes < summary.payload_bytes * 1.2
-    assert 0 < summary.round_trip < 1e9
+    assert 0 < summary.round_trip < 60e9
     assert summary.dropped.total() == 0
 
 
@@ -96,6 +106,7 @@ def test_the_time_from_window_to_host_is_told_within_its_uncertainty(modem):
                 captured[sequence] = clock()
                 time.sleep(0.01)
                 stream.result(sequence, PREDICTION, captured=captured[sequence])
+            stream.close(patience=60)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -105,7 +116,7 @@ def test_the_time_from_window_to_host_is_told_within_its_uncertainty(modem):
             heard[event.sequence] = event, clock()
 
     with closing(Monitor(modem.host)) as monitor:
-        for events in follow(monitor, until_end=True, until_idle=10):
+        for events in follow(monitor, until_end=True, until_idle=60):
             for event in events:
                 note(event)
         device, bounds = monitor.end_to_end.device, monitor.summary().end_to_end
@@ -195,10 +206,9 @@ def test_joining_late_is_no_loss(modem):
                 sequence += 1
 
     thread = threading.Thread(target=work, daemon=True)
-    with Port(modem.host) as early:
+    with closing(FarEnd(modem.host)) as early:
         thread.start()
-        time.sleep(0.3)
-        early.read()
+        early.listen_for(Result, 10)
     summary = watch(modem.host, count=30)
     stop.set()
     with Port(modem.host) as late:
@@ -213,6 +223,7 @@ def test_joining_late_is_no_loss(modem):
     assert account.session is not None
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_cable_that_is_pulled_and_plugged_in_again(tmp_path):
     """The device keeps its session; the host counts what left the device meanwhile and did not arrive."""
     here, there = tmp_path / "here", tmp_path / "there"
@@ -234,6 +245,7 @@ def test_a_cable_that_is_pulled_and_plugged_in_again(tmp_path):
     here.unlink()
     there.unlink()
     first.close()
+    wait_for(lambda: stream._sender._stalled)  # else a frame is under way when the cable is pulled
     for sequence in range(20, 30):
         send(stream, sequence)
     wait_for(lambda: any(isinstance(event, LinkChange) and not event.up for event in events))
@@ -242,7 +254,7 @@ def test_a_cable_that_is_pulled_and_plugged_in_again(tmp_path):
     wait_for(lambda: [event.up for event in events if isinstance(event, LinkChange)] == [False, True])
     here.symlink_to(second.device)
     wait_for(lambda: count(events, Timing) == 30)
-    assert stream.close().complete
+    assert stream.close(patience=60).complete
     done.set()
     watching.join()
     second.close()
@@ -253,7 +265,7 @@ def test_a_cable_that_is_pulled_and_plugged_in_again(tmp_path):
     assert summary.missing_results == 0
 
 
-def test_a_device_that_falls_silent_is_missed_and_one_that_idles_is_not(modem):
+def test_a_device_that_falls_silent_is_missed_and_one_that_idles_is_not(modem, monkeypatch):
     """Its port stays open, as that of a device killed by `kill -9` does, or of one that hangs."""
     events = []
 
@@ -262,26 +274,32 @@ def test_a_device_that_falls_silent_is_missed_and_one_that_idles_is_not(modem):
 
     with closing(Monitor(modem.host)) as monitor:
 
-        def listen(seconds, condition=lambda: False):
-            end = time.monotonic() + seconds
-            while time.monotonic() < end and not condition():
+        def listen(condition):
+            end = time.monotonic() + 60
+            while not condition():
+                assert time.monotonic() < end, "waited in vain"
                 events.extend(monitor.poll(0.05))
 
         with Port(modem.device) as port:
             port.write(frame(encode(introduced(), 0)), 1.0)
-            listen(10, changes)
+            listen(changes)
             assert changes() == [(False, "nothing heard for 2 s")]
-            assert 1.9 < monitor.silence < 3.0
-            listen(0.5)
+            assert monitor.silence >= 2
+            listen(lambda: monitor.silence > 2.5)
             assert len(changes()) == 1
-            assert monitor.silence > 2.4
+        monkeypatch.setattr("firmware_bridge.monitor.SILENCE", 60.0)  # for a busy machine's sake
+        for period in ("SESSION_PERIOD", "HEALTH_PERIOD"):
+            monkeypatch.setattr(sender, period, 600.0)
         with Stream(modem.device, 921600, introduced()):
-            listen(10, lambda: len(changes()) == 2)
+            listen(lambda: len(changes()) == 2)
             assert changes()[-1] == (True, "heard again")
-            listen(2.8)  # it has nothing to say but its SESSION every three seconds, and answers
+            begun = time.monotonic()
+            listen(lambda: monitor.last_heard > begun + 2.5)  # it has nothing to say, and answers
             assert monitor.silence == 0.0
-        listen(5, lambda: monitor.tracker.account.ended)
-        listen(2.5)
+        listen(lambda: monitor.tracker.account.ended)
+        monitor.last_heard -= 100
+        monitor._opened -= 100
+        events.extend(monitor.poll(0.05))
         assert monitor.silence == 0.0  # it has said goodbye
     assert len(changes()) == 2
 
@@ -349,7 +367,7 @@ def test_other_bytes_on_the_line_do_not_hide_the_device(modem):
     with Port(modem.device) as noise:
         noise.write(b"Linux version 6.6 (gcc)\r\n" * 20, 1.0)
     thread = device(modem.device, 10)
-    summary = watch(modem.host, until_end=True, until_idle=10)
+    summary = watch(modem.host, until_end=True, until_idle=60)
     thread.join()
     assert summary.windows == 10
     assert summary.lost_frames == 0
@@ -360,18 +378,21 @@ def test_a_slow_link_shows_what_the_board_had_to_drop(tmp_path):
     big = np.random.default_rng(0).uniform(size=(20, 1000)).astype(np.float32)
 
     def work():
-        with Stream(modem.device, 921600, introduced()) as stream:
+        with Stream(modem.device, 921600, introduced(), "int8") as stream:
             assert stream.wait_for_host(60)
+            link, posted = stream._sender, threading.Event()
+            code = link._code
+            link._code = lambda *given: (posted.wait(60), code(*given))  # a board that is faster than any link
             for sequence in range(60):
                 stream.result(sequence, PREDICTION)
                 stream.explanation(sequence, Explanation(PREDICTION.scores, 1, {}, METHODS[0], big, None, 1))
-            time.sleep(0.5)
-            stream.close(patience=0.5)
+            posted.set()
+            stream.close(patience=60)
 
     with NullModem(bytes_per_second=200_000) as modem:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=10)
+        summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=60)
         thread.join()
     assert summary.windows == 60
     assert summary.missing_results == 0
@@ -439,28 +460,33 @@ def test_a_device_killed_again_and_again(lives):
 
 
 LONG_WINDED = """
+import os
+import signal
 import sys
-from dataclasses import replace
+from edge.link import sender
 from edge.link.stream import Stream, introduction
+from edge.wire.port import Port
 from tests.edge.test_stream import Manifest
+class Doomed(Port):
+    def write(self, data, patience):
+        rest = data[:len(data) // 2]
+        while rest:
+            rest = rest[super().write(rest, patience):]
+        os.kill(os.getpid(), signal.SIGKILL)
+sender.Port = Doomed
 labels = tuple(f"class {i} with quite a long description" for i in range(700))
-stream = Stream(sys.argv[1], 921600, introduction(Manifest(labels=labels), (), "litert"))
-stream.wait_for_host(60)
+Stream(sys.argv[1], 921600, introduction(Manifest(labels=labels), (), "litert")).wait_for_host(600)
 """
 
 
 def test_a_device_killed_in_mid_frame(lives):
-    """The frame is torn for certain: 27 kB of label table, killed while they crawl through the cable."""
+    """The frame is torn for certain: of 27 kB of label table it writes a half, and dies."""
     modem, lives = lives
     first = lives.live(windows=20)
     first.kill()
     first.wait()
     doomed = subprocess.Popen([sys.executable, "-c", LONG_WINDED, modem.device])
-    with Path(f"/proc/{doomed.pid}/io").open(encoding="ascii") as counters:
-        wait_for(lambda: bytes_written(counters) > 8_000)
-        assert bytes_written(counters) < 27_000
-    doomed.kill()
-    doomed.wait()
+    assert doomed.wait(60) == -signal.SIGKILL
     summary = lives.end(lives.live(windows=20))
     assert len(sessions(lives.events)) == 2
     assert summary.bad
@@ -468,11 +494,6 @@ def test_a_device_killed_in_mid_frame(lives):
     assert [account.results >= 20 for account in summary.accounts] == [True, True]
     assert (summary.lost_frames, summary.missing_results) == (0, 0)
     assert summary.windows == count(lives.events, Result)
-
-
-def bytes_written(counters):
-    counters.seek(0)
-    return int(dict(line.split(": ") for line in counters)["wchar"])
 
 
 def sessions(events):
@@ -483,19 +504,12 @@ def count(events, kind):
     return sum(isinstance(event, kind) for event in events)
 
 
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
 def test_logs_arrive_and_closing_twice_is_harmless(modem):
     events = []
     with Stream(modem.device, 921600, introduced()) as stream:
         monitor = Monitor(modem.host)
         stream.log(20, "hello")
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while not count(events, Log) and time.monotonic() < end:
             events += monitor.poll(0.05)
         monitor.close()

@@ -36,7 +36,7 @@ def device(bundle_path, data, modem):
     processes = []
 
     def device(*more):
-        processes.append(subprocess.Popen([*command, "--wait-host", "30", *more], stdout=subprocess.DEVNULL))
+        processes.append(subprocess.Popen([*command, "--wait-host", "600", *more], stdout=subprocess.DEVNULL))
         return processes[-1]
 
     yield device
@@ -47,7 +47,7 @@ def device(bundle_path, data, modem):
 
 def monitor(*arguments, **options):
     command = [*WHYLITE, "monitor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, **options)
 
 
 def test_off_a_terminal_it_prints_plain_lines_and_a_summary(device, modem):
@@ -73,7 +73,8 @@ def test_json_lines_and_nothing_else_on_stdout(device, modem):
     kinds = [document["record"] for document in documents]
     assert kinds[0] == "session"
     assert kinds[-1] == "summary"
-    assert set(kinds) == {"session", "settings", "result", "map", "latency", "health", "spread", "log", "summary"}
+    kinds = set(kinds) - {"link"}  # which a busy machine may have paused
+    assert kinds == {"session", "settings", "result", "map", "latency", "health", "spread", "log", "summary"}
     summary = documents[-1]
     assert (summary["windows"], summary["labelled"], summary["maps"]) == (WINDOWS, WINDOWS, 3 * WINDOWS)
     assert 0 <= summary["accuracy"] <= 1
@@ -148,20 +149,25 @@ def test_a_silent_line_is_said_and_fails_the_check(modem):
 
 
 def test_a_device_that_is_killed_is_missed_once(device, modem):
-    process = subprocess.Popen(
-        [*WHYLITE, "monitor", modem.host, "--until-idle", "3.5"], stdout=subprocess.PIPE, text=True
-    )
+    silent, again = "link: nothing heard for 2 s\n", "link: heard again\n"
+    process = subprocess.Popen([*WHYLITE, "monitor", modem.host], stdout=subprocess.PIPE, text=True)
     killed = device("--loop", "--rate", "50")
-    for _ in range(20):
-        assert process.stdout.readline()
+    said = [process.stdout.readline() for _ in range(20)]
+    assert all(said)
     killed.kill()
+    while said.count(silent) <= said.count(again):  # on a busy machine it may be so for a while before, too
+        said.append(process.stdout.readline())
+        assert said[-1]
+    time.sleep(1)  # in which a monitor that does not remember would say it again
+    process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert output.count("link: nothing heard for 2 s\n") == 1
+    said += output.splitlines(keepends=True)
+    assert said.count(silent) == said.count(again) + 1
 
 
 def test_bytes_that_are_no_frames_hint_at_the_baud_rate(modem):
     process = subprocess.Popen(
-        [*WHYLITE, "monitor", modem.host, "--until-idle", "1"],
+        [*WHYLITE, "monitor", modem.host, "--until-idle", "5"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

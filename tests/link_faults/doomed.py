@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.explanation import Explanation, Prediction
 from edge.latency import Lap, Phase
-from edge.link import sender
+from edge.link import outbox, sender
 from edge.link.stream import Stream, introduction
 from edge.wire.framing import unframe
 from edge.wire.port import Port
@@ -68,7 +68,7 @@ def live(port: str, life: int, phase: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
             return 0
 
-    sender.Port = DoomedPort
+    sender.Port, outbox.STALE = DoomedPort, float("inf")  # of what was sent nothing is dropped, however long it takes
     session = introduction(Manifest(name=f"{life}"), ("saliency",), "litert")
     with Stream(port, 921600, session, "int8") as stream:
         for sequence in range(WINDOWS):
@@ -78,6 +78,7 @@ def live(port: str, life: int, phase: str) -> None:
                 sequence, Explanation(prediction.scores, 1, {}, method="saliency", map=values(life, sequence))
             )
             stream.latency(sequence, Lap({Phase.PREDICT: 1000 + sequence}, {}))
+        stream.close(patience=600)
 
 
 def main() -> None:

@@ -229,7 +229,7 @@ def disconnects(cable: Cable, times: int, seed: int) -> tuple[Summary, list[tupl
             watcher.until(lambda: tracker.sure)
             stop.set()
             closed: list[Sent] = []
-            closing_ = threading.Thread(target=lambda: closed.append(stream.close()))
+            closing_ = threading.Thread(target=lambda: closed.append(stream.close(patience=60)))
             closing_.start()
             watcher.until(lambda: tracker.account.ended)
             closing_.join()

@@ -41,7 +41,7 @@ def test_a_cable_pulled_again_and_again_ends_no_session_and_forges_no_record(cab
 
 def test_a_host_that_stops_reading_for_a_while_misses_maps_and_no_result(modem, monkeypatch):
     """A minute of it, shortened: what counts is that the port is full and the board has noticed."""
-    monkeypatch.setattr(sender, "_STALL", 0.2)
+    monkeypatch.setattr(sender, "_STALL", 600.0)
     with closing(Watcher(modem.host)) as watcher:
         session = introduction(Manifest(name="0"), ("saliency",), "litert")
         with Stream(modem.device, 921600, session) as stream:
@@ -52,14 +52,15 @@ def test_a_host_that_stops_reading_for_a_while_misses_maps_and_no_result(modem, 
                 stream.result(sequence, prediction)
                 stream.explanation(sequence, Explanation(prediction.scores, 1, {}, method="saliency", map=values))
             assert not stream.wait_for_room(0.0)
-            assert stream.wait_for_room(20.0)  # nobody waits for a host that has stalled
+            monkeypatch.setattr(sender, "_STALL", 0.2)
+            assert stream.wait_for_room(60.0)  # nobody waits for a host that has stalled
             assert stream._sender.outbox.bytes <= ROOM + MAP_ROOM
             results = watcher.monitor.tracker.account
             watcher.until(lambda: results.results == 300 and results.maps > 10)
             assert results.health is not None
             watcher.until(lambda: stream._sender.outbox.bytes == 0)
-            goodbye = threading.Thread(target=stream.close)  # the buffers may be full: somebody has to read meanwhile
-            goodbye.start()
+            goodbye = threading.Thread(target=stream.close, args=(60,))
+            goodbye.start()  # the buffers may be full: somebody has to read meanwhile
             watcher.until(lambda: results.ended)
             goodbye.join()
     answers = [event for _, event in watcher.seen if isinstance(event, Result)]
