@@ -21,7 +21,7 @@ from edge.micro import GOLDEN
 from edge.wire.port import Port
 from export import tflite
 from firmware_bridge.boards import named
-from firmware_bridge.build import build
+from firmware_bridge.build import BuildOptions, build
 from firmware_bridge.emulate import INSTRUCTION_NS
 from firmware_bridge.emulate.unicorn import Unicorn
 from firmware_bridge.errors import BridgeError
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--optimize", default="-O2", help="give as --optimize=-O3 (default: %(default)s)")
     parser.add_argument("--windows", type=int, default=2, help="to count, of each model (default: %(default)s)")
     options = parser.parse_args(argv)
+    compiled = BuildOptions(optimize=options.optimize)
     begin = time.monotonic()
     found: list[Figure] = []
     for model, name in MLPERF_TINY.items():
@@ -56,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except RuntimeError as error:
             print(f"\n{model}: export ended with {error}")
             continue
-        figures = [figure for board in (M4F, M55) for figure in _counts(model, bundle, board, options)]
-        figures.append(_peer(model, path, bundle, figures[0].value, options.optimize))
-        figures.append(_boot(model, bundle, options.optimize))
+        figures = [
+            figure for board in (M4F, M55) for figure in _counts(model, bundle, board, compiled, options.windows)
+        ]
+        figures.append(_peer(model, path, bundle, figures[0].value, compiled))
+        figures.append(_boot(model, bundle, compiled))
         print("\n" + table(model, figures), flush=True)
         found += figures
     arenas = list(_arenas())
@@ -71,11 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _counts(model: str, bundle: Bundle, board: str, options: argparse.Namespace) -> Iterator[Figure]:
+def _counts(model: str, bundle: Bundle, board: str, options: BuildOptions, windows: int) -> Iterator[Figure]:
     """Yield what predicting and GradCAM take on a board in millions of instructions, and flash beside the model."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            measured = profile(bundle, named(board), Path(folder), optimize=options.optimize, windows=options.windows)
+            measured = profile(bundle, named(board), Path(folder), options, windows=windows)
         except BridgeError as error:
             yield Figure(model, f"million instructions, {board}", "", float("nan"), note=f"absent: {error.cause}")
             return
@@ -98,25 +101,25 @@ def _flash(model: str, core: str, measured: Profile) -> Figure:
     return Figure(model, "flash of kernels, link, runtime", core, whole, "B", note=note, goal=Goal(most=_FLASH))
 
 
-def _peer(model: str, path: Path, bundle: Bundle, ours: float, optimize: str) -> Figure:
+def _peer(model: str, path: Path, bundle: Bundle, ours: float, options: BuildOptions) -> Figure:
     """Return bakenn's instructions for the prediction up to the logits, over ours for all of it."""
     what = "bakenn with CMSIS-NN over ours"
     window = bundle.arrays(GOLDEN)["x"][:1]
     try:
-        taken = peer_bakenn.instructions(path, window, M4F, optimize) / 1e6
+        taken = peer_bakenn.instructions(path, window, M4F, options) / 1e6
     except (peer_bakenn.AbsentError, BridgeError) as error:
         return Figure(model, what, "m4f", float("nan"), note=f"absent: {error}"[:160])
     return Figure(model, what, "m4f", taken / ours, note=f"{taken:.1f} million instructions, of the same logits")
 
 
-def _boot(model: str, bundle: Bundle, optimize: str) -> Figure:
+def _boot(model: str, bundle: Bundle, options: BuildOptions) -> Figure:
     """Return the emulated milliseconds from reset until SESSION has been sent."""
     from elftools.elf.elffile import ELFFile
 
     moments: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         board = named(_UNICORN)
-        made = build(bundle, board, Path(folder) / "firmware", optimize=optimize)
+        made = build(bundle, board, Path(folder) / "firmware", options)
         symbols = ELFFile.load_from_path(str(made.elf)).get_section_by_name(".symtab")
         (sent,) = symbols.get_symbol_by_name("whylite_send_settings")  # what follows SESSION
         with Unicorn(made.elf, board) as machine:

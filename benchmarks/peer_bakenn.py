@@ -19,7 +19,7 @@ from export import tflite
 from export.micro.reference import Reference
 from export.tflite.options import ReshapeOptions
 from firmware_bridge.boards import named
-from firmware_bridge.build import build_sources
+from firmware_bridge.build import BuildOptions, build_sources
 from firmware_bridge.emulate import INSTRUCTION_NS, start
 from firmware_bridge.profile.lines import Device
 
@@ -60,7 +60,7 @@ class AbsentError(Exception):
     """The peer cannot be had, or does something else."""
 
 
-def instructions(path: Path, window: np.ndarray, board: str, optimize: str) -> float:
+def instructions(path: Path, window: np.ndarray, board: str, options: BuildOptions) -> float:
     """Return what bakenn's code takes for a window, as the model stores it; AbsentError, saying why, for none."""
     python, why_not = environment("bakenn-venv", ROOT / "benchmarks/bakenn-requirements.txt")
     if why_not:
@@ -73,9 +73,7 @@ def instructions(path: Path, window: np.ndarray, board: str, optimize: str) -> f
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise AbsentError((done.stderr.strip().splitlines() or ["no message"])[-1])
-        made = build_sources(
-            _sources(folder / "c"), "peer", named(board), folder / "firmware", optimize=optimize, profile=True
-        )
+        made = build_sources(_sources(folder / "c"), "peer", named(board), folder / "firmware", options, profile=True)
         with start(made.elf, named(board)) as machine, Port(machine.url) as port:
             device = Device(port, _PATIENCE, lambda: machine.failure)
             sample = device.measure(window.tobytes())

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from edge.bundle import Bundle
 from edge.micro import SOURCES, Micro
-from firmware_bridge import cmsis_nn as library
-from firmware_bridge import toolchain as compilers
+from firmware_bridge import cmsis_nn, toolchain
 from firmware_bridge.boards import Board, Memory
 from firmware_bridge.cores import Core
 from firmware_bridge.errors import BoardError, BuildError, FitError
@@ -36,6 +35,23 @@ _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
 _INTERFACE = re.compile(rb"^#define WHYLITE_INTERFACE (\d{1,9})$", re.MULTILINE)
 _OVERFLOW = re.compile(r"region\W+(FLASH|RAM)\W+overflowed by (\d+) bytes|do not fit the (RAM)")
 _SMALLER = "a smaller model, or a board with more of it; `whylite profile` lists what fits where"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What firmware is compiled with.
+
+    ``toolchain`` is "gcc" or "zig", by default the first of them that is installed. ``optimize`` is for model and
+    kernels, the rest being compiled for size. ``cmsis_nn`` is a folder with CMSIS-NN's sources, whose convolutions and
+    matrix products are called then.
+    """
+
+    toolchain: str | None = None
+    optimize: str = "-O2"
+    cmsis_nn: Path | None = None
+
+
+DEFAULTS = BuildOptions()
 
 
 @dataclass(frozen=True)
@@ -85,19 +101,15 @@ def build(
     bundle: Bundle,
     board: Board,
     folder: Path,
+    options: BuildOptions = DEFAULTS,
     *,
-    toolchain: str | None = None,
-    optimize: str = "-O2",
     profile: bool = False,
-    cmsis_nn: Path | None = None,
 ) -> Firmware:
     """Compile a bundle's C with the runtime and the link for a board, in ``folder``, which is made.
 
-    ``toolchain`` is "gcc" or "zig", by default the first of them that is installed; ``optimize`` is for model and
-    kernels, the rest being compiled for size; ``profile`` has a counter read after each kernel call. ``cmsis_nn`` is a
-    folder with CMSIS-NN's sources, whose convolutions and matrix products are called then. Equal bundles give equal
-    images with one toolchain. FitError where it is too large, BoardError for a board that firmware is not built for
-    here, BuildError where it does not compile, and for a bundle whose C has another interface than the firmware's.
+    ``profile`` has a counter read after each kernel call. Equal bundles give equal images with one toolchain. FitError
+    where it is too large, BoardError for a board that firmware is not built for here, BuildError where it does not
+    compile, and for a bundle whose C has another interface than the firmware's.
     """
     fits(bundle, board)
     sources = {name.removeprefix(SOURCES): data for name, data in bundle.members.items() if name.startswith(SOURCES)}
@@ -107,10 +119,7 @@ def build(
             f"bundle {bundle.manifest.name!r} has C of interface {interface}, and this firmware is for {INTERFACE}",
             "export it again: whylite export MODEL --target micro",
         )
-    return build_sources(
-        sources, micro.identifier, board, folder,
-        toolchain=toolchain, optimize=optimize, profile=profile, integrate=_steps(micro), cmsis_nn=cmsis_nn,
-    )  # fmt: skip
+    return build_sources(sources, micro.identifier, board, folder, options, profile=profile, integrate=_steps(micro))
 
 
 def _steps(micro: Micro) -> bool:
@@ -123,22 +132,20 @@ def build_sources(
     identifier: str,
     board: Board,
     folder: Path,
+    options: BuildOptions = DEFAULTS,
     *,
-    toolchain: str | None = None,
-    optimize: str = "-O2",
     profile: bool = False,
     integrate: bool = True,
-    cmsis_nn: Path | None = None,
 ) -> Firmware:
     """Compile C files, by name, that define ``whylite_<identifier>``; all else as in :func:`build`.
 
     ``integrate`` says whether Integrated Gradients go in, which a model whose explanations take steps needs.
     """
-    if optimize not in OPTIMIZATIONS:
-        raise BuildError(f"there is no optimization {optimize!r}", f"choose {', '.join(OPTIMIZATIONS)}")
+    if options.optimize not in OPTIMIZATIONS:
+        raise BuildError(f"there is no optimization {options.optimize!r}", f"choose {', '.join(OPTIMIZATIONS)}")
     core, defines = _target(board)
-    compiler = compilers.find(toolchain)
-    theirs = {} if cmsis_nn is None else library.files(cmsis_nn)
+    compiler = toolchain.find(options.toolchain)
+    theirs = {} if options.cmsis_nn is None else cmsis_nn.files(options.cmsis_nn)
     if theirs and not any(name.endswith("_cmsis.c") for name in sources):
         raise BuildError(f"nothing in the C of {identifier!r} calls CMSIS-NN", "export the model again")
     names = _unpack(sources, board, folder, theirs)
@@ -157,8 +164,8 @@ def build_sources(
     computing = [name for name in names if name in sources and name not in _SMALL]
     # Seldom at work: better small than fast.
     serving = [name for name in names if name not in called and name not in computing]
-    objects = compiler.compile(computing, folder, core, optimize=optimize, defines=defines)
-    objects += compiler.compile(called, folder, core, optimize=optimize, defines=defines, builtins=True)
+    objects = compiler.compile(computing, folder, core, optimize=options.optimize, defines=defines)
+    objects += compiler.compile(called, folder, core, optimize=options.optimize, defines=defines, builtins=True)
     objects += compiler.compile(serving, folder, core, optimize="-Os", defines=defines)
     try:
         compiler.link(objects, _LAYOUT, folder, core, elf.name)
@@ -167,7 +174,7 @@ def build_sources(
     groups = {name: _group(name, {*sources, *theirs}, f"whylite_{identifier}.c") for name in names}
     footprint, image = measure(elf, groups)
     made_by = f"{compiler.version} with CMSIS-NN" if theirs else compiler.version
-    return Firmware(board, elf, image, footprint, made_by, optimize, profile)
+    return Firmware(board, elf, image, footprint, made_by, options.optimize, profile)
 
 
 def micro_of(bundle: Bundle) -> Micro:

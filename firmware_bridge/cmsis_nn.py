@@ -7,7 +7,6 @@ from pathlib import Path
 from firmware_bridge.errors import BuildError
 
 HEADER = "arm_nnfunctions.h"
-CMSIS_NN_HELP = "compile with the CMSIS-NN in FOLDER: its convolutions and matrix products in place of the bundle's"
 _CORE = "cmsis_compiler.h"
 """Of CMSIS-Core, which CMSIS-NN's releases before 5 include."""
 _LIBC = {

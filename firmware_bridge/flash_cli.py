@@ -17,13 +17,12 @@ from edge.arguments import natural
 from edge.bundle import Bundle
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
+from firmware_bridge.arguments import add_build_options, build_options
 from firmware_bridge.boards import named
-from firmware_bridge.build import OPTIMIZATIONS
 from firmware_bridge.flash import WAYS, chosen
 from firmware_bridge.flash.image import built, read
 from firmware_bridge.flash.sequence import Flashing, Step
 from firmware_bridge.flash.way import Connection
-from firmware_bridge.toolchain import TOOLCHAINS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,10 +36,7 @@ def main(argv: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="whylite-") as folder:
             prepare = partial(read, arguments.elf, board)
             if arguments.elf is None:
-                optimize, toolchain = f"-{arguments.optimize}", arguments.toolchain
-                prepare = partial(
-                    built, bundle, board, Path(folder, "firmware"), toolchain=toolchain, optimize=optimize
-                )
+                prepare = partial(built, bundle, board, Path(folder, "firmware"), build_options(arguments))
             with closing(Flashing(bundle, board, way, prepare, arguments.baud)) as flashing:
                 return _go(flashing, arguments, done)
     except WhyLiteError as error:  # before the first step
@@ -106,9 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="firmware of this bundle that the board's own SDK built; not built here",
     )
-    parser.add_argument("--toolchain", choices=TOOLCHAINS, help="to compile with (default: gcc where it is installed)")
-    levels = [level.removeprefix("-") for level in OPTIMIZATIONS]
-    parser.add_argument("--optimize", choices=levels, default="O2", help="default: %(default)s")
+    add_build_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="build, and say what would be done; touch no board")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser

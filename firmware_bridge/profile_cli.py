@@ -17,15 +17,13 @@ from edge.bundle import Bundle, ensure_writable, write_whole
 from edge.codec import to_json
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
+from firmware_bridge.arguments import add_build_options, build_options
 from firmware_bridge.boards import Board, named
-from firmware_bridge.build import OPTIMIZATIONS
-from firmware_bridge.cmsis_nn import CMSIS_NN_HELP
 from firmware_bridge.convert_cli import Bar
 from firmware_bridge.errors import InvalidProfileError, ProfileError
 from firmware_bridge.profile import firmware, linux, tables
 from firmware_bridge.profile.compare import compare
 from firmware_bridge.profile.document import Energy, Profile, read, write
-from firmware_bridge.toolchain import TOOLCHAINS
 
 _DEFAULT = "unicorn-cortex-m4"
 
@@ -103,11 +101,9 @@ def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profil
             bundle,
             board,
             Path(folder),
+            build_options(arguments),
             port=arguments.port,
             baud=arguments.baud,
-            toolchain=arguments.toolchain,
-            optimize=f"-{arguments.optimize}",
-            cmsis_nn=arguments.cmsis_nn,
             windows=arguments.windows or firmware.WINDOWS,
             progress=bar.show,
         )
@@ -179,10 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--baud", type=natural, default=DEFAULT_BAUD, help="of the port (default: %(default)s)")
     add("--recording", metavar="FILE", help="what `whylite monitor --record` wrote of a --board with Linux")
     add("--windows", type=natural, metavar="N", help="to measure (default: 4 of the bundle's golden ones, 50 timed)")
-    add("--toolchain", choices=TOOLCHAINS, help="C compiler (default: gcc if it is installed, else zig)")
-    levels = [level.removeprefix("-") for level in OPTIMIZATIONS]
-    add("--optimize", choices=levels, default="O2", help="default: %(default)s")
-    add("--cmsis-nn", type=Path, metavar="FOLDER", help=CMSIS_NN_HELP)
+    add_build_options(parser)
     add("--json", metavar="FILE", help="write the profile there; - for stdout, in place of the table")
     add("--plot", metavar="FILE.png", help="draw it (needs whylite[plot])")
     add("--meter", metavar="NAME", type=_name, help="external meter that measured energy, such as 'Nordic PPK2'")

@@ -17,16 +17,15 @@ from edge.errors import WhyLiteError
 from edge.sources import schemes
 from edge.wire.codes import When
 from edge.wire.port import DEFAULT_BAUD
+from firmware_bridge.arguments import add_build_options, build_options
 from firmware_bridge.boards import Board, named
-from firmware_bridge.build import OPTIMIZATIONS, build, fits
+from firmware_bridge.build import build, fits
 from firmware_bridge.cli import add_views, show
-from firmware_bridge.cmsis_nn import CMSIS_NN_HELP
 from firmware_bridge.emulate import INSTRUCTION_NS, Machine, missing, start
 from firmware_bridge.errors import EmulatorError
 from firmware_bridge.feeding import Feeder, Wishes
 from firmware_bridge.monitor import Monitor
 from firmware_bridge.tape import Tape
-from firmware_bridge.toolchain import TOOLCHAINS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -68,10 +67,7 @@ def _board(bundle: Bundle, board: Board, arguments: argparse.Namespace) -> Itera
     if lack := missing(board):
         raise EmulatorError(f"{board.name} cannot be emulated: {lack[0]}", lack[1])
     with tempfile.TemporaryDirectory(prefix="whylite-") as folder:
-        firmware = build(
-            bundle, board, Path(folder) / "firmware", toolchain=arguments.toolchain,
-            optimize=f"-{arguments.optimize}", cmsis_nn=arguments.cmsis_nn,
-        )  # fmt: skip
+        firmware = build(bundle, board, Path(folder) / "firmware", build_options(arguments))
         if not arguments.json:
             took = f"{firmware.footprint.flash:,} bytes of flash, {firmware.footprint.ram:,} of RAM"
             print(f"{bundle.manifest.name} on {board.name}: {took}, by {firmware.toolchain} {firmware.optimize}")
@@ -99,9 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", help="a real board's: serial port, pty, socket://HOST:PORT")
     parser.add_argument("--baud", type=natural, default=DEFAULT_BAUD, help="of a serial port (default: %(default)s)")
     parser.add_argument("--record", metavar="FILE", help="record every event: .jsonl or .mcap, as `whylite monitor`")
-    parser.add_argument("--toolchain", choices=TOOLCHAINS, help="to compile with (default: gcc where it is installed)")
-    levels = [level.removeprefix("-") for level in OPTIMIZATIONS]
-    parser.add_argument("--optimize", choices=levels, default="O2", help="default: %(default)s")
-    parser.add_argument("--cmsis-nn", type=Path, metavar="FOLDER", help=CMSIS_NN_HELP)
+    add_build_options(parser)
     add_views(parser)
     return parser

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge.bundle import Bundle
 from firmware_bridge.boards import Board, Memory
-from firmware_bridge.build import build, memories
+from firmware_bridge.build import BuildOptions, build, memories
 from firmware_bridge.errors import BuildError, FitError
 from firmware_bridge.footprint import image_of, open_elf
 
@@ -35,9 +35,9 @@ class Image:
         return SETTLE + len(self.data) / _SLOWEST
 
 
-def built(bundle: Bundle, board: Board, folder: Path, *, toolchain: str | None, optimize: str) -> Image:
+def built(bundle: Bundle, board: Board, folder: Path, options: BuildOptions) -> Image:
     """Return a bundle's firmware, compiled in ``folder``; errors as of :func:`firmware_bridge.build.build`."""
-    firmware = build(bundle, board, folder, toolchain=toolchain, optimize=optimize)
+    firmware = build(bundle, board, folder, options)
     took = firmware.footprint
     return Image(
         firmware.elf,

@@ -47,12 +47,10 @@ def profile(
     bundle: Bundle,
     board: Board,
     folder: Path,
+    options: builder.BuildOptions = builder.DEFAULTS,
     *,
     port: str | None = None,
     baud: int = DEFAULT_BAUD,
-    toolchain: str | None = None,
-    optimize: str = "-O2",
-    cmsis_nn: Path | None = None,
     windows: int = WINDOWS,
     progress: Progress = lambda what, part: None,
 ) -> Profile:
@@ -66,17 +64,14 @@ def profile(
     golden = _golden(bundle)
     if board.virtual and port is None:
         firmware, counting = (
-            builder.build(
-                bundle, board, folder / name,
-                toolchain=toolchain, optimize=optimize, profile=counted, cmsis_nn=cmsis_nn,
-            )
+            builder.build(bundle, board, folder / name, options, profile=counted)
             for name, counted in (("firmware", False), ("profile", True))
-        )  # fmt: skip
+        )
         progress("built", 0.0)
         greeting, samples = _count(bundle, board, golden, windows, progress, elf=counting.elf)
         memory = _memory(micro, firmware.footprint)
         counted_in = _instructions(board, greeting)
-        made = (firmware.toolchain, optimize)
+        made = (firmware.toolchain, firmware.optimize)
     elif port is not None:
         greeting, samples = _count(bundle, board, golden, windows, progress, port=port, baud=baud)
         memory = _foreseen(micro)

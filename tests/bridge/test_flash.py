@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import whylite
 from edge.bundle import Bundle, npz_bytes, seal
 from edge.errors import LinkError
-from edge.micro import GOLDEN, MODEL, Operation
+from edge.micro import GOLDEN, MODEL, SOURCES, Operation
 from edge.wire.port import Port
 from firmware_bridge import flash, flash_cli
 from firmware_bridge.boards import named
@@ -280,6 +280,39 @@ def linked_for(name, tmp_path):
     gcc = [GCC, "-mthumb", "-mcpu=cortex-m4", "-nostdlib", f"-Wl,-Ttext={where:#x}", "-Wl,-e0"]
     subprocess.run([*gcc, "-Wl,-n", str(source), "-o", str(elf)], check=True)
     return elf
+
+
+def cmsis_nn(folder):
+    """Write a CMSIS-NN of one function, and the model ``tiny`` as a bundle that calls it; return where both are."""
+    sources = folder / "CMSIS-NN" / "Source" / "ConvolutionFunctions"
+    sources.mkdir(parents=True)
+    (folder / "CMSIS-NN" / "Include").mkdir()
+    (folder / "CMSIS-NN" / "Include" / "arm_nnfunctions.h").write_text("int arm_one(void);\n")
+    (sources / "arm_one.c").write_text('#include "arm_nnfunctions.h"\nint arm_one(void) { return 1; }\n')
+    plain = with_golden(np.zeros((1, 4), np.int8))
+    kernel = b"#include <arm_nnfunctions.h>\nint one(void);\nint one(void) { return arm_one(); }\n"
+    seal(plain.manifest, {**plain.members, f"{SOURCES}whylite_one_cmsis.c": kernel}).save(folder / "calling.why")
+    return folder / "CMSIS-NN", folder / "calling.why"
+
+
+@needs(GCC)
+def test_firmware_is_compiled_with_what_was_chosen(tmp_path, capsys):
+    library, path = cmsis_nn(tmp_path)
+    options = ["--toolchain", "gcc", "--optimize", "Os", "--cmsis-nn", str(library)]
+    assert whylite.main(["flash", str(path), "--board", BOARD, "--dry-run", "--json", *options]) == 0
+    build = json.loads(capsys.readouterr().out)["steps"][1]
+    assert re.search(r", by arm-none-eabi-gcc \S+ with CMSIS-NN -Os$", build["what"])
+
+
+def test_a_folder_without_cmsis_nn_is_refused_before_a_board_is_started(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(QemuWay, "connect", lambda _: pytest.fail("a board was started"))
+    with_golden(np.zeros((1, 4), np.int8)).save(tmp_path / "tiny.why")
+    (tmp_path / "empty").mkdir()
+    arguments = ["--board", BOARD, "--json", "--cmsis-nn", str(tmp_path / "empty")]
+    assert whylite.main(["flash", str(tmp_path / "tiny.why"), *arguments]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["failed"]["step"], said["written"]) == ("build", False)
+    assert f"there is no CMSIS-NN in {tmp_path / 'empty'}" in said["failed"]["cause"]
 
 
 @needs_gdb

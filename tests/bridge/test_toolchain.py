@@ -6,7 +6,7 @@ import pytest
 
 from firmware_bridge import toolchain
 from firmware_bridge.boards import Memory, named
-from firmware_bridge.build import INTERFACE, build, build_sources, fits, micro_of, needs
+from firmware_bridge.build import INTERFACE, BuildOptions, build, build_sources, fits, micro_of, needs
 from firmware_bridge.cores import CORES
 from firmware_bridge.errors import BoardError, BuildError, FitError
 from firmware_bridge.flash.way import Image
@@ -45,7 +45,7 @@ def with_helpers():
 
 @pytest.mark.parametrize(("kind", "name"), [(GCC, "qemu-microbit"), (ZIG, "qemu-microbit")])
 def test_what_compilers_call_is_there_without_a_libc(tmp_path, kind, name):
-    firmware = build_sources(with_helpers(), "tiny", named(name), tmp_path / "firmware", toolchain=kind)
+    firmware = build_sources(with_helpers(), "tiny", named(name), tmp_path / "firmware", BuildOptions(kind))
     assert firmware.toolchain.startswith({GCC: "arm-none-eabi-gcc ", ZIG: "zig "}[kind])
     assert firmware.footprint.group(LIBRARY).code > 500
 
@@ -84,7 +84,7 @@ def test_another_toolchain_is_refused():
 def test_errors_show_what_the_compiler_says_and_how_to_repeat_it(tmp_path, kind):
     sources = tiny() | {"whylite_bad.c": b"int number = nowhere;\n"}
     with pytest.raises(BuildError) as raised:
-        build_sources(sources, "tiny", named("qemu-mps2-an385"), tmp_path / "firmware", toolchain=kind)
+        build_sources(sources, "tiny", named("qemu-mps2-an385"), tmp_path / "firmware", BuildOptions(kind))
     assert "whylite_bad.c:1:14: error:" in raised.value.cause
     assert "nowhere" in raised.value.cause
     assert "-c whylite_bad.c" in raised.value.hint
@@ -98,7 +98,7 @@ def test_what_is_declared_and_not_there_is_named(tmp_path, kind):
         b"void absent(void);\nstatic void predict(int8_t *arena) {\n  absent();",
     )
     with pytest.raises(BuildError, match="absent"):
-        build_sources(sources, "tiny", named("qemu-mps2-an385"), tmp_path / "firmware", toolchain=kind)
+        build_sources(sources, "tiny", named("qemu-mps2-an385"), tmp_path / "firmware", BuildOptions(kind))
 
 
 def test_a_long_complaint_is_cut_and_a_strange_one_kept():
@@ -116,13 +116,15 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path):
 
 def test_an_optimization_that_is_none_is_refused(tmp_path):
     with pytest.raises(BuildError, match="-O9"):
-        build_sources(tiny(), "tiny", named("qemu-mps2-an385"), tmp_path / "firmware", optimize="-O9")
+        build_sources(tiny(), "tiny", named("qemu-mps2-an385"), tmp_path / "firmware", BuildOptions(optimize="-O9"))
 
 
 @pytest.mark.parametrize("kind", [GCC, ZIG])
 def test_equal_sources_give_equal_images_wherever_they_are_built(tmp_path, kind):
     board = named("qemu-mps2-an386")
-    images = [build_sources(tiny(), "tiny", board, tmp_path / place, toolchain=kind).image for place in ("a", "b/c")]
+    images = [
+        build_sources(tiny(), "tiny", board, tmp_path / place, BuildOptions(kind)).image for place in ("a", "b/c")
+    ]
     assert images[0] == images[1]
 
 
@@ -136,7 +138,7 @@ def test_the_footprint_is_that_of_the_sections_and_of_each_file(tmp_path, kind):
         .replace(b"WHYLITE_OPERATION(0);", b"work[arena[0] & 15] = table[arena[1] & 7];\n  WHYLITE_OPERATION(0);")
         .replace(b"\n\n", b"\nextern const uint8_t table[1000];\nextern uint8_t work[500];\n", 1)
     )
-    firmware = build_sources(sources, "tiny", named("qemu-mps2-an386"), tmp_path / "firmware", toolchain=kind)
+    firmware = build_sources(sources, "tiny", named("qemu-mps2-an386"), tmp_path / "firmware", BuildOptions(kind))
     footprint = firmware.footprint
     parts = {part.source: part for part in footprint.parts}
     assert (parts["whylite_kernel.c"].constants, parts["whylite_kernel.c"].zeroed) == (1000, 500)
@@ -167,7 +169,7 @@ def small(flash: int, ram: int):
 )
 def test_what_turns_out_too_large_is_said_with_both_sizes(tmp_path, kind, flash, ram, says):
     with pytest.raises(FitError) as raised:
-        build_sources(tiny(), "tiny", small(flash, ram), tmp_path / "firmware", toolchain=kind)
+        build_sources(tiny(), "tiny", small(flash, ram), tmp_path / "firmware", BuildOptions(kind))
     assert says in raised.value.cause
     assert "small" in raised.value.cause
     assert f"{flash if says == 'flash' else ram:,}" in raised.value.cause
@@ -183,11 +185,11 @@ def test_what_is_too_large_is_refused_before_it_is_compiled():
 
 def test_what_fits_exactly_is_built_whatever_the_estimate_says(tmp_path):
     firmware, folder = bundle(), tmp_path / "firmware"
-    takes = build(firmware, small(1 << 20, 1 << 20), folder, toolchain=ZIG).footprint
+    takes = build(firmware, small(1 << 20, 1 << 20), folder, BuildOptions(ZIG)).footprint
     assert takes.ram < needs(micro_of(firmware))[1]
-    assert build(firmware, small(takes.flash, takes.ram), folder, toolchain=ZIG).footprint.ram == takes.ram
+    assert build(firmware, small(takes.flash, takes.ram), folder, BuildOptions(ZIG)).footprint.ram == takes.ram
     with pytest.raises(FitError, match=f"{takes.ram - 8:,} bytes of RAM of small"):
-        build(firmware, small(takes.flash, takes.ram - 8), folder, toolchain=ZIG)
+        build(firmware, small(takes.flash, takes.ram - 8), folder, BuildOptions(ZIG))
 
 
 def renumbered(interface):

@@ -11,7 +11,7 @@ import pytest
 from export.c import Described, emit
 from firmware_bridge import cmsis_nn
 from firmware_bridge.boards import named
-from firmware_bridge.build import build_sources
+from firmware_bridge.build import BuildOptions, build_sources
 from firmware_bridge.errors import BuildError
 from tests.tools import GCC, QEMU, needs
 
@@ -59,7 +59,8 @@ def test_firmware_calls_it(library, tmp_path):
     case = conv(0)
     described = Described("one", case.graph, case.graph.outputs[0], case.graph.outputs[0])
     sources = {name: text.encode() for name, text in emit(described).files.items()}
-    made = build_sources(sources, "one", named("qemu-mps2-an386"), tmp_path / "firmware", cmsis_nn=library)
+    options = BuildOptions(cmsis_nn=library)
+    made = build_sources(sources, "one", named("qemu-mps2-an386"), tmp_path / "firmware", options)
     linked = {part.source for part in made.footprint.parts}
     assert {"arm_convolve_wrapper_s8.c", "whylite_conv_cmsis.c"} <= linked
     assert not {"whylite_conv.c", "whylite_conv_dsp.c"} & linked
@@ -68,8 +69,9 @@ def test_firmware_calls_it(library, tmp_path):
 
 def test_models_that_do_not_call_it_are_refused(tmp_path):
     (tmp_path / "arm_nnfunctions.h").touch()
+    options = BuildOptions(cmsis_nn=tmp_path)
     with pytest.raises(BuildError, match="nothing in the C of 'old' calls CMSIS-NN"):
-        build_sources({"whylite_old.c": b""}, "old", named("qemu-mps2-an386"), tmp_path / "out", cmsis_nn=tmp_path)
+        build_sources({"whylite_old.c": b""}, "old", named("qemu-mps2-an386"), tmp_path / "out", options)
 
 
 def test_a_folder_without_it_is_refused(tmp_path):

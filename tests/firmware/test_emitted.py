@@ -13,7 +13,7 @@ from edge.micro import GOLDEN
 from edge.wire.records import Ack, Latency, Map, Request, Result, Session, Window
 from export import tflite
 from firmware_bridge import boards
-from firmware_bridge.build import build
+from firmware_bridge.build import BuildOptions, build
 from tests.firmware.test_device import values
 from tests.firmware.test_virtual import emulated
 from tests.references import zoo
@@ -33,7 +33,7 @@ def test_a_board_says_what_the_export_promised(tmp_path):
     )  # it is random
     micro, golden = bundle.manifest.micro, read_npz(bundle.members[GOLDEN], GOLDEN)
     board = boards.named("qemu-mps2-an386")
-    with emulated(board, build(bundle, board, tmp_path / "build", toolchain="gcc").elf) as host:
+    with emulated(board, build(bundle, board, tmp_path / "build", BuildOptions("gcc")).elf) as host:
         host.say(Request(what=Session.code))
         (session, *_) = host.listen_for(Session)
         for sequence, x in enumerate(golden["x"][:4]):

@@ -12,7 +12,7 @@ from export.tflite import options as tables
 from export.tflite.ops import INT8, INT32, Builder
 from export.tflite.options import Activation, Padding
 from firmware_bridge import boards
-from firmware_bridge.build import build
+from firmware_bridge.build import BuildOptions, build
 from firmware_bridge.footprint import KERNELS, LINK, MODEL, RUNTIME
 from tests.tools import GCC, needs
 
@@ -65,7 +65,7 @@ def test_kernels_link_and_runtime_take_12_kilobytes(tmp_path):
     )
     kernels = {operation.kernel for operation in bundle.manifest.micro.operations}
     assert {"whylite_conv_2d_fast", "whylite_depthwise_conv_2d_fast", "whylite_multiply_runs"} <= kernels
-    footprint = build(bundle, boards.named("qemu-mps2-an386"), tmp_path / "build", toolchain="gcc").footprint
+    footprint = build(bundle, boards.named("qemu-mps2-an386"), tmp_path / "build", BuildOptions("gcc")).footprint
     sizes = {name: footprint.group(name) for name in (KERNELS, LINK, RUNTIME)}
     assert all(part.code for part in sizes.values())
     assert sum(part.code + part.constants + part.data for part in sizes.values()) <= GOAL

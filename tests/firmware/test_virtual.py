@@ -11,7 +11,7 @@ import pytest
 
 from edge.wire.records import Health, Latency, Map, Request, Result, Session
 from firmware_bridge import boards, toolchain
-from firmware_bridge.build import _layout, build_sources
+from firmware_bridge.build import BuildOptions, _layout, build_sources
 from firmware_bridge.emulate.cortex_m import CortexM
 from tests.firmware import toy
 from tests.firmware.build import FIRMWARE, HERE, ROOT, compiled, run
@@ -50,7 +50,8 @@ def virtual(tmp_path):
             board = boards.named(name)
             files = (HERE / "whylite_toy.c", HERE / "whylite_toy.h", ROOT / "export/c/kernels/whylite.h")
             sources = {path.name: path.read_bytes() for path in files}
-            firmware = build_sources(sources, "toy", board, tmp_path / "build", toolchain="gcc", optimize="-Os")
+            options = BuildOptions(toolchain="gcc", optimize="-Os")
+            firmware = build_sources(sources, "toy", board, tmp_path / "build", options)
             return stack.enter_context(emulated(board, firmware.elf))
 
         yield start

@@ -15,7 +15,7 @@ from export.tflite import Graph, Model, Quantization
 from export.tflite import options as tables
 from export.tflite.ops import INT8, INT32, Builder
 from firmware_bridge import boards
-from firmware_bridge.build import build
+from firmware_bridge.build import BuildOptions, build
 from firmware_bridge.emulate import start
 from firmware_bridge.errors import FlashError
 from firmware_bridge.flash.golden import hold, vectors
@@ -64,7 +64,7 @@ def bundle(original):
 def test_a_board_answers_as_the_python_device_does(bundle, tmp_path):
     explainer, methods = Explainer(bundle), dict(enumerate(bundle.manifest.micro.explanations))
     found = []
-    with start(build(bundle, BOARD, tmp_path / "firmware", optimize="-Os").elf, BOARD) as machine:
+    with start(build(bundle, BOARD, tmp_path / "firmware", BuildOptions(optimize="-Os")).elf, BOARD) as machine:
         talk = Talk(machine.url, 921600)
         session, _ = talk.introduce(PATIENCE)
         number = 0
