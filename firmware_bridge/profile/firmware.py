@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -62,80 +61,41 @@ def profile(
     """
     micro = builder.micro_of(bundle)
     golden = _golden(bundle)
-    if board.virtual and port is None:
-        firmware, counting = (
-            builder.build(bundle, board, folder / name, options, profile=counted)
-            for name, counted in (("firmware", False), ("profile", True))
-        )
-        progress("built", 0.0)
-        greeting, samples = _count(bundle, board, golden, windows, progress, elf=counting.elf)
-        memory = _memory(micro, firmware.footprint)
-        counted_in = _instructions(board, greeting)
-        made = (firmware.toolchain, firmware.optimize)
-    elif port is not None:
-        greeting, samples = _count(bundle, board, golden, windows, progress, port=port, baud=baud)
-        memory = _foreseen(micro)
-        counted_in = _cycles(board, greeting)
-        made = ("", "")
-    else:
+    if port is not None:
+        with Port(port, baud) as line:
+            greeting, samples = _count(Device(line, _PATIENCE), bundle, board, golden, windows, progress)
+        return _profile(bundle, board, greeting, samples, _cycles(board, greeting), _foreseen(micro))
+    if not board.virtual:
         raise BoardError(
             f"{board.name} is a real board: what it costs there only it can count",
             "give --port PORT of one that runs whylite_profile (docs/microcontrollers.md), or name a virtual board",
         )
-    check_counter(samples, greeting.clock)
-    parts = _parts(micro, samples, counted_in.scale)
-    return Profile(
-        whylite=metadata.version("whylite"),
-        model=bundle.manifest.name,
-        digest=bundle.manifest.model_digest,
-        board=board.name,
-        core=board.core,
-        unit=counted_in.unit,
-        counter=counted_in.counter,
-        windows=len(samples),
-        parts=parts,
-        operations=_operations(micro, samples, counted_in.scale),
-        memory=memory,
-        fits=fit.fits(memory, board),
-        energy=_estimate(board, parts) if counted_in.unit == CYCLES else None,
-        clock_hz=counted_in.clock_hz,
-        toolchain=made[0],
-        optimize=made[1],
-    )
+    firmware = builder.build(bundle, board, folder / "firmware", options)
+    counting = builder.build(bundle, board, folder / "profile", options, profile=True)
+    progress("built", 0.0)
+    with start(counting.elf, board) as machine, Port(machine.url) as line:
+        device = Device(line, _PATIENCE, lambda: machine.failure)
+        greeting, samples = _count(device, bundle, board, golden, windows, progress)
+    unit, memory = _instructions(board, greeting), _memory(micro, firmware.footprint)
+    found = _profile(bundle, board, greeting, samples, unit, memory)
+    return replace(found, toolchain=firmware.toolchain, optimize=firmware.optimize)
 
 
 def _count(
-    bundle: Bundle,
-    board: Board,
-    golden: Golden,
-    windows: int,
-    progress: Progress,
-    *,
-    elf: Path | None = None,
-    port: str | None = None,
-    baud: int = DEFAULT_BAUD,
+    device: Device, bundle: Bundle, board: Board, golden: Golden, windows: int, progress: Progress
 ) -> tuple[Greeting, list[Sample]]:
-    """Return what a board says of itself and of each window: one that is started with ``elf``, or behind ``port``."""
-    with ExitStack() as opened:
-        machine = None if elf is None else opened.enter_context(start(elf, board))
-
-        def failure() -> str | None:
-            return machine.failure if machine else None
-
-        url = machine.url if machine else port
-        assert url is not None
-        device = Device(opened.enter_context(Port(url, baud)), _PATIENCE, failure)
-        samples = []
-        count = min(windows, len(golden["x"]))
-        for place, window in enumerate(golden["x"][:count]):
-            sample = device.measure(window.tobytes())
-            assert device.greeting is not None
-            _check_board(bundle, board, device.greeting)
-            _check_answers(bundle, golden, place, sample)
-            samples.append(sample)
-            progress("window", (place + 1) / count)
+    """Return what a board says of itself and of each window."""
+    samples = []
+    count = min(windows, len(golden["x"]))
+    for place, window in enumerate(golden["x"][:count]):
+        sample = device.measure(window.tobytes())
         assert device.greeting is not None
-        return device.greeting, samples
+        _check_board(bundle, board, device.greeting)
+        _check_answers(bundle, golden, place, sample)
+        samples.append(sample)
+        progress("window", (place + 1) / count)
+    assert device.greeting is not None
+    return device.greeting, samples
 
 
 def _golden(bundle: Bundle) -> Golden:
@@ -200,6 +160,31 @@ def _cycles(board: Board, greeting: Greeting) -> _Unit:
     scale = board.clock_hz / greeting.clock_hz if slow else 1.0
     clock_hz = board.clock_hz if slow else greeting.clock_hz
     return _Unit(CYCLES, scale, f"{greeting.clock} at {greeting.clock_hz / 1e6:g} MHz", clock_hz)
+
+
+def _profile(
+    bundle: Bundle, board: Board, greeting: Greeting, samples: list[Sample], unit: _Unit, memory: MemoryCost
+) -> Profile:
+    """Return the profile that samples make; InvalidProfileError where they were not counted."""
+    check_counter(samples, greeting.clock)
+    micro = builder.micro_of(bundle)
+    parts = _parts(micro, samples, unit.scale)
+    return Profile(
+        whylite=metadata.version("whylite"),
+        model=bundle.manifest.name,
+        digest=bundle.manifest.model_digest,
+        board=board.name,
+        core=board.core,
+        unit=unit.unit,
+        counter=unit.counter,
+        windows=len(samples),
+        parts=parts,
+        operations=_operations(micro, samples, unit.scale),
+        memory=memory,
+        fits=fit.fits(memory, board),
+        energy=_estimate(board, parts) if unit.unit == CYCLES else None,
+        clock_hz=unit.clock_hz,
+    )
 
 
 def _total(sample: Sample, measured: Measured) -> float:
