@@ -10,9 +10,10 @@ counts are the same from run to run.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from firmware_bridge.boards import Board, boards
 from firmware_bridge.errors import EmulatorError
@@ -22,32 +23,34 @@ INSTRUCTION_NS = 32
 """Emulated nanoseconds per instruction, in Unicorn as in QEMU under ``-icount shift=5``; SysTick counts those."""
 
 
-class Machine(Protocol):
-    """A virtual board that runs; leaving its ``with`` block ends it, whatever happened."""
+class Machine(ABC):
+    """A virtual board that runs; leaving its ``with`` block ends it, whatever happened.
+
+    ``url`` is the port of its UART, for ``edge.wire.port.Port`` and all that is built on it.
+    """
+
+    url: str
 
     @property
-    def url(self) -> str:
-        """The port of its UART, for ``edge.wire.port.Port`` and all that is built on it."""
-        ...
-
-    @property
+    @abstractmethod
     def failure(self) -> str | None:
         """Why it died of itself, for people; None as long as it lives, and where ``stop`` ended it."""
-        ...
 
+    @abstractmethod
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended, for at most so long; return whether it has."""
-        ...
 
+    @abstractmethod
     def stop(self) -> None:
         """End it and wait for that; more than once does no harm."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.stop()
 
 
 def start(elf: Path, board: Board) -> Machine:

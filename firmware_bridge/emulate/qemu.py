@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from firmware_bridge.boards import Board
+from firmware_bridge.emulate import Machine
 from firmware_bridge.emulate.ports import listener, url
 from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import EmulatorError
@@ -20,8 +20,8 @@ _SERVED = "server=on,nodelay=on"  # or every short message waits for an acknowle
 _PATIENCE = 10.0  # seconds for a killed process to be gone
 
 
-class Qemu:
-    """A ``Machine`` in QEMU.
+class Qemu(Machine):
+    """A virtual board in QEMU.
 
     ``halted`` has the processor wait for a debugger before the first instruction, for which ``debug`` opens a port:
     ``debugger`` is its address, ``HOST:PORT`` for gdb's ``target remote``. With either the program does not wait until
@@ -109,14 +109,6 @@ class Qemu:
             ) from error
         finally:
             self._complaints.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _started(command: Sequence[str], descriptors: Sequence[int]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:

@@ -9,10 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from firmware_bridge.boards import Board
+from firmware_bridge.emulate import Machine
 from firmware_bridge.emulate.cortex_m import CortexM
 from firmware_bridge.emulate.ports import listener, url
 from firmware_bridge.errors import EmulatorError
@@ -24,8 +23,8 @@ _READ = 65536
 _JOIN = 10.0
 
 
-class Unicorn:
-    """A ``Machine`` in Unicorn. ``core`` is its processor, whose ``watch`` counts (set before the port opens)."""
+class Unicorn(Machine):
+    """A virtual board in Unicorn. ``core`` is its processor, whose ``watch`` counts (set before the port opens)."""
 
     def __init__(self, elf: Path, board: Board) -> None:
         self._listener = listener()
@@ -57,14 +56,6 @@ class Unicorn:
         self._line.hang_up()
         if not self.wait(_JOIN):
             raise EmulatorError(f"the virtual board still runs {_JOIN:g} s after it was stopped", "please report it")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _run(self) -> None:
         try:
