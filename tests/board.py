@@ -48,15 +48,17 @@ WATCH = Session(
 class Board:
     """Sends ``rate`` windows a second over the port until it is closed; ``asked`` is what it was asked for.
 
-    With ``deaf`` it takes no notice of requests.
+    It keeps ``kept`` windows to be asked about. With ``deaf`` it takes no notice of requests.
     """
 
-    def __init__(self, url: str, session: Session = WATCH, rate: float = 20.0, *, deaf: bool = False) -> None:
+    def __init__(
+        self, url: str, session: Session = WATCH, rate: float = 20.0, *, kept: int = 64, deaf: bool = False
+    ) -> None:
         self.asked: list[Request] = []
         self.sent = 0
         self._port, self._receiver, self._number = Port(url), Receiver(), 0
         self._session, self._pace, self._deaf = session, 1 / rate, deaf
-        self._settings = Settings(methods=tuple(range(len(session.methods))), explain=0, rate=rate, kept=64)
+        self._settings = Settings(methods=tuple(range(len(session.methods))), explain=0, rate=rate, kept=kept)
         self._random = np.random.default_rng(1)
         self._began = clock()
         self._stop = threading.Event()

@@ -109,6 +109,13 @@ def test_what_there_is_to_see(modem):
     drive(modem, script)
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """A screen to which a board that takes its time, as the machine is busy, is not one that does not answer."""
+    monkeypatch.setattr(listening, "PATIENCE", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_asking_and_changing(modem):
     async def script(pilot, until, board):
         app = pilot.app
@@ -134,10 +141,11 @@ def test_asking_and_changing(modem):
             await press(app, "r", *wrong, "enter")
             await until(lambda wrong=wrong: f"'{wrong}' is no rate: from 0.001 to 10000" in text(app))
 
-    drive(modem, script)
+    drive(modem, script, board={"kept": 1 << 20})
 
 
-def test_a_request_that_is_refused_and_one_that_nobody_answers(modem):
+@pytest.mark.usefixtures("patient")
+def test_a_request_that_is_refused(modem):
     async def script(pilot, until, board):
         app = pilot.app
         await until(lambda: "gradcam for" in text(app) and app.history.came > 100)
@@ -146,6 +154,8 @@ def test_a_request_that_is_refused_and_one_that_nobody_answers(modem):
 
     drive(modem, script, board={"rate": 200.0})
 
+
+def test_a_request_that_nobody_answers(modem):
     async def alone(pilot, until, board):
         app = pilot.app
         await until(lambda: "gradcam for" in text(app))

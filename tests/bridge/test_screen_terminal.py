@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -19,19 +21,32 @@ MONITOR = [sys.executable, "-m", "whylite", "monitor"]
 pytestmark = [needs("tmux"), pytest.mark.slow]
 
 
+def ask_until_done(terminal):
+    """Ask for an explanation, on a busy machine more than once: what was answered is said for a while only."""
+    asked = -math.inf
+
+    def done(shown):
+        nonlocal asked
+        if time.monotonic() > asked + 10:
+            asked = time.monotonic()
+            terminal.type("e")
+        return ": done" in shown
+
+    terminal.wait(done)
+
+
 def test_a_person_watches_asks_marks_records_and_quits(modem, tmp_path):
     path = tmp_path / "seen.jsonl"
     with Terminal([*MONITOR, modem.host], tmp_path) as terminal:
         terminal.wait(lambda shown: "waiting for the device" in shown)
-        with Board(modem.device, rate=2.0) as board:
+        with Board(modem.device, rate=0.5) as board:
             parts = ("● running", "gradcam for ", "p50, p99", "predict", "link lost 0 frames", "q quit")
             shown = terminal.wait(
                 lambda shown: all(part in shown for part in parts) and re.search("0 [⠁-⣿]{10}", shown) and "⣿" in shown
             )
             assert len(shown.splitlines()) <= 24
             assert "\x1b[38" in terminal.escapes() or "\x1b[3" in terminal.escapes()
-            terminal.type("e")
-            terminal.wait(lambda shown: ": done" in shown)
+            ask_until_done(terminal)
             terminal.type("s")
             terminal.wait(lambda shown: "record to" in shown and ".jsonl" in shown)
             terminal.type("C-u")
