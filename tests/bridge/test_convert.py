@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,6 +26,7 @@ from firmware_bridge.recording.documents import NAME_OF, NAMES, line
 from firmware_bridge.session import Mark, Timing
 from tests.bridge.test_recording import EVENTS, MAP
 from tests.bridge.test_session import HEALTH, OTHER, SESSION, result
+from tests.link import wait_for
 
 WHYLITE = [sys.executable, "-m", "whylite"]
 AT = 1_700_000_000.25
@@ -226,12 +226,13 @@ def test_a_full_disk_leaves_nothing(tmp_path, target):
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path):
-    source = record(tmp_path / "a.jsonl", [InputWindow(i, np.ones(3000, np.float32), 0.1) for i in range(300)])
-    process = subprocess.Popen([*WHYLITE, "convert", source, tmp_path / "t"], stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 30
-    while not any(tmp_path.glob(".t.*/t/*.parquet")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
+    source = record(tmp_path / "a.jsonl", [InputWindow(i, np.ones(3000, np.float32), 0.1) for i in range(3)])
+    code = "import sys, time; from firmware_bridge.recording import tables; from whylite import main; "
+    code += "tables.ParquetTable.write = lambda *_: time.sleep(600); sys.exit(main())"
+    command = [sys.executable, "-c", code, "convert", source, tmp_path / "t"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: any(tmp_path.glob(".t.*/t/*.parquet")) or process.poll() is not None)
+    assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,20 @@ def test_either_side_may_be_opened_again_and_again():
 def test_a_slow_cable_carries_what_a_line_would_and_no_more(rate):
     with NullModem(bytes_per_second=rate) as modem, Port(modem.device) as device, Port(modem.host) as host:
         carried, begin, ahead = 0, time.monotonic(), 0.0
-        while (passed := time.monotonic() - begin) < 1.2:
+        moments = deque([(begin, 0)])  # of the last half of a second, and what had been carried by then
+        best, end = 0.0, begin + 60
+        while best < 0.85 * rate:  # a busy machine is late, but not always
+            assert time.monotonic() < end, f"{best:.0f} bytes a second at the most"
             device.write(bytes(8192), 0.001)
             host.wait(0.001)
             carried += len(host.read())
-            ahead = max(ahead, carried - rate * (time.monotonic() - begin))
+            now = time.monotonic()
+            ahead = max(ahead, carried - rate * (now - begin))
+            moments.append((now, carried))
+            while now - moments[0][0] > 0.5:
+                then, before = moments.popleft()
+                best = max(best, (carried - before) / (now - then))
     assert ahead <= max(16, rate * 0.001)  # never earlier than on a line, but for what a UART's FIFO holds
-    assert carried == pytest.approx(rate * passed, rel=0.15)
 
 
 def test_an_idle_cable_saves_nothing_up():
@@ -62,7 +70,7 @@ def test_an_idle_cable_saves_nothing_up():
 
 
 def test_a_cut_cable_leaves_nothing_behind():
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         modem = NullModem()
@@ -71,5 +79,5 @@ def test_a_cut_cable_leaves_nothing_behind():
                 pass
             modem.close()
         assert not Path(modem.device).exists()
-    assert threading.active_count() == threads
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert set(threading.enumerate()) <= threads  # one of another test may have ended meanwhile
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
