@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "whylite_scores.h"
+
 /* Models take the time, not this: what counts is its size. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("Os")
@@ -130,7 +132,7 @@ static refusal check_window(const whylite_device *device) {
     return NULL;
   }
   if (has(message, WHYLITE_REQUEST_CLASS) &&
-      (class_index >= whylite_classes(device) || (device->model->yes_no != 0 && class_index == 0))) {
+      (class_index >= whylite_classes(device->model) || (device->model->yes_no != 0 && class_index == 0))) {
     return "no maps of this class";
   }
   if (has(message, WHYLITE_REQUEST_METHOD)) {

@@ -25,10 +25,6 @@ void whylite_begin(whylite_device *device, uint32_t class_index);
 /* Whether there is memory for a method. */
 bool whylite_can_use(const whylite_device *device, uint32_t method);
 
-/* How many classes there are scores of, and one of these scores. */
-uint32_t whylite_classes(const whylite_device *device);
-float whylite_score(const whylite_device *device, uint32_t class_index);
-
 #ifdef __cplusplus
 }
 #endif

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "whylite_desk.h"
+#include "whylite_scores.h"
 
 /* Models take the time, not this: what counts is its size. */
 #if defined(__GNUC__) && !defined(__clang__)
@@ -14,7 +15,6 @@
 #define PATIENCE 2u          /* seconds without a byte taken after which nobody waits for the host any more */
 #define SESSION_SHARE 50u    /* SESSION takes at most one part in so many of the link's time */
 #define PER_STEP 4096u       /* bytes from the host at the most: one that never stops is not to hold a board up */
-#define NEARLY 0.1f          /* of the scores' range: two that are nearer to each other are nearly equal */
 #define RESIDUAL_BOUND 0.05f /* of the logit's change */
 
 void whylite_copy_bytes(int8_t *to, const int8_t *from, uint32_t size) {
@@ -123,24 +123,6 @@ static const int8_t *scores_of(const whylite_device *device) {
   return device->window == NULL ? device->arena + model->scores.offset : device->window + model->input.size;
 }
 
-uint32_t whylite_classes(const whylite_device *device) {
-  return whylite_count(&device->model->scores) + device->model->yes_no;
-}
-
-float whylite_score(const whylite_device *device, uint32_t class_index) {
-  const bool yes_no = device->model->yes_no != 0;
-  const float score = whylite_real(&device->model->scores, scores_of(device), yes_no ? 0 : class_index);
-  return yes_no && class_index == 0 ? 1.0f - score : score;
-}
-
-static uint32_t best(const whylite_device *device) {
-  uint32_t found = 0;
-  for (uint32_t i = 1; i < whylite_classes(device); i++) {
-    found = whylite_score(device, i) > whylite_score(device, found) ? i : found;
-  }
-  return found;
-}
-
 /* Predict the window, and keep the scores, which later predictions overwrite. */
 static void predict(whylite_device *device) {
   const whylite_model *model = device->model;
@@ -154,8 +136,7 @@ static void predict(whylite_device *device) {
 }
 
 void whylite_tell_result(whylite_device *device) {
-  whylite_send_result(&device->sender, &device->result, &device->model->scores, scores_of(device),
-                      device->model->yes_no != 0);
+  whylite_send_result(&device->sender, &device->result, device->model, scores_of(device));
 }
 
 static bool is_alarm(const whylite_device *device, uint32_t answer) {
@@ -202,7 +183,7 @@ void whylite_answer(whylite_device *device, uint32_t sequence, int32_t truth) {
   note(device, &latency->phases, WHYLITE_PREDICT, start);
   latency->valid = latency->phases.ticks[WHYLITE_PREDICT] > 0; /* else the clock stands still */
   device->clock_faults += !latency->valid;
-  const uint32_t answer = best(device);
+  const uint32_t answer = whylite_best(device->model, scores_of(device));
   latency->sequence = sequence;
   device->result.class_index = answer;
   device->result.time = whylite_device_time(device);
@@ -238,28 +219,6 @@ void whylite_tell_input(whylite_device *device) {
   whylite_send_map(&device->sender, &input, chunk_size(device->port));
 }
 
-static float magnitude(float value) { return value < 0.0f ? -value : value; }
-
-/* Whether the two best scores are nearly equal: in units of the range, which two alone do not have, or of their sum. */
-static bool is_close(const whylite_device *device) {
-  const uint32_t classes = whylite_classes(device);
-  const uint32_t answer = best(device);
-  const float first = whylite_score(device, answer);
-  float second = 0.0f;
-  float least = first;
-  bool found = false;
-  for (uint32_t i = 0; i < classes; i++) {
-    const float score = whylite_score(device, i);
-    if (i != answer) {
-      second = !found || score > second ? score : second;
-      found = true;
-    }
-    least = score < least ? score : least;
-  }
-  const float sum = magnitude(first) + magnitude(second);
-  return found && first - second < NEARLY * (classes > 2u ? first - least : sum);
-}
-
 static bool is_zero(const whylite_tensor *tensor, const int8_t *map) {
   for (uint32_t i = 0; i < tensor->size; i++) {
     if (map[i] != tensor->zero_point) {
@@ -276,7 +235,7 @@ static void tell_map(whylite_device *device, uint8_t method, whylite_map *map) {
   map->class_index = device->job.class_index;
   map->flags |= device->model->explanations[method].flags;
   map->flags |= is_zero(map->tensor, map->data) ? WHYLITE_ZERO_MAP : 0;
-  map->flags |= is_close(device) ? WHYLITE_SMALL_MARGIN : 0;
+  map->flags |= whylite_small_margin(device->model, scores_of(device)) ? WHYLITE_SMALL_MARGIN : 0;
   whylite_send_map(&device->sender, map, chunk_size(device->port));
 }
 
@@ -324,7 +283,7 @@ static void explain(whylite_device *device) {
     return;
   }
   if (steps) {
-    const bool kept = magnitude(attribution.residual) <= RESIDUAL_BOUND * magnitude(attribution.change);
+    const bool kept = __builtin_fabsf(attribution.residual) <= RESIDUAL_BOUND * __builtin_fabsf(attribution.change);
     map = (whylite_map){.tensor = &attribution.tensor,
                         .data = attribution.values,
                         .complete = true,

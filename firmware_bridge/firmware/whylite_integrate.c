@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#include "whylite_records.h"
+#include "whylite_scores.h"
 
 #define Q15 15u
 #define HALF (1 << (Q15 - 1u))

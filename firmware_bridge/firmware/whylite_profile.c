@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "whylite_integrate.h"
+#include "whylite_scores.h"
 
 #define VERSION 1u
 #define ASKED '?'          /* by the host: introduce yourself and measure a window */
@@ -228,28 +229,21 @@ static void predict(const whylite_model *model, const places *at) {
   model->predict(at->arena);
 }
 
-static int32_t best(const whylite_tensor *scores, const int8_t *arena) {
-  const int8_t *stored = arena + scores->offset;
-  int32_t found = 0;
-  for (int32_t i = 1; i < (int32_t)scores->size; i++) {
-    found = stored[i] > stored[found] ? i : found;
-  }
-  return found;
-}
-
 static void explain(const whylite_profiled *profiled, const places *at, uint32_t place) {
   const whylite_model *model = profiled->model;
   const whylite_explanation *explanation = &model->explanations[place];
   predict(model, at);
-  begin(model);
   if (explanation->steps == 0) {
+    begin(model);
     explanation->run(at->arena, WHYLITE_PREDICTED);
     report(profiled, place + 1u, ticks() - now.mark, at->arena + explanation->map.offset, explanation->map.size);
-  } else if (at->sums != NULL && model->scores.type == WHYLITE_INT8) {
+  } else if (at->sums != NULL) {
+    const uint32_t answer = whylite_best(model, at->arena + model->scores.offset);
+    const int32_t target = model->yes_no != 0 ? 0 : (int32_t)answer; /* there is one score */
     whylite_integral integral;
     whylite_attribution attribution;
-    whylite_integrate_start(&integral, model, explanation, at->arena, at->window, at->sums,
-                            best(&model->scores, at->arena));
+    begin(model);
+    whylite_integrate_start(&integral, model, explanation, at->arena, at->window, at->sums, target);
     while (whylite_integrate_step(&integral)) {
     }
     whylite_integrate_finish(&integral, &attribution);

@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "whylite_scores.h"
+
 /* A serial port is slower than any of this: what counts is its size. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("Os")
@@ -61,9 +63,8 @@ typedef struct {
 } list;
 
 typedef struct {
-  const whylite_tensor *tensor;
+  const whylite_model *model;
   const int8_t *stored;
-  bool yes_no;
 } scores;
 
 /* A member's place, which does not compile where a byte does not hold it: the division is by zero there. */
@@ -152,37 +153,15 @@ static void put_shape(whylite_sender *sender, const whylite_tensor *tensor) {
   }
 }
 
-uint32_t whylite_count(const whylite_tensor *tensor) {
-  return tensor->type == WHYLITE_INT8 || tensor->type == WHYLITE_UINT8 ? tensor->size : tensor->size / 4u;
-}
-
-float whylite_real(const whylite_tensor *tensor, const int8_t *stored, uint32_t index) {
-  if (tensor->type == WHYLITE_FLOAT32) {
-    float value;
-    __builtin_memcpy(&value, stored + 4u * index, sizeof value);
-    return value;
-  }
-  int32_t value = stored[index];
-  if (tensor->type == WHYLITE_UINT8) {
-    value = (uint8_t)stored[index];
-  } else if (tensor->type == WHYLITE_INT32) {
-    __builtin_memcpy(&value, stored + 4u * index, sizeof value);
-  }
-  return tensor->scale * (float)(value - tensor->zero_point);
-}
-
-/* Put scores as float32, little-endian; the one score p of a yes/no model as 1 - p and p. */
+/* Put scores as float32, little-endian. */
 static void put_scores(whylite_sender *sender, const scores *those) {
-  const uint32_t count = whylite_count(those->tensor) + those->yes_no;
+  const uint32_t count = whylite_classes(those->model);
   whylite_put_head(sender, WHYLITE_BYTES, 4u * count);
   for (uint32_t i = 0; i < count; i++) {
-    union {
+    const union {
       float number;
       uint32_t bits;
-    } as = {whylite_real(those->tensor, those->stored, those->yes_no ? 0 : i)};
-    if (those->yes_no && i == 0) {
-      as.number = 1.0f - as.number;
-    }
+    } as = {whylite_score(those->model, those->stored, i)};
     const uint8_t bytes[4] = {(uint8_t)as.bits, (uint8_t)(as.bits >> 8), (uint8_t)(as.bits >> 16),
                               (uint8_t)(as.bits >> 24)};
     whylite_put(sender, bytes, sizeof bytes);
@@ -299,8 +278,8 @@ void whylite_send_session(whylite_sender *sender, const whylite_model *model, co
   SEND(sender, WHYLITE_SESSION, fields, &record);
 }
 
-void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_tensor *tensor,
-                         const int8_t *stored, bool yes_no) {
+void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_model *model,
+                         const int8_t *stored) {
   typedef struct {
     whylite_result result;
     scores scores;
@@ -313,7 +292,7 @@ void whylite_send_result(whylite_sender *sender, const whylite_result *result, c
       {6, INTEGER, UNLESS_MINUS_ONE, PLACE(values, result.truth)},
       {7, TICKS, UNLESS_MINUS_ONE, PLACE(values, result.captured)},
   };
-  const values record = {*result, {tensor, stored, yes_no}};
+  const values record = {*result, {model, stored}};
   SEND(sender, WHYLITE_RESULT, fields, &record);
 }
 

@@ -9,10 +9,6 @@
 #include "whylite.h"
 #include "whylite_link.h"
 
-#if !defined(WHYLITE_INTERFACE) || WHYLITE_INTERFACE != 3
-#error "the model's whylite.h has another interface than this firmware: export the model, or emit its C, again"
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -51,10 +47,6 @@ typedef enum { WHYLITE_ALWAYS, WHYLITE_ON_CHANGE, WHYLITE_ON_ALARM, WHYLITE_ON_R
 /* What a reader of a map must know: MAP's flags. */
 enum { WHYLITE_RESIDUAL_OVER_BOUND = 1, WHYLITE_ZERO_MAP = 2, WHYLITE_SMALL_MARGIN = 8 };
 
-/* Return how many values a tensor has, and one of them as a real number. */
-uint32_t whylite_count(const whylite_tensor *tensor);
-float whylite_real(const whylite_tensor *tensor, const int8_t *stored, uint32_t index);
-
 /* --- sending --- */
 
 void whylite_send_session(whylite_sender *sender, const whylite_model *model, const uint8_t session[8], uint64_t time);
@@ -67,10 +59,10 @@ typedef struct {
   uint64_t captured; /* when the window was complete, or UINT64_MAX */
 } whylite_result;
 
-/* `scores` says how they are `stored`; the one score p of a yes/no model, which has two labels, travels as 1 - p and p.
- */
-void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_tensor *scores,
-                         const int8_t *stored, bool yes_no);
+/* `model` says how its scores are `stored`; the one score p of a yes/no model, which has two labels, travels as 1 - p
+ * and p. */
+void whylite_send_result(whylite_sender *sender, const whylite_result *result, const whylite_model *model,
+                         const int8_t *stored);
 
 /* A map, or an input (WHYLITE_INPUT), of which only `sequence`, `tensor` and `data` count. */
 typedef struct {

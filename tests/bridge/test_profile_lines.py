@@ -28,8 +28,8 @@ def compiled(tmp_path_factory):
     for name, data in bundle().members.items():
         if name.startswith("c/"):
             (folder / name.removeprefix("c/")).write_bytes(data)
-    sources = [FIRMWARE / "whylite_profile.c", FIRMWARE / "whylite_integrate.c", FIRMWARE / "whylite_records.c"]
-    sources += [FIRMWARE / "whylite_link.c", folder / "whylite_loops.c"]
+    sources = [FIRMWARE / f"whylite_{name}.c" for name in ("profile", "integrate", "scores")]
+    sources.append(folder / "whylite_loops.c")
     main = FIRMWARE.parents[1] / "tests/bridge/profiled_host.c"
 
     program = folder / "run"

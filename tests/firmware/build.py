@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 FIRMWARE = ROOT / "firmware_bridge" / "firmware"
 HERE = Path(__file__).parent
 SOURCES = sorted(FIRMWARE.glob("*.c"))
+LINK = tuple(FIRMWARE / f"whylite_{name}.c" for name in ("link", "records", "scores"))
+"""All that records take, both ways."""
 INCLUDES = tuple(f"-I{folder}" for folder in (FIRMWARE, FIRMWARE / "virtual", ROOT / "export/c/kernels", HERE))
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

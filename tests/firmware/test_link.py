@@ -19,7 +19,7 @@ from tests.edge.reference_encoder import dumps
 from tests.edge.wire_samples import any_record, frame_numbers
 from tests.edge.wire_samples import records as records_of
 from tests.firmware import vectors
-from tests.firmware.build import CORES, FIRMWARE, HERE, INCLUDES, compiled, run
+from tests.firmware.build import CORES, FIRMWARE, HERE, INCLUDES, LINK, compiled, run
 from tests.tools import GCC
 
 NAMES = {
@@ -45,8 +45,7 @@ def test_records_are_the_bytes_of_the_vectors(tmp_path):
     program = compiled(
         tmp_path / "vectors",
         source,
-        FIRMWARE / "whylite_link.c",
-        FIRMWARE / "whylite_records.c",
+        *LINK,
         flags=[f'-DWHYLITE_RUNTIME="{vectors.RUNTIME}"', "-Wno-missing-braces"],
     )
     written = subprocess.run([str(program)], capture_output=True, check=True).stdout
@@ -57,8 +56,8 @@ def test_records_are_the_bytes_of_the_vectors(tmp_path):
 
 
 def test_a_host_that_stops_reading_is_not_waited_for_and_all_it_missed_is_accounted_for(tmp_path):
-    sources = (HERE / "stall.c", FIRMWARE / "whylite_link.c", FIRMWARE / "whylite_records.c")
-    written = subprocess.run([str(compiled(tmp_path / "stall", *sources))], capture_output=True, check=True).stdout
+    program = compiled(tmp_path / "stall", HERE / "stall.c", *LINK)
+    written = subprocess.run([str(program)], capture_output=True, check=True).stdout
     stalled = 0
     while written:
         (size,) = struct.unpack("=I", written[:4])
@@ -108,7 +107,7 @@ class Board:
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     program = tmp_path_factory.mktemp("receiver") / "receiver"
-    compiled(program, HERE / "receiver.c", FIRMWARE / "whylite_link.c", FIRMWARE / "whylite_records.c")
+    compiled(program, HERE / "receiver.c", *LINK)
     board = Board(program)
     yield board
     board.close()

@@ -111,11 +111,11 @@ def _session(r: Record) -> str:
 
 def _result(r: Record) -> str:
     scores = _list("float", [_float(score) for score in r.scores])
-    return f"""    const whylite_tensor scores = {{.size = {4 * len(r.scores)}, .type = WHYLITE_FLOAT32}};
+    return f"""    const whylite_model model = {{.scores = {{.size = {4 * len(r.scores)}, .type = WHYLITE_FLOAT32}}}};
     const whylite_result result = {{.sequence = {r.sequence}u, .class_index = {r.class_index},
       .truth = {-1 if r.truth is None else r.truth}, .time = {r.time}u,
       .captured = {"UINT64_MAX" if r.captured is None else f"{r.captured}u"}}};
-    whylite_send_result(&sender, &result, &scores, (const int8_t *){scores}, false);"""
+    whylite_send_result(&sender, &result, &model, (const int8_t *){scores});"""
 
 
 def _map(r: Record) -> str:
