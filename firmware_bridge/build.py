@@ -29,7 +29,7 @@ _SMALL = frozenset(
     )
 )
 """Kernels that -Os makes a quarter smaller, and a prediction by one part in a hundred slower."""
-_LINK = ("whylite_link.c", "whylite_records.c")
+_LINK = ("whylite_link.c", "whylite_fields.c", "whylite_records.c", "whylite_message.c")
 _CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about
 _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
 _INTERFACE = re.compile(rb"^#define WHYLITE_INTERFACE (\d{1,9})$", re.MULTILINE)

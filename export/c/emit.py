@@ -26,12 +26,12 @@ _LARGEST = (1 << 16) - 1
 _ALWAYS = ("whylite.h", "whylite_arithmetic.h")
 _FIRMWARE = """
 answer attribution begin best bss_end bss_start can_use classes close code copy_bytes data_end data_source data_start
-desk device device_log device_start device_step device_time health incoming integral integrate_finish
+desk device device_log device_start device_step device_time fields health incoming integral integrate_finish
 integrate_start integrate_step item job latency link major map message next open paint_end port profile profiled put
-put_float put_head ram_used read reader real receive receiver records reset result score scores seed send_ack send_chunk
-send_error send_health send_latency send_log send_map send_pong send_result send_session send_settings sender
-settings skip small_margin stack_limit stack_peak stack_size stack_top take tell_input tell_result tell_settings tick
-ticks when
+put_float put_head ram_used read reader real receive receiver records reset result score scores seed send_ack
+send_chunk send_error send_fields send_health send_latency send_log send_map send_pong send_result send_session
+send_settings sender settings skip small_margin stack_limit stack_peak stack_size stack_top take tell_input tell_result
+tell_settings tick ticks when
 """
 """What the firmware around a model (firmware_bridge/firmware) calls its own, behind ``whylite_``."""
 

@@ -14,7 +14,7 @@
 #define WHYLITE_DEVICE_H
 
 #include "whylite_integrate.h"
-#include "whylite_records.h"
+#include "whylite_message.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,4 +1,4 @@
-/* The records of the link that a microcontroller sends and understands: edge/wire/wire.cddl says what they hold.
+/* The records of the link, and how a microcontroller sends its own: edge/wire/wire.cddl says what they hold.
  *
  * What a record's optional fields hold by default is left out, as everywhere on the link. Maps and inputs travel as
  * int8, one byte per value, and are never thinned or deflated.
@@ -15,13 +15,9 @@ extern "C" {
 
 #define WHYLITE_PROTOCOL 1
 #define WHYLITE_VERSION "0.1.0"
-#define WHYLITE_CHUNK 4096       /* bytes of a map in one frame at the most, */
-#define WHYLITE_LEAST_CHUNK 192  /* and at the least, on a slow port */
-#define WHYLITE_WINDOW_CHUNK 512 /* bytes of a window in one frame */
-#define WHYLITE_METHODS 8        /* explanations that a model may have here */
-
-/* Room for the longest frame that a host sends: a WINDOW, or a REQUEST with 32 methods, and its checksum. */
-#define WHYLITE_RECEIVE_SIZE (WHYLITE_WINDOW_CHUNK + 48)
+#define WHYLITE_CHUNK 4096      /* bytes of a map in one frame at the most, */
+#define WHYLITE_LEAST_CHUNK 192 /* and at the least, on a slow port */
+#define WHYLITE_METHODS 8       /* explanations that a model may have here */
 
 typedef enum {
   WHYLITE_SESSION = 1,
@@ -46,8 +42,6 @@ typedef enum { WHYLITE_ALWAYS, WHYLITE_ON_CHANGE, WHYLITE_ON_ALARM, WHYLITE_ON_R
 
 /* What a reader of a map must know: MAP's flags. */
 enum { WHYLITE_RESIDUAL_OVER_BOUND = 1, WHYLITE_ZERO_MAP = 2, WHYLITE_SMALL_MARGIN = 8 };
-
-/* --- sending --- */
 
 void whylite_send_session(whylite_sender *sender, const whylite_model *model, const uint8_t session[8], uint64_t time);
 
@@ -140,42 +134,6 @@ void whylite_send_pong(whylite_sender *sender, uint32_t token, uint64_t received
  * about no window. */
 void whylite_send_ack(whylite_sender *sender, uint32_t request, const char *refused, const char *hint,
                       const uint32_t *sequence);
-
-/* --- receiving --- */
-
-/* Keys of what a host sends, to look it up in a message. */
-enum {
-  WHYLITE_REQUEST_WHAT = 2,
-  WHYLITE_REQUEST_SEQUENCE = 3,
-  WHYLITE_REQUEST_METHOD = 4,
-  WHYLITE_REQUEST_CLASS = 5,
-  WHYLITE_REQUEST_RATE = 6,
-  WHYLITE_REQUEST_METHODS = 7,
-  WHYLITE_REQUEST_EXPLAIN = 8,
-  WHYLITE_REQUEST_INPUTS = 9,
-  WHYLITE_REQUEST_ACKNOWLEDGE = 10,
-  WHYLITE_PING_TOKEN = 2,
-  WHYLITE_WINDOW_SEQUENCE = 2,
-  WHYLITE_WINDOW_OFFSET = 3,
-  WHYLITE_WINDOW_SIZE = 4,
-  WHYLITE_WINDOW_DATA = 5,
-  WHYLITE_WINDOW_TRUTH = 6,
-  WHYLITE_KEYS = 11
-};
-
-/* What a frame held. `value` has, by key, integers, truth values, the bits of floats, and of REQUEST's methods and a
- * WINDOW's data how many there are; what was not there is 0. */
-typedef struct {
-  uint32_t number;
-  uint32_t code;
-  uint32_t there; /* bit k: key k was */
-  uint32_t value[WHYLITE_KEYS];
-  uint8_t methods[32];
-  const uint8_t *data; /* of a WINDOW: as long as the payload is */
-} whylite_message;
-
-/* Read a payload; false where it is no record. A record of a code that is not known here has no values. */
-bool whylite_read(const uint8_t *payload, uint32_t size, whylite_message *message);
 
 #ifdef __cplusplus
 }

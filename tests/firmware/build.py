@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FIRMWARE = ROOT / "firmware_bridge" / "firmware"
 HERE = Path(__file__).parent
 SOURCES = sorted(FIRMWARE.glob("*.c"))
-LINK = tuple(FIRMWARE / f"whylite_{name}.c" for name in ("link", "records", "scores"))
+LINK = tuple(FIRMWARE / f"whylite_{name}.c" for name in ("link", "fields", "records", "message", "scores"))
 """All that records take, both ways."""
 INCLUDES = tuple(f"-I{folder}" for folder in (FIRMWARE, FIRMWARE / "virtual", ROOT / "export/c/kernels", HERE))
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Werror")

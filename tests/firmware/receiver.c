@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "whylite_records.h"
+#include "whylite_message.h"
 
 static void print(const whylite_message *message) {
   /* that these two are there says nothing where they are as they are by default */
