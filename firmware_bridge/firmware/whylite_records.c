@@ -81,56 +81,45 @@ void whylite_send_result(whylite_sender *sender, const whylite_result *result, c
   SEND(sender, WHYLITE_RESULT, fields, &record);
 }
 
-typedef struct {
-  whylite_map map;
-  int32_t zero;
-  uint32_t chunk, chunks;
-  const void *shape, *scale, *residual;
-  list data;
-} chunk_values;
-
 void whylite_send_chunk(whylite_sender *sender, const whylite_map *map, uint32_t chunk, uint32_t chunks,
                         const int8_t *data, uint32_t size) {
-  static const field of_map[] = {
-      {2, NUMBER, ALWAYS, PLACE(chunk_values, map.sequence)},
-      {3, NUMBER, ALWAYS, PLACE(chunk_values, map.method)},
-      {4, NUMBER, ALWAYS, PLACE(chunk_values, map.class_index)},
-      {5, SHAPE, ALWAYS, PLACE(chunk_values, shape)},
+  typedef struct {
+    uint32_t sequence, chunk, chunks;
+    int32_t zero;
+    const void *method, *class_index, *shape, *scale, *residual, *steps, *flags;
+    list data;
+  } values;
+  static const field fields[] = {
+      {2, NUMBER, ALWAYS, PLACE(values, sequence)},
+      {3, OPTIONAL, UNLESS_ZERO, PLACE(values, method)},
+      {4, OPTIONAL, UNLESS_ZERO, PLACE(values, class_index)},
+      {5, SHAPE, ALWAYS, PLACE(values, shape)},
       {6, FIXED, ALWAYS, 0}, /* int8, one byte per value */
-      {8, REAL, ALWAYS, PLACE(chunk_values, scale)},
-      {9, INTEGER, ALWAYS, PLACE(chunk_values, zero)},
-      {10, REAL, UNLESS_ZERO, PLACE(chunk_values, residual)},
-      {11, NUMBER, ALWAYS, PLACE(chunk_values, map.steps)},
-      {12, NUMBER, ALWAYS, PLACE(chunk_values, map.flags)},
-      {13, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunk)},
-      {14, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunks)},
-      {15, BYTES, ALWAYS, PLACE(chunk_values, data)},
+      {8, REAL, ALWAYS, PLACE(values, scale)},
+      {9, INTEGER, ALWAYS, PLACE(values, zero)},
+      {10, REAL, UNLESS_ZERO, PLACE(values, residual)},
+      {11, OPTIONAL, UNLESS_ZERO, PLACE(values, steps)},
+      {12, OPTIONAL, UNLESS_ZERO, PLACE(values, flags)},
+      {13, NUMBER, UNLESS_ZERO, PLACE(values, chunk)},
+      {14, NUMBER, UNLESS_ZERO, PLACE(values, chunks)},
+      {15, BYTES, ALWAYS, PLACE(values, data)},
   };
-  static const field of_input[] = {
-      {2, NUMBER, ALWAYS, PLACE(chunk_values, map.sequence)},
-      {5, SHAPE, ALWAYS, PLACE(chunk_values, shape)},
-      {6, FIXED, ALWAYS, 0},
-      {8, REAL, ALWAYS, PLACE(chunk_values, scale)},
-      {9, INTEGER, ALWAYS, PLACE(chunk_values, zero)},
-      {13, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunk)},
-      {14, NUMBER, UNLESS_ZERO, PLACE(chunk_values, chunks)},
-      {15, BYTES, ALWAYS, PLACE(chunk_values, data)},
-  };
-  const chunk_values record = {
-      .map = *map,
-      .zero = map->tensor->zero_point,
+  const bool explains = map->code == WHYLITE_MAP_CHUNK;
+  const values record = {
+      .sequence = map->sequence,
       .chunk = chunk,
       .chunks = chunks > 1u ? chunks : 0,
+      .zero = map->tensor->zero_point,
+      .method = explains ? &map->method : NULL,
+      .class_index = explains ? &map->class_index : NULL,
       .shape = map->tensor,
       .scale = &map->tensor->scale,
-      .residual = map->complete ? &map->residual : NULL,
+      .residual = explains && map->complete ? &map->residual : NULL,
+      .steps = explains ? &map->steps : NULL,
+      .flags = explains ? &map->flags : NULL,
       .data = {data, size, 1},
   };
-  if (map->code == WHYLITE_MAP_CHUNK) {
-    SEND(sender, WHYLITE_MAP_CHUNK, of_map, &record);
-  } else {
-    SEND(sender, WHYLITE_INPUT, of_input, &record);
-  }
+  SEND(sender, map->code, fields, &record);
 }
 
 void whylite_send_map(whylite_sender *sender, const whylite_map *map, uint32_t chunk_size) {
