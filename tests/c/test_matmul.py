@@ -9,10 +9,11 @@ from export.c import Described, emit
 from export.errors import UnsupportedModelError
 from export.tflite import Quantization, Tensor
 from export.tflite import options as tables
+from export.tflite.ops import INT32
 from export.tflite.options import Activation
 
 from .graphs import Sketch
-from .harness import Case, on_board, on_host
+from .harness import Case, instructions, on_board, on_host
 from .reference import tflm
 
 # Scales, a weight and a value whose product is rounded otherwise if the factor is worked out in single precision.
@@ -83,18 +84,52 @@ def test_bytes_are_those_of_the_reference(tmp_path):
 
 @pytest.mark.parametrize("core", ["m4", "m55"])
 def test_instruction_sets_compute_the_same(core, tmp_path):
-    cases = [batched(seed) for seed in range(20)] + [long(depth) for depth in (15, 16, 17, 31, 66)]
+    cases = [batched(seed) for seed in range(20)] + [dense(seed) for seed in range(6)] + [runs(i) for i in range(35)]
     for case, (got,) in zip(cases, on_board(cases, tmp_path, core), strict=True):
         np.testing.assert_array_equal(got, tflm(case)[0], f"{case.graph.ops} {case.graph.inputs}")
 
 
-def long(depth: int) -> Case:
-    """Return a product of two inputs, both with a zero point, along runs of a length."""
-    sketch = Sketch(depth)
-    x, weights = sketch.input(5, depth), sketch.input(3, depth)
+def runs(i: int) -> Case:
+    """Return a product along runs: each number of rows with each of columns, short of vectors, whole ones and more.
+
+    Either side has a zero point or none, as weights have. Values reach from 4 to 128 away from it, so that sums are
+    multiplied by more than 1 or by less; every other case by a power of two, for some to be halfway between outputs.
+    """
+    sketch = Sketch(i)
+    rng = sketch.rng
+    rows, columns, depth, reach = 1 + i % 7, 1 + i % 5, (1, 15, 16, 17, 31, 64, 66, 128)[i % 8], 4 << i % 6
+    zeros = [0 if none else int(rng.integers(-128, 128)) for none in (i % 3 == 0, i % 4 < 2)]
+    x, weights = (
+        sketch.input(count, depth, grid=Quantization((0.5,), (zero,)))
+        for count, zero in zip((rows, columns), zeros, strict=True)
+    )
+    values = [
+        np.clip(zero + rng.integers(-reach, reach, (4, *each.shape)), -128, 127).astype(np.int8)
+        for each, zero in zip((x, weights), zeros, strict=True)
+    ]
+    bias = sketch.builder.constant(rng.integers(-reach, reach, columns), INT32, Quantization((0.25,), (0,)))
+    out = 0.25 * 2.0 ** round(np.log2(reach**2 * np.sqrt(depth) / 150)) * (1 if i % 2 else float(rng.uniform(1, 2)))
+    options = tables.FullyConnectedOptions(Activation.NONE if i % 5 else Activation.RELU)
+    y = sketch.builder.op(
+        "FULLY_CONNECTED",
+        [x, weights, None if i % 3 else bias],
+        (rows, columns),
+        options,
+        quantization=Quantization((out,), (int(rng.integers(-100, 100)),)),
+    )
+    return Case(sketch.done(y), tuple(values))
+
+
+def test_helium_takes_an_instruction_for_two_products(tmp_path):
+    """Of many rows with one column, as GradCAM has them; requantising them is part of it."""
+    sketch = Sketch(0)
+    x, weights = sketch.input(64, 64), sketch.input(1, 64, grid=Quantization((0.5,), (0,)))
     options = tables.FullyConnectedOptions()
-    y = sketch.builder.op("FULLY_CONNECTED", [x, weights, None], (5, 3), options, quantization=sketch.grid(3, 6))
-    return Case(sketch.done(y), tuple(sketch.values(each, 4) for each in (x, weights)))
+    y = sketch.builder.op("FULLY_CONNECTED", [x, weights, None], (64, 1), options, quantization=sketch.grid())
+    case = Case(sketch.done(y), tuple(sketch.values(each, 1) for each in (x, weights)))
+    ((kernel, count),) = instructions(case, tmp_path, "m55")
+    assert kernel == "whylite_multiply_runs"
+    assert count <= 64 * 64 / 2
 
 
 @pytest.mark.parametrize(

@@ -29,38 +29,6 @@ static inline sums dot_2x2(const int8_t *x, const int8_t *y, const int8_t *v, co
   return s;
 }
 
-/* Sums as lanes 0 and 2 of a vector, and 1 and 3. */
-static inline int32x4_t lanes(int32_t lane0, int32_t lane2, int32_t lane1, int32_t lane3) {
-  int32x4_t vector;
-  __asm("vmov %q0[2], %q0[0], %1, %2" : "=w"(vector) : "r"(lane0), "r"(lane2));
-  __asm("vmov %q0[3], %q0[1], %1, %2" : "+w"(vector) : "r"(lane1), "r"(lane3));
-  return vector;
-}
-
-/* Sums of products of one row with the weights of four outputs. */
-static inline int32x4_t dot_1x4(const int8_t *x, const int8_t *w0, const int8_t *w1, const int8_t *w2, const int8_t *w3,
-                                int32_t depth) {
-  int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  __asm volatile(
-      "dlstp.8 lr, %[depth]\n"
-      "1:\n"
-      "vldrb.8 q0, [%[x]], #16\n"
-      "vldrb.8 q1, [%[w0]], #16\n"
-      "vmladava.s8 %[s0], q0, q1\n"
-      "vldrb.8 q2, [%[w1]], #16\n"
-      "vmladava.s8 %[s1], q0, q2\n"
-      "vldrb.8 q3, [%[w2]], #16\n"
-      "vmladava.s8 %[s2], q0, q3\n"
-      "vldrb.8 q1, [%[w3]], #16\n"
-      "vmladava.s8 %[s3], q0, q1\n"
-      "letp lr, 1b\n"
-      : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3), [s0] "+Te"(s0), [s1] "+Te"(s1),
-        [s2] "+Te"(s2), [s3] "+Te"(s3)
-      : [depth] "r"(depth)
-      : "q0", "q1", "q2", "q3", "lr", "memory");
-  return lanes(s0, s2, s1, s3);
-}
-
 /* How four outputs are scaled, and which of them there are. */
 typedef struct {
   int32x4_t bias, multiplier, shift;
@@ -87,11 +55,11 @@ static void four(const whylite_dense *p, int32_t first, const int8_t *x, int8_t 
   for (; rows > 1; rows -= 2, x += 2 * depth, y += 2 * p->outputs) {
     const sums even = dot_2x2(x, x + depth, w0, w2, depth);
     const sums odd = dot_2x2(x, x + depth, w1, w3, depth);
-    put(p, &s, lanes(even.xv, even.xw, odd.xv, odd.xw), y);
-    put(p, &s, lanes(even.yv, even.yw, odd.yv, odd.yw), y + p->outputs);
+    put(p, &s, whylite_lanes(even.xv, even.xw, odd.xv, odd.xw), y);
+    put(p, &s, whylite_lanes(even.yv, even.yw, odd.yv, odd.yw), y + p->outputs);
   }
   if (rows > 0) {
-    put(p, &s, dot_1x4(x, w0, w1, w2, w3, depth), y);
+    put(p, &s, whylite_dot_1x4_mve(x, w0, w1, w2, w3, depth), y);
   }
 }
 

@@ -3,9 +3,11 @@
 #include "whylite_arithmetic.h"
 #include "whylite_dsp.h"
 
-#if WHYLITE_MVE
-#include <arm_mve.h>
-#endif
+static int8_t output(const whylite_matmul *p, int32_t sum) {
+  return whylite_clamp(whylite_scale(sum, p->multiplier, p->shift) + p->out_zero, p->lowest, p->highest);
+}
+
+#if !WHYLITE_MVE
 
 WHYLITE_APART static int32_t sum_of(const int8_t *run, int32_t count) {
   int32_t sum = 0;
@@ -18,12 +20,6 @@ WHYLITE_APART static int32_t sum_of(const int8_t *run, int32_t count) {
 /* The sum of products of two runs of bytes. */
 WHYLITE_APART static int32_t dot(const int8_t *left, const int8_t *right, int32_t count) {
   int32_t sum = 0;
-#if WHYLITE_MVE
-  for (; count > 0; count -= 16, left += 16, right += 16) {
-    const mve_pred16_t rest = vctp8q((uint32_t)count);
-    sum = vmladavaq_p_s8(sum, vldrbq_z_s8(left, rest), vldrbq_z_s8(right, rest), rest);
-  }
-#else
 #if WHYLITE_DSP
   for (; count >= 4; count -= 4, left += 4, right += 4) {
     const uint32_t a = whylite_get_word(left);
@@ -35,12 +31,7 @@ WHYLITE_APART static int32_t dot(const int8_t *left, const int8_t *right, int32_
   for (int32_t i = 0; i < count; i++) {
     sum += left[i] * right[i];
   }
-#endif
   return sum;
-}
-
-static int8_t output(const whylite_matmul *p, int32_t sum) {
-  return whylite_clamp(whylite_scale(sum, p->multiplier, p->shift) + p->out_zero, p->lowest, p->highest);
 }
 
 void whylite_multiply_runs(const whylite_matmul *p, const int8_t *left, const int8_t *right, int8_t *y) {
@@ -56,6 +47,8 @@ void whylite_multiply_runs(const whylite_matmul *p, const int8_t *left, const in
     }
   }
 }
+
+#endif
 
 static int32_t dot_apart(const whylite_matmul *p, const int8_t *left, const int8_t *right) {
   const int32_t left_zero = p->left_zero;

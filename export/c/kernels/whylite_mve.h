@@ -26,6 +26,38 @@ static inline int32x4_t whylite_clamp_4(int32x4_t x, int32_t lowest, int32_t hig
   return vminq_s32(vmaxq_s32(x, vdupq_n_s32(lowest)), vdupq_n_s32(highest));
 }
 
+/* Sums as lanes 0 and 2 of a vector, and 1 and 3. */
+static inline int32x4_t whylite_lanes(int32_t lane0, int32_t lane2, int32_t lane1, int32_t lane3) {
+  int32x4_t vector;
+  __asm("vmov %q0[2], %q0[0], %1, %2" : "=w"(vector) : "r"(lane0), "r"(lane2));
+  __asm("vmov %q0[3], %q0[1], %1, %2" : "+w"(vector) : "r"(lane1), "r"(lane3));
+  return vector;
+}
+
+/* Sums of products of one run of bytes with four others, of `depth` bytes each, one at least. */
+static inline int32x4_t whylite_dot_1x4_mve(const int8_t *x, const int8_t *w0, const int8_t *w1, const int8_t *w2,
+                                            const int8_t *w3, int32_t depth) {
+  int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  __asm volatile(
+      "dlstp.8 lr, %[depth]\n"
+      "1:\n"
+      "vldrb.8 q0, [%[x]], #16\n"
+      "vldrb.8 q1, [%[w0]], #16\n"
+      "vmladava.s8 %[s0], q0, q1\n"
+      "vldrb.8 q2, [%[w1]], #16\n"
+      "vmladava.s8 %[s1], q0, q2\n"
+      "vldrb.8 q3, [%[w2]], #16\n"
+      "vmladava.s8 %[s2], q0, q3\n"
+      "vldrb.8 q1, [%[w3]], #16\n"
+      "vmladava.s8 %[s3], q0, q1\n"
+      "letp lr, 1b\n"
+      : [x] "+r"(x), [w0] "+r"(w0), [w1] "+r"(w1), [w2] "+r"(w2), [w3] "+r"(w3), [s0] "+Te"(s0), [s1] "+Te"(s1),
+        [s2] "+Te"(s2), [s3] "+Te"(s3)
+      : [depth] "r"(depth)
+      : "q0", "q1", "q2", "q3", "lr", "memory");
+  return whylite_lanes(s0, s2, s1, s3);
+}
+
 /* Copy the window of a convolution that begins at (top, left) to one run of bytes, what lies beyond the edge as the
  * input's zero point, and return its end. */
 int8_t *whylite_gather_mve(const whylite_conv *p, const int8_t *x, int32_t top, int32_t left, int8_t *to);
