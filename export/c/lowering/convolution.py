@@ -13,7 +13,7 @@ from ..arithmetic import bounds, grid, multipliers, scales
 from ..program import CMSIS_NN, Constant, Parameters
 from . import cmsis_nn
 from .packing import CHANNELS, MACRO, TAPS, Figures, filled_up, packed, packed_figures
-from .registry import Unit, constant, expect, image, int8, lowering, refuse
+from .registry import Unit, constant, expect, int8, lowering, one_image, refuse
 
 _COLUMNS = 16
 """WHYLITE_COLUMNS: how many outputs of a row a depthwise kernel for DSP instructions reads the input for at once."""
@@ -24,10 +24,8 @@ def conv_2d(op: Op, unit: Unit) -> None:
     """On int8, any stride, dilation and padding; weights constant, with a scale per tensor or per channel."""
     options = op.options
     assert isinstance(options, Conv2DOptions)
-    x, weights, y = op.input(0), op.input(1), op.output
-    int8(op, x, weights, y)
-    _check(op, options, constant(op, weights).shape[0])
-    kernel = constant(op, weights)
+    x, y = op.input(0), op.output
+    kernel = _kernel(op, options, 0)
     channels, _, _, depth = kernel.shape
     if depth != x.shape[3]:
         raise refuse(op, f"its {x.shape[3]} input channels are in groups of {depth}")
@@ -57,10 +55,8 @@ def depthwise_conv_2d(op: Op, unit: Unit) -> None:
     """On int8, any stride, dilation, padding and multiplier; weights constant, a scale per tensor or per channel."""
     options = op.options
     assert isinstance(options, DepthwiseConv2DOptions)
-    x, weights, y = op.input(0), op.input(1), op.output
-    int8(op, x, weights, y)
-    _check(op, options, constant(op, weights).shape[3])
-    kernel = constant(op, weights)
+    x, y = op.input(0), op.output
+    kernel = _kernel(op, options, 3)
     down, along = _axes(op, options)
     figures = _figures(op, kernel.sum((0, 1, 2), dtype=np.int64))
     alike = x.shape[3] == y.shape[3]
@@ -114,15 +110,19 @@ def _axes(op: Op, options: Conv2DOptions | DepthwiseConv2DOptions) -> tuple[_Axi
     return (along, down) if along.size == along.taps == 1 else (down, along)
 
 
-def _check(op: Op, options: Conv2DOptions | DepthwiseConv2DOptions, channels: int) -> None:
-    """Refuse more than one image, and an output of another shape than it has."""
+def _kernel(op: Op, options: Conv2DOptions | DepthwiseConv2DOptions, axis: int) -> NDArray[np.int8]:
+    """Return the weights, whose ``axis`` is the output's channels; refuses types and shapes that do not fit."""
+    x, weights, y = op.input(0), op.input(1), op.output
+    int8(op, x, weights, y)
+    kernel = constant(op, weights)
     strides, dilations = (options.stride_h, options.stride_w), (options.dilation_h_factor, options.dilation_w_factor)
     if min(*strides, *dilations) < 1:
         raise refuse(op, f"its strides are {strides} and its dilations {dilations}")
     valid = options.padding == Padding.VALID
-    reach = [(taps - 1) * d * valid for taps, d in zip(op.input(1).shape[1:3], dilations, strict=True)]
-    sizes = [-(-(n - r) // s) for n, r, s in zip(image(op, op.input(0)), reach, strides, strict=False)]
-    expect(op, op.output, (1, *sizes, channels))
+    reach = [(taps - 1) * d * valid for taps, d in zip(kernel.shape[1:3], dilations, strict=True)]
+    sizes = [-(-(n - r) // s) for n, r, s in zip(one_image(op, x), reach, strides, strict=False)]
+    expect(op, y, (1, *sizes, kernel.shape[axis]))
+    return kernel
 
 
 def _figures(op: Op, sums: NDArray[np.int64]) -> Figures:

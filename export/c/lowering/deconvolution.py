@@ -10,7 +10,7 @@ from ..arithmetic import bounds, grid
 from ..program import Parameters
 from .convolution import constants, factors, padding
 from .packing import Figures
-from .registry import Unit, constant, image, int8, lowering, refuse
+from .registry import Unit, constant, int8, lowering, one_image, refuse
 
 
 @lowering("TRANSPOSE_CONV")
@@ -21,7 +21,7 @@ def transpose_conv(op: Op, unit: Unit) -> None:
     weights, x, y = op.input(1), op.input(2), op.output
     int8(op, weights, x, y)
     kernel = constant(op, weights)
-    (height, width, depth), (*sizes, channels) = image(op, x), image(op, y)
+    (height, width, depth), (*sizes, channels) = one_image(op, x), one_image(op, y)
     if kernel.ndim != 4 or (kernel.shape[0], kernel.shape[3]) != (channels, depth):
         raise refuse(op, f"weights {weights!r} do not lead from {depth} channels to {channels}")
     taps, strides = kernel.shape[1:3], (options.stride_h, options.stride_w)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...tflite.graph import Op
 from ...tflite.options import GatherOptions, ResizeBilinearOptions, ResizeNearestNeighborOptions
 from ..program import Parameters
-from .registry import Unit, axis_of, expect, image, int8, integers, lowering, refuse
+from .registry import Unit, axis_of, expect, int8, integers, lowering, one_image, refuse
 
 
 @lowering("GATHER")
@@ -47,27 +47,21 @@ def resize_nearest(op: Op, unit: Unit) -> None:
     """On int8, aligned at corners, at the centres of pixels or at neither; the size constant, a batch of one."""
     options = op.options
     assert isinstance(options, ResizeNearestNeighborOptions)
-    x, y = op.input(0), op.output
-    int8(op, x, y)
-    *sizes, channels = image(op, x)
-    wanted = integers(op, 1)
-    expect(op, y, (1, *wanted, channels))
-    rows, columns = (
-        _nearest(size, out, options.align_corners, options.half_pixel_centers)
-        for size, out in zip(sizes, wanted, strict=True)
-    )
+    (height, width, channels), (out_height, out_width, _) = _resized(op)
+    rows = _nearest(height, out_height, options.align_corners, options.half_pixel_centers)
+    columns = _nearest(width, out_width, options.align_corners, options.half_pixel_centers)
     parameters = Parameters(
         "whylite_nearest",
         {
             "rows": unit.constant(rows, np.uint16, "rows"),
             "columns": unit.constant(columns, np.uint16, "columns"),
-            "in_width": sizes[1],
+            "in_width": width,
             "channels": channels,
-            "out_height": wanted[0],
-            "out_width": wanted[1],
+            "out_height": out_height,
+            "out_width": out_width,
         },
     )
-    unit.call("gather", "whylite_resize_nearest", parameters, unit.value(x), unit.value(y))
+    unit.call("gather", "whylite_resize_nearest", parameters, unit.value(op.input(0)), unit.value(op.output))
 
 
 def _nearest(size: int, out: int, corners: bool, centres: bool) -> NDArray[np.int64]:
@@ -84,20 +78,25 @@ def resize_bilinear(op: Op, unit: Unit) -> None:
     """On int8, aligned at corners, at the centres of pixels or at neither; the size constant, a batch of one."""
     options = op.options
     assert isinstance(options, ResizeBilinearOptions)
-    x, y = op.input(0), op.output
-    int8(op, x, y)
-    *sizes, channels = image(op, x)
-    wanted = integers(op, 1)
-    expect(op, y, (1, *wanted, channels))
-    fields = {"in_height": sizes[0], "in_width": sizes[1], "channels": channels}
-    fields |= {"out_height": wanted[0], "out_width": wanted[1]}
-    for name, size, out in zip(("row", "column"), sizes, wanted, strict=True):
+    (height, width, channels), (out_height, out_width, _) = _resized(op)
+    fields = {"in_height": height, "in_width": width, "channels": channels}
+    fields |= {"out_height": out_height, "out_width": out_width}
+    for name, size, out in (("row", height, out_height), ("column", width, out_width)):
         aligned = options.align_corners and out > 1
         length, steps = size - aligned, out - aligned
         scale = (1024 * length + steps // 2) // steps
         offset = scale // 2 - 512 if options.half_pixel_centers else 0
         if ((out - 1) * scale + offset) // 1024 >= size:
-            raise refuse(op, f"{x!r} is resized so much that the reference reads beyond its edge")
+            raise refuse(op, f"{op.input(0)!r} is resized so much that the reference reads beyond its edge")
         fields |= {f"{name}_scale": scale, f"{name}_offset": offset}
     parameters = Parameters("whylite_bilinear", fields)
-    unit.call("bilinear", "whylite_resize_bilinear", parameters, unit.value(x), unit.value(y))
+    unit.call("bilinear", "whylite_resize_bilinear", parameters, unit.value(op.input(0)), unit.value(op.output))
+
+
+def _resized(op: Op) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the height, width and channels of an image before and after an op resizes it."""
+    x, y = op.input(0), op.output
+    int8(op, x, y)
+    before = one_image(op, x)
+    expect(op, y, (1, *integers(op, 1), before[2]))
+    return before, one_image(op, y)

@@ -12,7 +12,7 @@ from ...tflite.options import ArgMaxOptions, Padding, Pool2DOptions, ReducerOpti
 from ..arithmetic import bounds, grid, multiplier
 from ..program import Parameters
 from .convolution import padding
-from .registry import Unit, axis_of, expect, image, int8, integers, lowering, refuse
+from .registry import Unit, axis_of, expect, int8, integers, lowering, one_image, refuse
 
 _AXES = 2
 
@@ -24,7 +24,7 @@ def pool(op: Op, unit: Unit) -> None:
     assert isinstance(options, Pool2DOptions)
     x, y = op.input(0), op.output
     int8(op, x, y)
-    height, width, channels = image(op, x)
+    height, width, channels = one_image(op, x)
     windows = (options.filter_height, options.filter_width)
     strides = (options.stride_h, options.stride_w)
     if min(*windows, *strides) < 1:

@@ -123,8 +123,8 @@ def stored(op: Op, *tensors: Tensor) -> None:
             raise refuse(op, f"tensor {tensor!r} is of another type than it takes")
 
 
-def image(op: Op, tensor: Tensor) -> tuple[int, int, int]:
-    """Return the height, width and channels of one image."""
+def one_image(op: Op, tensor: Tensor) -> tuple[int, int, int]:
+    """Return the height, width and channels of one image; a batch of several is refused."""
     if len(tensor.shape) != 4 or tensor.shape[0] != 1:
         raise refuse(op, f"{tensor!r} is not one image")
     _, height, width, channels = tensor.shape

@@ -116,7 +116,7 @@ def depth_to_space(op: Op, unit: Unit) -> None:
     """Any type."""
     options = op.options
     assert isinstance(options, DepthToSpaceOptions)
-    n, h, w, c = _image(op)
+    n, h, w, c = _images(op)
     block = options.block_size
     if block < 1 or c % (block * block):
         raise refuse(op, f"{c} channels are no blocks of {block} x {block}")
@@ -130,7 +130,7 @@ def space_to_depth(op: Op, unit: Unit) -> None:
     """Any type."""
     options = op.options
     assert isinstance(options, SpaceToDepthOptions)
-    n, h, w, c = _image(op)
+    n, h, w, c = _images(op)
     block = options.block_size
     if block < 1 or h % block or w % block:
         raise refuse(op, f"{h} x {w} is not made of blocks of {block} x {block}")
@@ -139,8 +139,8 @@ def space_to_depth(op: Op, unit: Unit) -> None:
     _one(op, unit, lambda x: x.reshape(split).transpose(0, 1, 3, 2, 4, 5), shape)
 
 
-def _image(op: Op) -> tuple[int, ...]:
-    """Return an op's input's shape, ``[batch, height, width, channels]``."""
+def _images(op: Op) -> tuple[int, ...]:
+    """Return how many images an op's input holds, and their height, width and channels."""
     if len(op.input(0).shape) != 4:
         raise refuse(op, f"{op.input(0)!r} is no image")
     return op.input(0).shape
