@@ -37,23 +37,33 @@ tell_settings tick ticks when
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One explanation in a graph: the tensor of its map, and for Integrated Gradients the steps to take of it.
+class Steps:
+    """Where Integrated Gradients takes its steps: ``nodes`` and ``weights`` in 1/32768, the latter of which sum to it.
 
-    ``shape`` is what a host is told of the map, which the graph may hold flattened. ``nodes`` and ``weights``
-    ``[steps]`` are in 1/32768, ``baseline`` is as the input is stored. The map's real values times the class's entry of
-    ``units`` are in the method's own unit; None where they are as they stand. ``flags``, as on the link, go with every
-    map.
+    ``baseline`` is stored as the input is.
+    """
+
+    nodes: tuple[int, ...]
+    weights: tuple[int, ...]
+    baseline: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One explanation in a graph: the tensor ``map``, about tensor ``layer``.
+
+    ``shape`` is what a host is told of the map, which the graph may hold flattened. The map's real values times the
+    class's entry of ``units`` are what the method gives, in its own unit; without units they are that as they stand.
+    Where there are ``steps``, the map is the gradient of which so many are summed. ``flags``, as on the link, go with
+    every map.
     """
 
     method: str
     layer: str
     map: Tensor
     shape: tuple[int, ...]
-    nodes: NDArray[np.uint16] | None = None
-    weights: NDArray[np.uint16] | None = None
-    baseline: NDArray[np.int8] | None = None
-    units: Sequence[float] | None = None
+    units: tuple[float, ...] = ()
+    steps: Steps | None = None
     flags: int = 0
 
 
@@ -177,11 +187,11 @@ def _belongs(source_name: str, stem: str) -> bool:
 
 
 def _what(explained: Explained) -> str:
-    if explained.nodes is None:
+    if explained.steps is None:
         return f"{source.comment(explained.method)} of {source.comment(explained.layer)}"
     return (
         f"the gradient for {source.comment(explained.method)} of {source.comment(explained.layer)}\n"
-        f" *         {len(explained.nodes)} steps of it are summed by whylite_integrate.h of the firmware"
+        f" *         {len(explained.steps.nodes)} steps of it are summed by whylite_integrate.h of the firmware"
     )
 
 
@@ -225,7 +235,7 @@ extern "C" {{
 {self._arena_size()}
 #define {prefix}_INPUT_SIZE {self._buffer(described.graph.inputs[0]).size}
 #define {prefix}_SCORES_SIZE {self._buffer(described.scores).size}
-#define {prefix}_STEPS {max((len(e.nodes) for e in described.explanations if e.nodes is not None), default=0)}
+#define {prefix}_STEPS {max((len(e.steps.nodes) for e in described.explanations if e.steps), default=0)}
 
 {offsets}
 
@@ -255,7 +265,7 @@ extern const whylite_model {self.symbol};
         if self.described.yes_no:
             methods.insert(0, " *   The one score is that of class 1; class 0 has what is left of 1")
         constants = sum(constant.size for constant in self.program.constants)
-        steps = any(explained.nodes is not None for explained in self.described.explanations)
+        steps = any(explained.steps is not None for explained in self.described.explanations)
         lines = [
             " * Takes, beside code:",
             f" *   RAM    {self.size} bytes of arena, aligned to {ALIGNMENT}",
@@ -271,7 +281,7 @@ extern const whylite_model {self.symbol};
 
     def _costs(self) -> str:
         first, *others = ((part.name, sum(call.macs for call in part.calls)) for part in self.program.parts)
-        steps = {own.method: len(own.nodes) for own in self.described.explanations if own.nodes is not None}
+        steps = {own.method: len(own.steps.nodes) for own in self.described.explanations if own.steps is not None}
         rows = [f"{first[1]} {first[0]}"]
         for name, count in others:
             rows.append(f"{steps[name]} x ({first[1]} + {count}) {name}" if name in steps else f"{count} {name}")
@@ -301,15 +311,14 @@ extern const whylite_model {self.symbol};
         described = self.described
         parts = [f"static const uint8_t digest[32] = {{{', '.join(str(byte) for byte in described.digest)}}};"]
         for place, explained in enumerate(described.explanations):
-            for label, values in (("node", explained.nodes), ("weight", explained.weights)):
-                if values is not None:
-                    listed = ", ".join(map(str, values.tolist()))
+            if (steps := explained.steps) is not None:
+                for label, values in (("node", steps.nodes), ("weight", steps.weights)):
+                    listed = ", ".join(map(str, values))
                     parts.append(f"static const uint16_t {label}_{place}[{len(values)}] = {{{listed}}};")
-            if explained.baseline is not None:
-                listed = ", ".join(map(str, explained.baseline.ravel().tolist()))
-                parts.append(f"static const int8_t baseline_{place}[{explained.baseline.size}] = {{{listed}}};")
-            if explained.units is not None:
-                listed = ", ".join(source.number(float(unit)) for unit in explained.units)
+                listed = ", ".join(map(str, steps.baseline.ravel().tolist()))
+                parts.append(f"static const int8_t baseline_{place}[{steps.baseline.size}] = {{{listed}}};")
+            if explained.units:
+                listed = ", ".join(map(source.number, explained.units))
                 parts.append(f"static const float units_{place}[{len(explained.units)}] = {{{listed}}};")
         if described.explanations:
             rows = ",\n".join(self._explanation(place) for place in range(len(described.explanations)))
@@ -321,17 +330,18 @@ extern const whylite_model {self.symbol};
 
     def _explanation(self, place: int) -> str:
         explained = self.described.explanations[place]
+        steps = explained.steps
         fields = {
             "method": source.text(explained.method),
             "layer": source.text(explained.layer),
             "map": source.tensor(explained.map, self._buffer(explained.map), explained.shape),
             "run": source.c_name(explained.method),
             "flags": f"{explained.flags:d}",
-            "steps": "0" if explained.nodes is None else str(len(explained.nodes)),
-            "node": "NULL" if explained.nodes is None else f"node_{place}",
-            "weight": "NULL" if explained.weights is None else f"weight_{place}",
-            "baseline": "NULL" if explained.baseline is None else f"baseline_{place}",
-            "units": "NULL" if explained.units is None else f"units_{place}",
+            "steps": "0" if steps is None else str(len(steps.nodes)),
+            "node": "NULL" if steps is None else f"node_{place}",
+            "weight": "NULL" if steps is None else f"weight_{place}",
+            "baseline": "NULL" if steps is None else f"baseline_{place}",
+            "units": f"units_{place}" if explained.units else "NULL",
         }
         return "  {\n" + "".join(f"    .{name} = {value},\n" for name, value in fields.items()) + "  }"
 

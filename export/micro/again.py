@@ -11,13 +11,14 @@ from edge.manifest import Check
 from edge.micro import GOLDEN, MODEL, Micro, MicroExplanation
 
 from .. import tflite
+from ..c import Explained, Steps
 from ..shipped import Shipped
 from ..tflite.graph import Graph, Tensor
 from ..tflite.ops import INT8
 from ..trust.findings import Findings
 from . import saturation
 from .fidelity import fidelities, predictions
-from .model import CLASS_INDEX, Explanation, MicroModel, Steps, stored
+from .model import CLASS_INDEX, MicroModel, stored
 from .reference import MissingReferenceError, Reference, version
 
 Array = NDArray[np.float32]
@@ -82,18 +83,18 @@ def _of_bundle(bundle: Bundle, micro: Micro) -> MicroModel:
     last = producers.get(scores)
     logits = last.input(0) if last is not None and last.code in {"LOGISTIC", "SOFTMAX"} else scores
     start = stored(x, bundle.baseline) if any(own.steps for own in micro.explanations) else None
-    explanations = tuple(_explanation(graph, own, start, bundle.manifest.name) for own in micro.explanations)
+    explanations = tuple(_explained(graph, own, start, bundle.manifest.name) for own in micro.explanations)
     return MicroModel(graph, x, scores, logits, index, graph.ops.index(producers[index]), explanations)
 
 
-def _explanation(graph: Graph, own: MicroExplanation, start: NDArray[np.int8] | None, name: str) -> Explanation:
+def _explained(graph: Graph, own: MicroExplanation, start: NDArray[np.int8] | None, name: str) -> Explained:
     """Return one explanation of the graph; maps of the same bytes, as of the same gradient, may be one tensor."""
     wanted = (own.map.scale, own.map.zero_point, int(np.prod(own.map.shape)))
     found = next((tensor for tensor in graph.outputs[1:] if _grid(tensor) == wanted), None)
     if found is None:
         raise BundleError(f"{MODEL} of bundle {name!r} has no map of {own.method!r}", "export it again")
     steps = None if not own.steps or start is None else Steps(own.nodes, own.weights, start)
-    return Explanation(own.method, own.layer, found, own.map.shape, own.units, steps)
+    return Explained(own.method, own.layer, found, own.map.shape, own.units, steps)
 
 
 def _grid(tensor: Tensor) -> tuple[float, int, int] | None:

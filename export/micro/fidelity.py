@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from edge.manifest import Check
 
 from .. import choose
+from ..c import Explained
 from ..clock import within
 from ..completeness import Left
 from ..methods import WALKS, Role
 from ..shipped import Shipped, store_input
 from ..tflite.graph import Tensor
-from .model import ONE, Explanation, MicroModel, interpolated, stored
+from .model import ONE, MicroModel, interpolated, stored
 from .reference import Reference
 
 Array = NDArray[np.float32]
@@ -90,7 +91,7 @@ def fidelities(built: MicroModel, exact: Shipped, baseline: Array, x: Array) -> 
     return found
 
 
-def residuals(built: MicroModel, explanation: Explanation, model: Shipped, x: Array) -> tuple[float, float] | None:
+def residuals(built: MicroModel, explanation: Explained, model: Shipped, x: Array) -> tuple[float, float] | None:
     """Return what part of the logit's change a device leaves unexplained, the median and in 9 of 10 inputs.
 
     None where an explanation takes no steps. Inputs are explained for the class that is predicted of them.
@@ -112,7 +113,7 @@ def residuals(built: MicroModel, explanation: Explanation, model: Shipped, x: Ar
     return p50, p90
 
 
-def _exact(exact: Shipped, baseline: Array, explanation: Explanation) -> Explain:
+def _exact(exact: Shipped, baseline: Array, explanation: Explained) -> Explain:
     """Return a method in exact arithmetic, at the steps that the device takes."""
     method = exact.compiled[explanation.method]
     entry = method.entry(Role.CHOSEN, *WALKS)
@@ -132,7 +133,7 @@ def _exact(exact: Shipped, baseline: Array, explanation: Explanation) -> Explain
     return explain
 
 
-def _calls(explanation: Explanation, baseline: Array, at_once: int) -> list[dict[str, Array]]:
+def _calls(explanation: Explained, baseline: Array, at_once: int) -> list[dict[str, Array]]:
     """Return the steps of an explanation as calls of so many at once, the last filled up with steps of no weight."""
     steps = explanation.steps
     assert steps is not None
@@ -143,7 +144,7 @@ def _calls(explanation: Explanation, baseline: Array, at_once: int) -> list[dict
     return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in pairs]
 
 
-def _on_device(built: MicroModel, device: Reference, explanation: Explanation, model: Shipped) -> Explain:
+def _on_device(built: MicroModel, device: Reference, explanation: Explained, model: Shipped) -> Explain:
     """Return a method as firmware computes it, up to the unit of its class."""
     place = built.outputs_of_classes.index(explanation.map)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..c import Explained
 from ..errors import UnsupportedModelError
 from ..heads import Head
 from ..methods import GradCAM, InputXGradient, IntegratedGradients, Saliency, Source
@@ -37,39 +38,6 @@ _OLDEST_RUNTIME = "2.14.0"
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Where Integrated Gradients takes its steps: ``nodes`` and ``weights`` in 1/32768, the latter of which sum to it.
-
-    ``baseline`` is stored as the input is.
-    """
-
-    nodes: tuple[int, ...]
-    weights: tuple[int, ...]
-    baseline: Stored
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """One explanation in the graph: the int8 tensor ``map`` of ``shape``, about tensor ``layer``.
-
-    The map's real values times the class's entry of ``units`` are what the method gives, in its own unit. Where there
-    are ``steps``, the map is the gradient of which so many are summed.
-    """
-
-    method: str
-    layer: str
-    map: Tensor
-    shape: tuple[int, ...]
-    units: tuple[float, ...]
-    steps: Steps | None = None
-
-    @property
-    def takes_steps(self) -> bool:
-        """Whether the map is but one step of the explanation."""
-        return self.method == IntegratedGradients.name
-
-
-@dataclass(frozen=True)
 class MicroModel:
     """The graph from ``input`` to ``scores``, ``class_index`` and each explanation's map, in this order its outputs.
 
@@ -84,7 +52,7 @@ class MicroModel:
     logits: Tensor
     class_index: Tensor
     predicting: int
-    explanations: tuple[Explanation, ...]
+    explanations: tuple[Explained, ...]
     yes_no: bool = False
 
     def file(self) -> bytes:
@@ -137,7 +105,7 @@ def build(
     walked.inputs, walked.outputs = [core.input], list(dict.fromkeys([core.scores, index, *maps]))
     prune(walked)
     explanations = tuple(
-        Explanation(method, layer.name, tensor, shape, tuple((units / gradient.factor).tolist()))
+        Explained(method, layer.name, tensor, shape, tuple((units / gradient.factor).tolist()))
         for (method, layer), gradient, tensor, shape in zip(layers.items(), found.values(), maps, shapes, strict=True)
     )
     return MicroModel(walked, core.input, core.scores, core.logits, index, predicting, explanations, head.yes_no)

@@ -18,13 +18,13 @@ from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
 from .. import c
 from ..errors import UNFORESEEN, UnsupportedModelError, unforeseen
 from ..heads import Head
-from ..methods import METHODS
+from ..methods import METHODS, IntegratedGradients
 from ..selection import Selected
 from ..tflite.graph import Graph, Model, Tensor
 from . import reference, saturation
 from .core import core_of
 from .fidelity import Fidelity, fidelities, predictions, residuals
-from .model import Explanation, MicroModel, Steps, build, in_fixed_point, stored
+from .model import MicroModel, build, in_fixed_point, stored
 
 Array = NDArray[np.float32]
 
@@ -129,32 +129,20 @@ def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Arra
     """Return the model with the steps that are taken unless others are asked for: a rule that needs no probes."""
     chosen = default_schedule([own for own in schedules if not own.intervals] or schedules)
     nodes, weights = in_fixed_point(chosen.nodes, chosen.weights)
-    steps = Steps(nodes, weights, stored(built.input, baseline))
-    explanations = [replace(own, steps=steps) if own.takes_steps else own for own in built.explanations]
+    steps = c.Steps(nodes, weights, stored(built.input, baseline))
+    explanations = [
+        replace(own, steps=steps) if own.method == IntegratedGradients.name else own for own in built.explanations
+    ]
     return replace(built, explanations=tuple(explanations))
 
 
 def _described(
     built: MicroModel, name: str, labels: Sequence[str], digest: bytes, failed: Collection[str]
 ) -> c.Described:
+    """Return what is to be compiled to C, the maps of methods that ``failed`` marked."""
     graph = built.graph.copy(built.graph.name)
-    graph.outputs = [tensor for tensor in graph.outputs if tensor is not built.class_index]
-    explained = []
-    for own in built.explanations:
-        steps = own.steps
-        explained.append(
-            c.Explained(
-                own.method,
-                own.layer,
-                own.map,
-                own.shape,
-                None if steps is None else np.asarray(steps.nodes, np.uint16),
-                None if steps is None else np.asarray(steps.weights, np.uint16),
-                None if steps is None else steps.baseline,
-                own.units,
-                _flags(own.method, failed),
-            )
-        )
+    graph.outputs = built.outputs_of_classes
+    explained = [replace(own, flags=_flags(own.method, failed)) for own in built.explanations]
     named = labels if len(labels) == built.scores.shape[-1] + built.yes_no else ()
     return c.Described(
         name, graph, built.scores, built.logits, digest, named, built.class_index, explained, built.yes_no
@@ -167,7 +155,7 @@ def _flags(method: str, failed: Collection[str]) -> Flag:
     return flags | Flag.UNFAITHFUL if not {"", method}.isdisjoint(failed) else flags
 
 
-def _explanation(own: Explanation, fidelity: Fidelity, left: tuple[float, float] | None) -> MicroExplanation:
+def _explanation(own: c.Explained, fidelity: Fidelity, left: tuple[float, float] | None) -> MicroExplanation:
     steps = own.steps
     return MicroExplanation(
         method=own.method,
