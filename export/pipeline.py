@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from edge.bundle import Bundle
 from edge.errors import InterpreterError
 from edge.files import read_bytes
-from edge.manifest import Check, Schedule
+from edge.manifest import Check, Measure, Schedule
 from edge.samples.preprocessing import Preprocessing
 
-from . import asked, choose, heads, micro, stepping, support, targets, tflite, trust
+from . import asked, choose, gating, heads, micro, stepping, support, targets, tflite, trust
 from . import calibration as calibrations
 from . import report as reports
 from .compiling import MARK, compile_methods, enter
 from .errors import CheckFailedError, ModelFileError, UnsupportedModelError
-from .methods import IntegratedGradients, Source
+from .methods import IntegratedGradients, Method, Source
 from .numerics import Calibration, Numerics, store_float
 from .pack import Label, pack
 from .selection import Selected, select
@@ -31,7 +32,7 @@ from .tflite.admission import Shapes, check_shapes, check_weights, try_out
 from .tflite.graph import Graph, Model, Tensor
 
 Progress = Callable[[str], None]
-T = TypeVar("T")
+Array = NDArray[np.float32]
 
 _SYNTHETIC_SAMPLES = 16
 _NO_SANITY = trust.Sanity(notes=("sanity checks and measures were not made: on random inputs they say nothing",))
@@ -86,139 +87,77 @@ def explain(
     not hold (unless ``allow_unfaithful``, which ships it marked).
     """
     progress("reading the model")
-    original, file_name = _read(model, name)
-    name = name or Path(file_name).stem
-    source = tflite.read(original, file_name)
-    if any(key == MARK for key, _ in source.metadata):
-        raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
-    chosen_target = _choose(targets.TARGETS, target, "target")
+    original = _read(model, name)
+    name = name or Path(original.file_name).stem
+    device = _target(target)
     asked.check_options(schedule, memory)
-    wanted = asked.methods(chosen_target.methods(methods), layer, batch, refine=refine)
-    with _about(file_name):
-        entered = heads.graph_of(source, signature)
-        shapes = _tried_out(entered, source, original, file_name)
-        _, graph, head = enter(source, entered, output, runs=shapes is not None)
-        check_shapes(graph, shapes or {}, file_name)
-        check_weights(graph, file_name)
-        wanted, left_out = asked.with_layers(
-            wanted, graph, head, chosen_target.without_positions, must=methods is not None or layer is not None
-        )
-        targets_of = {method.name: method.target(graph, head) for method in wanted}
-        support.check(graph, head, list(targets_of.values()), runs=shapes is not None)
-        wanted = asked.fitted(wanted, Source(graph, head, store_float), batch)
-        legal = chosen_target.candidates(numerics, quantized=any(tensor.is_quantized for tensor in graph.tensors))
-        x, real_data = _inputs(calibration, graph, head)
-        given = asked.baseline(baseline, targets_of.get(IntegratedGradients.name, head.input))
-        classes = asked.labels(labels, head, source.associated_files)
-        raw = asked.preprocessing(preprocessing, head.sample_shape)
-        truth = calibrations.check_truth(truth, len(x), head.answers)
-        integers = _integers(chosen_target, original, source, graph, head, targets_of, x, given)
-
-        def compiled(
-            kind: Numerics, steps: int | None = None, seen: Calibration | None = None, of: bytes | None = None
-        ) -> Shipped:
-            using = wanted if steps is None else asked.at(wanted, steps)
-            return compile_methods(of or original, using, kind, seen, output, signature).after(x[:_SYNTHETIC_SAMPLES])
-
+    wanted = asked.methods(device.methods(methods), layer, batch, refine=refine)
+    with _about(original.file_name):
+        task = _task(original, signature, output, wanted, device, batch, must=methods is not None or layer is not None)
+        legal = device.candidates(numerics, quantized=any(tensor.is_quantized for tensor in task.graph.tensors))
+        given = _given(task, calibration, truth, baseline, labels, preprocessing)
+        integers = _integers(device, task, given)
         selected = select(
-            legal, compiled, x, given, auto=numerics == "auto", batch=batch, memory=memory, progress=progress
+            legal,
+            partial(_compiled, task, given.x),
+            given.x,
+            given.baseline,
+            auto=numerics == "auto",
+            batch=batch,
+            memory=memory,
+            progress=progress,
         )
-        shipped = selected.shipped
-
-        progress(f"checking on {len(x)} {'calibration' if real_data else 'random'} inputs")
-        arithmetic = trust.run(shipped, selected.exact, x)
-        checks = [*arithmetic.checks, *choose.checks(selected.numerics, selected.rows, len(x))]
-        sanity = (
-            trust.sanity_checks(
-                shipped,
-                lambda file: selected.compile_at(of=file),
-                x,
-                selected.baseline,
-                cascade=lambda: trust.Cascade(original, output, signature),
-                noise=not calibrations.takes_ids(graph, head),
-                progress=progress,
-            )
-            if real_data
-            else _NO_SANITY
-        )
-        checks += sanity.checks
-        _stop_if_failed(checks, allow_unfaithful)
-        measured = trust.measures(shipped, sanity.maps, selected.baseline, progress=progress)
-
-        progress("fitting schedules")
-        schedules, adds_up = stepping.schedules(
-            shipped, selected.compile_at, x, selected.baseline, schedule, real_data=real_data
-        )
-        checks += adds_up.checks
-        _stop_if_incomplete(adds_up.checks, choose.lost(selected.numerics, selected.rows), allow_unfaithful)
-        firmware = _firmware(integers, selected, schedules, name, classes, x, progress, checks, allow=allow_unfaithful)
+        found, measured = _checked(task, given, selected, progress, allow=allow_unfaithful)
+        schedules, adds_up = _scheduled(given, selected, schedule, progress, allow=allow_unfaithful)
+        checks = [*found.checks, *adds_up.checks]
+        firmware = _firmware(integers, selected, schedules, name, given, checks, progress, allow=allow_unfaithful)
         progress("measuring cost")
-        label = Label(
-            name,
-            classes,
-            chosen_target.name,
-            selected.numerics.name,
-            baseline if isinstance(baseline, str) else "given",
-            real_data,
-            calibrations.extent(x, graph, head),
-            calibrations.legal_ids(graph, head),
-            (
-                *left_out,
-                *_repeated(classes),
-                *calibrations.notes(x, graph, head),
-                *selected.notes,
-                *choose.notes(selected.numerics, selected.rows),
-                *adds_up.notes,
-                *arithmetic.notes,
-                *sanity.notes,
-                *measured.notes,
-                *firmware.notes,
-            ),
-            raw,
-        )
-        bundle = pack(selected, label, [*checks, *firmware.checks], measured.rows, schedules, x, firmware)
-        if not report:
-            return bundle
-        progress("drawing the report")
-        compare = reports.comparison(shipped, selected.exact, selected.baseline)
-        return reports.attached(bundle, x, truth, compare)
+        label = _label(name, device, task, given, selected, (*adds_up.notes, *found.notes, *firmware.notes))
+        bundle = pack(selected, label, [*checks, *firmware.checks], measured, schedules, given.x, firmware)
+        return _reported(bundle, given, selected, progress) if report else bundle
 
 
-def _integers(
-    target: targets.Target,
-    original: bytes,
-    source: Model,
-    graph: Graph,
-    head: heads.Head,
-    layers: Mapping[str, Tensor],
-    x: NDArray[np.float32],
-    baseline: NDArray[np.float32] | None,
-) -> micro.MicroModel | None:
-    """Return the model in int8 with its explanations, where it is for microcontrollers: what cannot be is refused."""
-    if target is not targets.MICRO:
-        return None
-    return micro.admit(source, original, graph, head, layers, x, x.mean(0) if baseline is None else baseline)
+@dataclass(frozen=True)
+class _Original:
+    """The user's model: the bytes of its file, what errors call that, and what it holds."""
+
+    file: bytes
+    file_name: str
+    model: Model
 
 
-def _firmware(
-    integers: micro.MicroModel | None,
-    selected: Selected,
-    schedules: Sequence[Schedule],
-    name: str,
-    classes: Sequence[str],
-    x: NDArray[np.float32],
-    progress: Progress,
-    before: Sequence[Check],
-    *,
-    allow: bool,
-) -> micro.Firmware:
-    """Return what microcontrollers are given, nothing for other targets; stops where it is not faithful."""
-    if integers is None:
-        return micro.Firmware()
-    progress("compiling to C, checking with TensorFlow Lite Micro")
-    firmware = micro.compiled(integers, selected, schedules, name, classes, x, before)
-    _stop_if_unlike(firmware.checks, allow)
-    return firmware
+@dataclass(frozen=True)
+class _Task:
+    """What is to be explained, and by which methods: each looks at its own of the ``layers``.
+
+    ``signature`` and ``output`` are the entry point and output asked for, ``graph`` what is entered by them.
+    ``left_out`` is what to say of methods that find no layer to look at.
+    """
+
+    original: _Original
+    signature: str | None
+    output: str | None
+    graph: Graph
+    head: heads.Head
+    methods: Sequence[Method]
+    layers: Mapping[str, Tensor]
+    left_out: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What comes with the model: inputs ``x`` ``[N, ...]``, the user's if they are ``real``, and what is said of them.
+
+    ``baseline`` is where Integrated Gradients starts, None for a mean yet to be taken, and ``start`` a word for it.
+    """
+
+    x: Array
+    real: bool
+    baseline: Array | None
+    start: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    truth: NDArray[np.int64] | None
 
 
 @contextmanager
@@ -239,36 +178,198 @@ def _about(file_name: str) -> Iterator[None]:
         raise UnsupportedModelError(f"cannot explain {file_name}: {error.cause}", error.hint) from error
 
 
-def _read(model: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
-    """Return a model's bytes and what to call its file."""
-    if isinstance(model, bytes):
-        return model, name or "model"
-    try:
-        return read_bytes(model, tflite.MAX_BYTES), Path(model).name
-    except OSError as error:
-        raise ModelFileError(f"cannot read {model}: {error.strerror}", "give the path of a .tflite file") from error
+def _read(given: str | Path | bytes, name: str | None) -> _Original:
+    """Return the user's model; refuses one that carries explanations already."""
+    if isinstance(given, bytes):
+        file, file_name = given, name or "model"
+    else:
+        try:
+            file, file_name = read_bytes(given, tflite.MAX_BYTES), Path(given).name
+        except OSError as error:
+            raise ModelFileError(f"cannot read {given}: {error.strerror}", "give the path of a .tflite file") from error
+    model = tflite.read(file, file_name)
+    if any(key == MARK for key, _ in model.metadata):
+        raise UnsupportedModelError(f"{file_name} carries explanations already", "export the original model")
+    return _Original(file, file_name, model)
 
 
-def _tried_out(entered: Graph, source: Model, original: bytes, file_name: str) -> Shapes | None:
-    others = source.graphs[1:]  # where ops that call subgraphs by their place find them
-    entrances = [entrance.key for entrance in source.signatures if entrance.graph is entered]
-    elsewhere = [entrance.key for entrance in source.signatures if entrance.graph is not entered]
-    return try_out(entered, others, file_name, original, entrances, elsewhere)
+def _target(name: str) -> targets.Target:
+    if name not in targets.TARGETS:
+        raise UnsupportedModelError(f"there is no target {name!r}", f"choose one of: {', '.join(targets.TARGETS)}")
+    return targets.TARGETS[name]
 
 
-def _choose(table: Mapping[str, T], key: str, what: str) -> T:
-    if key not in table:
-        raise UnsupportedModelError(f"there is no {what} {key!r}", f"choose one of: {', '.join(table)}")
-    return table[key]
+def _task(
+    original: _Original,
+    signature: str | None,
+    output: str | None,
+    wanted: Sequence[Method],
+    device: targets.Target,
+    batch: int | None,
+    *,
+    must: bool,
+) -> _Task:
+    """Return what is to be explained; refuses a model or methods with which that cannot be done.
+
+    Methods that find no layer to look at are left out unless they ``must``.
+    """
+    model, file_name = original.model, original.file_name
+    entered = heads.graph_of(model, signature)
+    shapes = _tried_out(entered, original)
+    _, graph, head = enter(model, entered, output, runs=shapes is not None)
+    check_shapes(graph, shapes or {}, file_name)
+    check_weights(graph, file_name)
+    kept, left_out = asked.with_layers(wanted, graph, head, device.without_positions, must=must)
+    layers = {method.name: method.target(graph, head) for method in kept}
+    support.check(graph, head, list(layers.values()), runs=shapes is not None)
+    fitted = asked.fitted(kept, Source(graph, head, store_float), batch)
+    return _Task(original, signature, output, graph, head, fitted, layers, left_out)
 
 
-def _inputs(calibration: ArrayLike | None, graph: Graph, head: heads.Head) -> tuple[NDArray[np.float32], bool]:
+def _tried_out(entered: Graph, original: _Original) -> Shapes | None:
+    model = original.model
+    others = model.graphs[1:]  # where ops that call subgraphs by their place find them
+    entrances = [entrance.key for entrance in model.signatures if entrance.graph is entered]
+    elsewhere = [entrance.key for entrance in model.signatures if entrance.graph is not entered]
+    return try_out(entered, others, original.file_name, original.file, entrances, elsewhere)
+
+
+def _given(
+    task: _Task,
+    calibration: ArrayLike | None,
+    truth: ArrayLike | None,
+    baseline: str | ArrayLike,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing | Mapping[str, object] | None,
+) -> _Given:
+    """Return what comes with the model; refuses what does not fit it."""
+    head = task.head
+    x = _inputs(calibration, task.graph, head)
+    return _Given(
+        x,
+        calibration is not None,
+        asked.baseline(baseline, task.layers.get(IntegratedGradients.name, head.input)),
+        baseline if isinstance(baseline, str) else "given",
+        asked.labels(labels, head, task.original.model.associated_files),
+        asked.preprocessing(preprocessing, head.sample_shape),
+        calibrations.check_truth(truth, len(x), head.answers),
+    )
+
+
+def _inputs(calibration: ArrayLike | None, graph: Graph, head: heads.Head) -> Array:
+    """Return the user's inputs, random ones where there are none."""
     if calibration is None:
-        return calibrations.synthetic(graph, head, _SYNTHETIC_SAMPLES), False
+        return calibrations.synthetic(graph, head, _SYNTHETIC_SAMPLES)
     x = calibrations.check(calibration, head)
     calibrations.check_lookups(x, graph, head)
     calibrations.check_scale(x, graph, head)
-    return x, True
+    return x
+
+
+def _integers(device: targets.Target, task: _Task, given: _Given) -> micro.MicroModel | None:
+    """Return the model in int8 with its explanations, where it is for microcontrollers: what cannot be is refused."""
+    if device is not targets.MICRO:
+        return None
+    original, x = task.original, given.x
+    start = x.mean(0) if given.baseline is None else given.baseline
+    return micro.admit(original.model, original.file, task.graph, task.head, task.layers, x, start)
+
+
+def _compiled(
+    task: _Task,
+    x: Array,
+    kind: Numerics,
+    steps: int | None = None,
+    seen: Calibration | None = None,
+    of: bytes | None = None,
+) -> Shipped:
+    """Return the model with its explanations in the state that inputs leave: see :class:`export.selection.Compile`."""
+    methods = task.methods if steps is None else asked.at(task.methods, steps)
+    made = compile_methods(of or task.original.file, methods, kind, seen, task.output, task.signature)
+    return made.after(x[:_SYNTHETIC_SAMPLES])
+
+
+def _checked(
+    task: _Task, given: _Given, selected: Selected, progress: Progress, *, allow: bool
+) -> tuple[trust.Findings, tuple[Measure, ...]]:
+    """Return what was found of what ships, and figures that decide nothing; stops where explanations do not hold."""
+    shipped, x, start = selected.shipped, given.x, selected.baseline
+    progress(f"checking on {len(x)} {'calibration' if given.real else 'random'} inputs")
+    arithmetic = trust.run(shipped, selected.exact, x)
+    sanity = _NO_SANITY
+    if given.real:
+        sanity = trust.sanity_checks(
+            shipped,
+            lambda file: selected.compile_at(of=file),
+            x,
+            start,
+            cascade=lambda: trust.Cascade(task.original.file, task.output, task.signature),
+            noise=not calibrations.takes_ids(task.graph, task.head),
+            progress=progress,
+        )
+    checks = (*arithmetic.checks, *choose.checks(selected.numerics, selected.rows, len(x)), *sanity.checks)
+    gating.stop_if_failed(checks, allow=allow)
+    measured = trust.measures(shipped, sanity.maps, start, progress=progress)
+    return trust.Findings(checks, (*arithmetic.notes, *sanity.notes, *measured.notes)), measured.rows
+
+
+def _scheduled(
+    given: _Given, selected: Selected, rule: str, progress: Progress, *, allow: bool
+) -> tuple[tuple[Schedule, ...], trust.Findings]:
+    """Return the schedules of Integrated Gradients, and whether maps add up at them; stops where they do not."""
+    progress("fitting schedules")
+    schedules, adds_up = stepping.schedules(
+        selected.shipped, selected.compile_at, given.x, selected.baseline, rule, real_data=given.real
+    )
+    gating.stop_if_incomplete(adds_up.checks, choose.lost(selected.numerics, selected.rows), allow=allow)
+    return schedules, adds_up
+
+
+def _firmware(
+    integers: micro.MicroModel | None,
+    selected: Selected,
+    schedules: Sequence[Schedule],
+    name: str,
+    given: _Given,
+    before: Sequence[Check],
+    progress: Progress,
+    *,
+    allow: bool,
+) -> micro.Firmware:
+    """Return what microcontrollers are given, nothing for other targets; stops where it is not faithful."""
+    if integers is None:
+        return micro.Firmware()
+    progress("compiling to C, checking with TensorFlow Lite Micro")
+    firmware = micro.compiled(integers, selected, schedules, name, given.classes, given.x, before)
+    gating.stop_if_unlike(firmware.checks, allow=allow)
+    return firmware
+
+
+def _label(
+    name: str, device: targets.Target, task: _Task, given: _Given, selected: Selected, notes: Sequence[str]
+) -> Label:
+    """Return what the bundle says of the model beside what was measured; ``notes`` are those of the checks."""
+    x, graph, head = given.x, task.graph, task.head
+    said = (
+        *task.left_out,
+        *_repeated(given.classes),
+        *calibrations.notes(x, graph, head),
+        *selected.notes,
+        *choose.notes(selected.numerics, selected.rows),
+        *notes,
+    )
+    return Label(
+        name,
+        given.classes,
+        device.name,
+        selected.numerics.name,
+        given.start,
+        given.real,
+        calibrations.extent(x, graph, head),
+        calibrations.legal_ids(graph, head),
+        said,
+        given.preprocessing,
+    )
 
 
 def _repeated(classes: Sequence[str]) -> list[str]:
@@ -278,53 +379,8 @@ def _repeated(classes: Sequence[str]) -> list[str]:
     return [f"{times[name]} classes are called {name!r}: only their indices tell them apart" for name in names[:10]]
 
 
-def _without(failed: Sequence[Check], checks: Sequence[Check]) -> str:
-    """Return the advice to export only those methods that passed, by name."""
-    out = list(dict.fromkeys(check.method for check in failed))
-    held = [name for name in dict.fromkeys(check.method for check in checks if check.gating and check.band) if name]
-    passed = [name for name in held if name not in out]
-    if not passed:
-        return "choose another --method"
-    return f"leave --method {', '.join(out)} out ({', '.join(passed)} passed)"
-
-
-def _stop_if_failed(checks: Sequence[Check], allow: bool) -> None:
-    failed = [check for check in checks if check.gating and not check.passed]
-    if not failed or allow:
-        return
-    lines = "; ".join(f"{check.name}: {check.value:.3g}, bound {check.bound:.3g} ({check.detail})" for check in failed)
-    if all(check.band is not None for check in failed):
-        raise CheckFailedError(
-            f"maps do not depend on what they are said to explain: {lines}",
-            f"{_without(failed, checks)}, or take another --layer, or calibration inputs like those of the device; "
-            "--allow-unfaithful ships it marked all the same",
-        )
-    raise CheckFailedError(
-        f"the compiled explanation does not hold: {lines}",
-        "report the model; --allow-unfaithful ships it marked all the same",
-    )
-
-
-def _stop_if_unlike(checks: Sequence[Check], allow: bool) -> None:
-    failed = [check for check in checks if not check.passed]
-    if not failed or allow:
-        return
-    lines = "; ".join(f"{check.name}: {check.value:.3g}, bound {check.bound:.3g} ({check.detail})" for check in failed)
-    raise CheckFailedError(
-        f"what the microcontroller computes in int8 is not like exact arithmetic: {lines}",
-        f"{_without(failed, checks)}, or take calibration inputs like those of the device; --allow-unfaithful ships it "
-        "marked all the same",
-    )
-
-
-def _stop_if_incomplete(checks: Sequence[Check], lost: float | None, allow: bool) -> None:
-    failed = [check for check in checks if not check.passed]
-    if not failed or allow:
-        return
-    lines = "; ".join(f"{check.name}: {check.value:.3g}, bound {check.bound:.3g} ({check.detail})" for check in failed)
-    blamed = "" if lost is None else f"; the numerics alone leave {lost:.1%}, which no schedule takes away"
-    exact = "" if lost is None else "exact numerics (--numerics f32 or deq), "
-    raise CheckFailedError(
-        f"maps leave too much of the logit's change unexplained: {lines}{blamed}",
-        f"try {exact}--baseline mean, or more calibration inputs; --allow-unfaithful ships it marked all the same",
-    )
+def _reported(bundle: Bundle, given: _Given, selected: Selected, progress: Progress) -> Bundle:
+    """Return the bundle with a page that shows what it explains."""
+    progress("drawing the report")
+    compare = reports.comparison(selected.shipped, selected.exact, selected.baseline)
+    return reports.attached(bundle, given.x, given.truth, compare)
