@@ -48,10 +48,11 @@ def send(stream, sequence, truth=1):
     stream.latency(sequence, Lap({Phase.PREDICT: 1000}, {METHODS[0]: 500}))
 
 
-def device(url, windows=50, wait=True):
-    """Run a device's stream on a thread; it says goodbye after its windows."""
+def device(url, windows=50, wait=True, after=None):
+    """Run a device's stream on a thread, once ``after`` is set; it says goodbye after its windows."""
 
     def work():
+        assert after is None or after.wait(60)
         with Stream(url, 921600, introduced()) as stream:
             assert not wait or stream.wait_for_host(60)
             for sequence in range(windows):
@@ -72,8 +73,9 @@ def patient(monkeypatch):
 @pytest.mark.usefixtures("patient")
 def test_a_program_gets_every_event_and_a_summary(modem):
     events = []
-    thread = device(modem.device)
-    summary = watch(modem.host, on_record=events.append, until_end=True, until_idle=60)
+    opened = threading.Event()  # the port, which throws away what came before: half a frame perhaps
+    thread = device(modem.device, after=opened)
+    summary = watch(modem.host, on_record=events.append, stop=opened.set, until_end=True, until_idle=60)
     thread.join()
     of = {kind: [event for event in events if isinstance(event, kind)] for kind in map(type, events)}
     assert LinkChange not in of

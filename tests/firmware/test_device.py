@@ -47,16 +47,20 @@ def program(tmp_path_factory):
 
 @pytest.fixture
 def start(program, tmp_path):
-    """Start a device with these arguments; it must not die before the test is over."""
+    """Start a device with these arguments; it must not die before the test is over.
+
+    ``opened`` gets its cable before the device says anything; what that returns is returned.
+    """
     with ExitStack() as stack:
         running = []
 
-        def device(*arguments):
+        def device(*arguments, opened=lambda modem: modem):
             modem = stack.enter_context(NullModem())
+            end = opened(modem)
             complaints = stack.enter_context((tmp_path / "complaints").open("w+"))
             process = subprocess.Popen([str(program), modem.device, *arguments], stderr=complaints)
             running.append((process, complaints))
-            return modem
+            return end
 
         yield device
         for process, complaints in running:
@@ -73,8 +77,7 @@ def board(start):
     with ExitStack() as stack:
 
         def connect(*arguments):
-            modem = start(*arguments)
-            host = FarEnd(modem.host)
+            host = start(*arguments, opened=lambda modem: FarEnd(modem.host))
             stack.callback(host.close)
             host.listen_for(Settings)
             return host
@@ -136,9 +139,12 @@ def test_a_session_introduces_the_model_and_frames_count_up(board):
     send(host, 0, toy.windows(1)[0], truth=2)
     host.listen_for(Latency)
     kinds = [type(record) for record in host.records]
-    assert kinds == [Session, Settings, Health, Result, Map, Map, Latency]
-    assert [received.number for received in host.received] == list(range(7))
-    session, settings, _, result, *_, latency = host.records
+    again = {Session, Settings, Health}  # what a board says now and then
+    assert kinds[:3] == [Session, Settings, Health]
+    assert [kind for kind in kinds if kind not in again] == [Result, Map, Map, Latency]
+    assert [received.number for received in host.received] == list(range(len(kinds)))
+    session, settings, *_ = host.records
+    (result,), (latency,) = host.of(Result), host.of(Latency)
     assert (session.model, session.methods, session.layers) == (
         "toy",
         ("gradcam", "integrated_gradients"),
@@ -182,7 +188,7 @@ def test_what_comes_again_changes_nothing(board):
     assert len(host.of(Latency)) == 1
     feed(host, y, first=1)
     host.say(Request(what=Health.code))
-    assert host.listen_for(Health, 2)[1].produced == 2
+    host.listen(lambda: host.of(Health)[-1].produced == 2)
     assert len(host.of(Map)) == 4
 
 
@@ -352,8 +358,8 @@ def test_a_host_gets_what_it_asks_for(board):
     assert pong.received <= pong.sent
     host.port.write(b"\0garbage\0\0", 1.0)
     host.say(Request(what=Health.code))
-    health = host.listen_for(Health, 2)[1]
-    assert health.bad_frames == 1
+    host.listen(lambda: host.of(Health)[-1].bad_frames == 1)
+    health = host.of(Health)[-1]
     assert health.memory
     assert health.dropped == {}
     before = host.records[: host.records.index(health)]
@@ -432,7 +438,7 @@ def test_the_monitor_command_works_unchanged(start):
     modem = start("capture")
     done = subprocess.run(
         [sys.executable, "-m", "whylite", "monitor", modem.host, "--json", "--count", "3"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])
