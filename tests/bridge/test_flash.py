@@ -225,8 +225,12 @@ def test_a_debug_server_that_is_not_there(built, capsys):
 
 @needs_gdb
 def test_a_debug_server_that_says_nothing(monkeypatch, bundle):
-    monkeypatch.setattr(gdb_way, "SETTLE", 1.0)
-    monkeypatch.setattr(gdb_way._Gdb.ask, "__defaults__", (1.0,))
+    ask = gdb_way._Gdb.ask
+
+    def hurried(gdb, command, patience=60.0):
+        return ask(gdb, command, 1.0 if command.startswith("-target-select") else patience)
+
+    monkeypatch.setattr(gdb_way._Gdb, "ask", hurried)
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with (
@@ -351,7 +355,7 @@ def test_files_that_are_no_programs_for_arm_are_refused(firmware, tmp_path):
 damage = st.tuples(st.integers(-0x600, 0x100), st.sampled_from([0, 1, 0x7F, 0xFF]) | st.integers(0, 255))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(damage, min_size=1, max_size=4))
 @example([(0x1C, 0xFF)])  # where the segments' table is
 @example([(0x20, 0xFF)])  # the sections'

@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edge.wire.records import Ack, Latency, Map, Request, Result, Session, Setti
 from firmware_bridge.boards import named
 from firmware_bridge.build import micro_of
 from firmware_bridge.errors import FlashError, WrongAnswerError
+from firmware_bridge.flash import talk
 from firmware_bridge.flash.golden import hold, real, vectors
 from firmware_bridge.flash.image import Image
 from firmware_bridge.flash.qemu import QemuWay
@@ -132,11 +134,13 @@ def test_a_damaged_frame_is_as_good_as_lost():
     hold(answers[0], vectors(BUNDLE)[0], USED)
 
 
-def test_a_window_that_nobody_heard_is_sent_again():
+def test_a_window_that_nobody_heard_is_sent_again(monkeypatch):
+    monkeypatch.setattr(talk, "_TIMES", 30)  # hence again after a second, of thirty
+
     def deaf_at_first(record, taken):
         return [] if taken == 0 and not isinstance(record, Session | Settings | Ack) else [record]
 
-    sequence, _ = heard(deaf_at_first, patience=3.0)
+    sequence, _ = heard(deaf_at_first)
     assert sequence == 9
 
 
@@ -155,20 +159,20 @@ def test_a_window_that_is_refused_is_told_in_the_boards_words():
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("said", "count", "hint"),
     [
-        (b"\xf8\x00\x80\x00" * 9, "what comes is no link: check the baud rate"),
-        (Latency(sequence=0, phases={}), "the board talks, but not about this"),
+        (b"\xf8\x00\x80\x00" * 9, "wire_bytes", "what comes is no link: check the baud rate"),
+        (Latency(sequence=0, phases={}), "frames", "the board talks, but not about this"),
     ],
     ids=["noise", "other things"],
 )
-def test_what_is_no_session_is_told_apart(said, hint):
-    with (
-        closing(Board(lambda record, taken: [said] * 3)) as board,
-        closing(Talk(board.url, 9600)) as line,
-        pytest.raises(LinkError, match="no SESSION came within 1 s") as caught,
-    ):
-        line.introduce(1.0)
+def test_what_is_no_session_is_told_apart(monkeypatch, said, count, hint):
+    with closing(Board(lambda record, taken: [said] * 3)) as board, closing(Talk(board.url, 9600)) as line:
+        # the second is over as soon as something has come
+        now = SimpleNamespace(monotonic=lambda: 1.0 if getattr(line._receiver.counts, count) else 0.0)
+        monkeypatch.setattr(talk, "time", now)
+        with pytest.raises(LinkError, match="no SESSION came within 1 s") as caught:
+            line.introduce(1.0)
     assert caught.value.hint.startswith(hint)
 
 

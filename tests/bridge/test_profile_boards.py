@@ -203,7 +203,7 @@ def test_who_ends_it_finds_no_folder_left(tmp_path):
     room = tmp_path / "room"
     room.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(30)
+        server.settimeout(120)
         port = f"socket://127.0.0.1:{server.getsockname()[1]}"
         arguments = ["profile", str(tmp_path / "tiny.why"), "--board", "nrf52840-dk", "--port", port]
         with subprocess.Popen(

@@ -29,7 +29,7 @@ def room(tmp_path_factory):
 def run(room, *arguments, board=BOARD, source="x.npz"):
     command = ["run", "--board", board, str(room / "tiny.why"), "--source", f"npz:{room / source}", *arguments]
     done = subprocess.run(
-        [sys.executable, "-m", "whylite", *command], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "whylite", *command], capture_output=True, text=True, check=False, timeout=280
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -103,7 +103,7 @@ def test_firmware_that_runs_already_is_asked_by_its_port(room, tmp_path):
 
 def test_without_a_board_run_is_the_boards_own():
     done = subprocess.run(
-        [sys.executable, "-m", "whylite", "run", "--help"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "whylite", "run", "--help"], capture_output=True, text=True, check=False, timeout=280
     )
     assert done.stdout.startswith("usage: whylite run [-h]")
     assert "--wait-host" in done.stdout

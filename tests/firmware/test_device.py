@@ -438,7 +438,7 @@ def test_the_monitor_command_works_unchanged(start):
     modem = start("capture")
     done = subprocess.run(
         [sys.executable, "-m", "whylite", "monitor", modem.host, "--json", "--count", "3"],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])
