@@ -409,7 +409,8 @@ class Lives:
 
     def __init__(self, modem, bundle_path, data):
         self._command = [sys.executable, "-m", "whylite", "run", str(bundle_path), "--source", f"npz:{data}", "--loop"]
-        self._command += ["--port", modem.device]
+        # at a rate that fills no buffer: told to end, a device has two seconds for what waits
+        self._command += ["--port", modem.device, "--rate", "20", "--method", "gradcam"]
         self._done = threading.Event()
         self.events = []
         self._watching = threading.Thread(

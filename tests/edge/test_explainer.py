@@ -241,7 +241,7 @@ def test_what_is_no_deadline_is_refused(deadline, method, explainer):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("deadline", [0, 0.0, 1000, np.float32(1000), np.int64(1000), np.inf])
+@pytest.mark.parametrize("deadline", [0, 0.0, 600_000, np.float32(6e5), np.int64(600_000), np.inf])
 def test_any_number_of_milliseconds_is_a_deadline(deadline, explainer):
     x = small_models.inputs(1)[0]
     e = explainer.explain(x, "integrated_gradients", class_index=np.int64(2), deadline_ms=deadline)

@@ -203,13 +203,13 @@ def test_the_report_marks_by_one_half_and_says_of_what_maps_are(bundle):
 def test_over_the_link_the_answer_is_no_and_the_map_of_yes(bundle, tmp_path, modem):
     np.savez(tmp_path / "x.npz", x=INPUTS, y=truth())
     bundle.save(tmp_path / "lines.why")
-    source = ["--source", f"npz:{tmp_path / 'x.npz'}", "--port", modem.device, "--wait-host", "20"]
+    source = ["--source", f"npz:{tmp_path / 'x.npz'}", "--port", modem.device, "--wait-host", "600"]
     host, tracker = FarEnd(modem.host), Tracker()
     with subprocess.Popen([sys.executable, "-m", "whylite", "run", str(tmp_path / "lines.why"), *source]) as process:
-        host.listen_for(Session, seconds=20)
+        host.listen_for(Session)
         host.say(Ping(token=1))
-        host.listen(lambda: host.of(Health) and host.of(Health)[-1].final, 20)
-        assert process.wait(10) == 0
+        host.listen(lambda: host.of(Health) and host.of(Health)[-1].final)
+        assert process.wait(60) == 0
     host.close()
     for received in host.received:
         list(tracker.feed(received))
