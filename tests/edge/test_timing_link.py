@@ -45,7 +45,7 @@ def spread(host):
 
 
 def test_the_session_names_its_clock(host, stream):
-    (session,) = host.listen_for(Session)
+    session, *_ = host.listen_for(Session)
     assert session.clock == clocks.name() != ""
 
 
