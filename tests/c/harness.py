@@ -149,7 +149,7 @@ def _emulate(program: Path, machine: str) -> bytes:
     require(QEMU)
     command = [QEMU, "-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]
     command += ["-icount", "shift=5,sleep=off", "-semihosting-config", "enable=on,target=native"]
-    ran = subprocess.run([*command, "-kernel", str(program)], capture_output=True, check=False, timeout=120)
+    ran = subprocess.run([*command, "-kernel", str(program)], capture_output=True, check=False, timeout=280)
     assert ran.returncode == 0, ran.stderr.decode()[:4000]
     return ran.stdout
 

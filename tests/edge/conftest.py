@@ -1,7 +1,14 @@
 import pytest
 
 import export
+from edge import capture
 from tests.references import small_models
+
+
+@pytest.fixture(autouse=True)
+def patient_close(monkeypatch):
+    """A source that is closed has let go of what it read, on a busy machine, too."""
+    monkeypatch.setattr(capture, "_JOIN", 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edge.samples.preprocessing import Preprocessing
 
-LONG = 30.0  # seconds; nothing waits so long unless it is broken
+LONG = 60.0  # seconds; nothing waits so long unless it is broken
 
 
 @dataclass(frozen=True)
