@@ -31,7 +31,8 @@ class MicroExplanation:
     ``steps`` is 0 where ``map`` is the explanation itself; else ``map`` is the gradient of a logit at the input, of
     which Integrated Gradients sums ``steps``, at ``nodes`` with ``weights``, both in 1/32768, from ``baseline`` as the
     input is stored (a member of the C). ``fidelity`` and ``fidelity_p05`` are the median and 5th percentile over
-    ``samples`` calibration inputs of the rank correlation with the same map in exact arithmetic. ``units`` are what the
+    ``samples`` calibration inputs of the rank correlation with the same map in exact arithmetic, None where maps of too
+    few inputs had anything to rank. ``units`` are what the
     real values of ``map`` are multiplied by to be in the unit of the bundle's head of that method, for each class: the
     weights of one may be many times those of another, and one int8 grid holds the maps of all. ``residual_p50`` and
     ``residual_p90`` are what part of the logit's change ``steps`` in int8 leave unexplained, the median and in 9 of 10
@@ -41,8 +42,8 @@ class MicroExplanation:
     method: str
     layer: str
     map: Stored
-    fidelity: float
-    fidelity_p05: float
+    fidelity: float | None
+    fidelity_p05: float | None
     samples: int
     steps: int = 0
     nodes: tuple[int, ...] = ()

@@ -152,7 +152,9 @@ def _micro_explanation_faults(where: str, explanation: MicroExplanation, manifes
     if explanation.method not in {head.method for head in manifest.heads}:
         yield f"{where}.method is {explanation.method[:40]!r}, which no head has"
     yield from _stored_faults(f"{where}.map", explanation.map)
-    if explanation.samples < 1 or not all(abs(v) <= 1 for v in (explanation.fidelity, explanation.fidelity_p05)):
+    fidelity = (explanation.fidelity, explanation.fidelity_p05)
+    decided = explanation.samples > 0 and all(value is not None and abs(value) <= 1 for value in fidelity)
+    if not decided and (explanation.samples or fidelity != (None, None)):
         yield f"{where}.fidelity is {explanation.fidelity}, {explanation.fidelity_p05} of {explanation.samples} samples"
     left = (explanation.residual_p50, explanation.residual_p90)
     if not all(share is None or 0 <= share <= _LARGEST for share in left):

@@ -35,6 +35,7 @@ LOST_BOUND = RESIDUAL_BOUND / 2
 """What numerics may leave of the logit's change: half of what may be left, the other half is the schedule's."""
 
 _SAMPLES, _FIDELITY_SECONDS = 16, 4.0
+_SAME: Likeness = (1.0, 1.0, 1.0)
 _ROUNDS, _COST_SECONDS = 15, 4.0
 _LOST_STEPS, _LOST_SECONDS = 16, 2.0
 _NOISE = 1.03  # of two cost ratios measured side by side
@@ -81,8 +82,8 @@ def with_fidelity_of(
     return tuple(again(row) for row in rows)
 
 
-def _with_likeness(row: Candidate, alike: Sequence[Likeness]) -> Candidate:
-    rho, signs, top = np.transpose(alike)
+def _with_likeness(row: Candidate, alike: Sequence[Likeness | None]) -> Candidate:
+    rho, signs, top = np.transpose([own or _SAME for own in alike])  # a candidate does not lose what is not there
     p50, p05 = np.quantile(rho, (0.5, 0.05)).tolist()
     return replace(
         row,
@@ -220,17 +221,26 @@ def step_inputs(entry: Entry, baseline: Array, steps: int | None = None) -> list
 
 
 def fidelities(
-    explain: Sequence[Explain], x: Array, classes: int, seconds: float = _FIDELITY_SECONDS
-) -> list[list[Likeness]]:
-    """Return how alike each candidate's maps are to the first's: each input's predicted class, and another in turn."""
-    found: list[list[Likeness]] = [[] for _ in explain]
+    explain: Sequence[Explain], x: Array, classes: int, seconds: float = _FIDELITY_SECONDS, at_least: int = 2
+) -> list[list[Likeness | None]]:
+    """Return how alike each candidate's maps are to the first's: each input's predicted class, and another in turn.
+
+    None where both maps are constant: there is nothing to rank. Maps are as many as the time allows, or ``at_least``.
+    """
+    found: list[list[Likeness | None]] = [[] for _ in explain]
     others = itertools.cycle(np.random.default_rng(1).permutation(classes).tolist())
     asked = [(sample, other) for sample in x[:_SAMPLES] for other in (None, next(others))]
-    for sample, class_index in within(seconds, asked):
+    for sample, class_index in within(seconds, asked, at_least):
         maps = [call(sample, class_index) for call in explain]
         for row, own in zip(found, maps, strict=True):
-            row.append((rank_correlation(maps[0], own), sign_agreement(maps[0], own), top_overlap(maps[0], own)))
+            row.append(_likeness(maps[0], own))
     return found
+
+
+def _likeness(exact: NDArray[np.floating], other: NDArray[np.floating]) -> Likeness | None:
+    if not np.ptp(exact) and not np.ptp(other):
+        return None
+    return rank_correlation(exact, other), sign_agreement(exact, other), top_overlap(exact, other)
 
 
 def rank_correlation(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:

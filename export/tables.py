@@ -52,7 +52,8 @@ def micro(found: Micro) -> list[str]:
     lines = [title, f"  {'predict':<34}{macs['predict']:>12,}"]
     for own in found.explanations:
         steps = str(own.steps or "")
-        figures = f"{_whole(own, macs):>12,}{own.fidelity:>10.3f}{own.fidelity_p05:>9.3f}{steps:>7}"
+        alike = ("?" if figure is None else f"{figure:.3f}" for figure in (own.fidelity, own.fidelity_p05))
+        figures = "{:>12,}{:>10}{:>9}{:>7}".format(_whole(own, macs), *alike, steps)
         lines.append(f"  {'+ ' + own.method:<34}{figures}")
         if own.steps:
             each = f"{macs['predict']:,} to predict and {macs.get(own.method, 0):,} for the gradient"

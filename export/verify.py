@@ -81,8 +81,8 @@ def verify(
         adds_up = _completeness(explainer, np.asarray(x, np.float32))
     return Verification(
         opened.manifest.name,
-        (*checks, *same, *adds_up.checks, *sanity.checks),
-        device.notes + adds_up.notes + sanity.notes + measured.notes,
+        (*checks, *same.checks, *adds_up.checks, *sanity.checks),
+        device.notes + same.notes + adds_up.notes + sanity.notes + measured.notes,
         measured.rows,
     )
 
@@ -104,7 +104,7 @@ def _completeness(explainer: Explainer, x: Array) -> Findings:
 
 def _sanity(
     bundle: Bundle, x: ArrayLike, seconds: float, progress: Callable[[str], None]
-) -> tuple[list[Check], trust.Sanity, trust.Measures]:
+) -> tuple[Findings, trust.Sanity, trust.Measures]:
     """Return the checks of the bundle's maps: against what is compiled again, and the sanity checks; and measures."""
     manifest = bundle.manifest
     try:
@@ -128,7 +128,7 @@ def _sanity(
     made = again(original)
     shipped = of_bundle(made, bundle).after(samples[:_CALIBRATION_SAMPLES])
     progress("comparing maps with what is compiled again")
-    same = against_compiled(shipped, made, samples, bundle.baseline, bundle.manifest.name)
+    same = Findings(tuple(against_compiled(shipped, made, samples, bundle.baseline, bundle.manifest.name)))
     if manifest.micro is not None:
         progress("running the microcontroller's graph in TensorFlow Lite Micro")
         same += micro.on_data(bundle, made, exact, samples)

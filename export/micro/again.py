@@ -51,25 +51,26 @@ def golden(bundle: Bundle) -> Findings:
     return Findings((Check("microcontroller's golden vectors", different, 0, different == 0, len(given["x"]), detail),))
 
 
-def on_data(bundle: Bundle, made: Shipped, exact: Shipped, x: Array) -> tuple[Check, ...]:
+def on_data(bundle: Bundle, made: Shipped, exact: Shipped, x: Array) -> Findings:
     """Return predictions, fidelity and saturation on inputs ``[N, ...]``, as an export has them; none without TFLM.
 
     ``made`` is the bundle's own model, ``exact`` the same in exact arithmetic.
     """
     micro = bundle.manifest.micro
     if micro is None:
-        return ()
+        return Findings()
     try:
         version()
     except MissingReferenceError:  # which `golden` has said
-        return ()
+        return Findings()
     built = _of_bundle(bundle, micro)
     alike = fidelities(built, exact, bundle.baseline, x)
-    return (
+    checks = (
         predictions(built, made, x),
-        *(fidelity.check for fidelity in alike),
+        *(fidelity.check for fidelity in alike if fidelity.check is not None),
         *saturation.checks(built, x, "data given"),
     )
+    return Findings(checks, tuple(note for fidelity in alike for note in fidelity.notes))
 
 
 def _of_bundle(bundle: Bundle, micro: Micro) -> MicroModel:

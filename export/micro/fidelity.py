@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,19 @@ Explain = Callable[[Array, int | None], Array]
 _SAMPLES, _SECONDS = 16, 20.0
 
 
+_FEWEST = 4  # maps of which there is something to rank: half of those of the fewest inputs that are held back
+
+
 @dataclass(frozen=True)
 class Fidelity:
-    """The check of one explanation, whose value is the median rank correlation; ``tail`` is the 5th percentile."""
+    """The check of one explanation, whose value is the median rank correlation; ``tail`` is the 5th percentile.
 
-    check: Check
-    tail: float
+    Where too few maps had anything to rank there is no check, but a note.
+    """
+
+    check: Check | None
+    tail: float | None
+    notes: tuple[str, ...] = ()
 
 
 def predictions(built: MicroModel, shipped: Shipped, x: Array) -> Check:
@@ -64,7 +71,8 @@ def fidelities(built: MicroModel, exact: Shipped, baseline: Array, x: Array) -> 
 
     Each input, as the int8 input holds it, is explained for the class that is predicted of it and for another.
     TensorFlow Lite Micro stands in for the device, ``exact`` is the model in exact arithmetic, and ``baseline`` where
-    Integrated Gradients starts there.
+    Integrated Gradients starts there. Maps that are constant on both sides, as GradCAM's of all zeros, have no part in
+    it; one that is so on one side counts as 0.
     """
     found = []
     device = Reference(built.file_of_classes())
@@ -73,22 +81,38 @@ def fidelities(built: MicroModel, exact: Shipped, baseline: Array, x: Array) -> 
     given = given.astype(np.float32)
     for explanation in built.explanations:
         explain = [_exact(exact, baseline, explanation), _on_device(built, device, explanation, exact)]
-        alike = choose.fidelities(explain, given, classes, _SECONDS)[1]
-        rho, signs, top = np.transpose(alike)
-        p50, p05 = np.quantile(rho, (0.5, 0.05)).tolist()
-        check = Check(
-            f"{explanation.method} fidelity on a microcontroller",
-            p50,
-            choose.FIDELITY_BOUND,
-            p50 >= choose.FIDELITY_BOUND and p05 >= choose.TAIL_BOUND,
-            -(-len(alike) // 2),
-            f"median rank correlation with exact arithmetic, at least the bound; 5th percentile {p05:.3f} of "
-            f"{choose.TAIL_BOUND}; beside it, signs agree in {np.median(signs):.1%} of values, largest tenths in "
-            f"{np.median(top):.1%}",
-            explanation.method,
-        )
-        found.append(Fidelity(check, p05))
+        found.append(_decided(explanation.method, choose.fidelities(explain, given, classes, _SECONDS, _FEWEST)[1]))
     return found
+
+
+def _decided(method: str, alike: Sequence[choose.Likeness | None]) -> Fidelity:
+    """Return what is decided by maps of inputs, two of each."""
+    name = f"{method} fidelity on a microcontroller"
+    told = [own for own in alike if own is not None]
+    constant = len(alike) - len(told)
+    if len(told) < _FEWEST:
+        note = (
+            f"{name} was not decided: {constant} of {len(alike)} maps are constant in exact arithmetic and in int8, "
+            f"such as all zeros, and {len(told)} of at least {_FEWEST} are not"
+        )
+        return Fidelity(None, None, (note,))
+    rho, signs, top = np.transpose(told)
+    p50, p05 = np.quantile(rho, (0.5, 0.05)).tolist()
+    check = Check(
+        name,
+        p50,
+        choose.FIDELITY_BOUND,
+        p50 >= choose.FIDELITY_BOUND and p05 >= choose.TAIL_BOUND,
+        len({place // 2 for place, own in enumerate(alike) if own is not None}),
+        f"median rank correlation with exact arithmetic, at least the bound; 5th percentile {p05:.3f} of "
+        f"{choose.TAIL_BOUND}; beside it, signs agree in {np.median(signs):.1%} of values, largest tenths in "
+        f"{np.median(top):.1%}",
+        method,
+    )
+    if not constant:
+        return Fidelity(check, p05)
+    left_out = f"{constant} of {len(alike)} maps are constant on both sides, and do not count"
+    return Fidelity(replace(check, detail=f"{check.detail}; {left_out}"), p05, (f"{name}: {left_out}",))
 
 
 def residuals(built: MicroModel, explanation: Explained, model: Shipped, x: Array) -> tuple[float, float] | None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edge.manifest import Check
 
-from ..calibration import different
 from ..clock import within
 from ..errors import CalibrationError
 from ..tflite.graph import Tensor
@@ -27,16 +26,17 @@ _FEWEST = 8
 _SAMPLES, _SECONDS = 16, 10.0
 
 
-def parted(x: Array) -> tuple[Array, Array]:
+def parted(x: Array, tensor: Tensor) -> tuple[Array, Array]:
     """Return the inputs that grids are made from, and those held back to measure on.
 
-    Raises :class:`CalibrationError` where there are not enough different ones for both.
+    Raises :class:`CalibrationError` where there are not enough for both that differ as the int8 input ``tensor`` stores
+    them.
     """
-    once = different(x)
+    once = np.stack(list({stored(tensor, sample).tobytes(): sample for sample in x}.values()))
     if len(once) < _FEWEST:
         raise CalibrationError(
             f"target micro needs {_FEWEST} different calibration inputs, and there are {len(once)}: half make grids "
-            "of maps, the others show whether they saturate",
+            "of maps, the others show whether they saturate; those that int8 stores alike are one",
             "give more, like those of the device, or none: then they are random",
         )
     return once[::2][:_SAMPLES], once[1::2][:_SAMPLES]

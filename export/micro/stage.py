@@ -58,8 +58,8 @@ def admit(
             f"target micro takes models of one subgraph, and this one has {len(source.graphs)}",
             "convert it without control flow and with one signature, or export it for --target pi",
         )
-    core_of(graph, head)  # refuses before anything runs
-    grids, _ = saturation.parted(x)
+    core = core_of(graph, head)  # refuses before anything runs
+    grids, _ = saturation.parted(x, core.input)
     reference.arena_of(original, "the model")
     try:
         built = build(graph, head, layers, grids, baseline)
@@ -87,11 +87,11 @@ def compiled(
     if schedules:
         built = _with_steps(built, schedules, selected.baseline)
     digest = hashlib.sha256(shipped.original).digest()
-    held_back = saturation.parted(x)[1]
+    held_back = saturation.parted(x, built.input)[1]
     alike = fidelities(built, selected.exact, selected.baseline, held_back)
     checks = (
         predictions(built, shipped, x),
-        *(fidelity.check for fidelity in alike),
+        *(fidelity.check for fidelity in alike if fidelity.check is not None),
         *saturation.checks(built, held_back, "inputs held back"),
     )
     failed = {check.method for check in (*before, *checks) if check.gating and not check.passed}
@@ -112,7 +112,9 @@ def compiled(
     )
     members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
-    return Firmware(micro, members, checks, (*saturation.notes(built), *_incomplete(micro.explanations)))
+    notes = [note for fidelity in alike for note in fidelity.notes]
+    notes += [*saturation.notes(built), *_incomplete(micro.explanations)]
+    return Firmware(micro, members, checks, tuple(notes))
 
 
 def _incomplete(explanations: Sequence[MicroExplanation]) -> list[str]:
@@ -161,9 +163,9 @@ def _explanation(own: c.Explained, fidelity: Fidelity, left: tuple[float, float]
         method=own.method,
         layer=own.layer.encode("utf-8", "replace").decode(),
         map=replace(_stored(own.map), shape=own.shape),
-        fidelity=fidelity.check.value,
+        fidelity=None if fidelity.check is None else fidelity.check.value,
         fidelity_p05=fidelity.tail,
-        samples=fidelity.check.samples,
+        samples=0 if fidelity.check is None else fidelity.check.samples,
         steps=0 if steps is None else len(steps.nodes),
         nodes=() if steps is None else steps.nodes,
         weights=() if steps is None else steps.weights,

@@ -284,7 +284,7 @@ def test_grids_are_held_to_inputs_that_they_were_not_made_from(exported, origina
     for method in METHODS:
         check = found[f"{method} saturated, inputs held back"]
         assert (check.passed, check.samples) == (True, 10)
-    grids, held_back = saturation.parted(np.concatenate([X, X]))
+    grids, held_back = saturation.parted(np.concatenate([X, X]), rebuilt(original).input)
     assert (len(grids), len(held_back)) == (10, 10)
     assert not {sample.tobytes() for sample in grids} & {sample.tobytes() for sample in held_back}
     quiet = saturation.checks(rebuilt(original, X * 0.05), X, "louder inputs")
@@ -324,13 +324,13 @@ def micro_rows(found: export.Verification) -> dict[str, Check]:
     return {check.name: check for check in found.checks if any(name in check.name for name in names)}
 
 
-def test_verify_checks_what_the_microcontroller_computes(exported):
+def test_verify_checks_what_the_microcontroller_computes(exported, original):
     rows = micro_rows(export.verify(exported, X, seconds=0.1))
     assert all(check.passed for check in rows.values())
     expected = {"microcontroller's golden vectors", "microcontroller's predictions"}
     expected |= {f"{method} fidelity on a microcontroller" for method in METHODS}
     assert set(rows) == expected | {f"{method} saturated, data given" for method in METHODS}
-    held_back = saturation.parted(X)[1]
+    held_back = saturation.parted(X, rebuilt(original).input)[1]
     again = micro_rows(export.verify(exported, held_back, seconds=0.1))
     of_export = {check.name: check for check in exported.manifest.checks}
     for method in METHODS:
@@ -397,7 +397,7 @@ def test_the_residual_of_integrated_gradients_is_the_devices(exported, original)
         return device.run([x.astype(np.int8), np.asarray([index], np.int32)], len(built.outputs_of_classes) + 1)
 
     shares = []
-    for sample in saturation.parted(X)[1]:
+    for sample in saturation.parted(X, rebuilt(original).input)[1]:
         x = grid.quantize(sample[None], INT8).astype(np.int64)
         index = int(run(x, 0)[0].argmax())
         points = [start + (((x - start) * node + (1 << 14)) >> 15) for node in own.nodes]
