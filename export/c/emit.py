@@ -212,16 +212,15 @@ class _Writer:
         """Return ``whylite_<identifier>.h``."""
         described, prefix = self.described, self.symbol.upper()
         made_by = f"{source.comment(described.name)}: compiled by WhyLite {metadata.version('whylite')}"
-        inputs = [(f"INPUT_{i}", t) for i, t in enumerate(described.graph.inputs)]
-        outputs = [(f"OUTPUT_{i}", t) for i, t in enumerate(graph_outputs(described))]
-        maps = [(f"MAP_{i}", explained.map) for i, explained in enumerate(described.explanations)]
-        offsets = "\n".join(
-            f"#define {prefix}_{name}_OFFSET {self._buffer(tensor).offset}"
-            for name, tensor in (*inputs, *outputs, *maps)
-        )
+        ends = [
+            *((f"INPUT_{i}", tensor, self._end(tensor)) for i, tensor in enumerate(described.graph.inputs)),
+            *((f"OUTPUT_{i}", tensor, self._end(tensor)) for i, tensor in enumerate(graph_outputs(described))),
+            *((f"MAP_{i}", own.map, self._map(i)) for i, own in enumerate(described.explanations)),
+        ]
+        offsets = "\n".join(f"#define {prefix}_{name}_OFFSET {buffer.offset}" for name, _, buffer in ends)
         return f"""/* {made_by}. Do not edit.
  *
-{self._about(inputs, outputs, maps)}
+{self._about(ends)}
  */
 #ifndef {prefix}_H
 #define {prefix}_H
@@ -233,8 +232,8 @@ extern "C" {{
 #endif
 
 {self._arena_size()}
-#define {prefix}_INPUT_SIZE {self._buffer(described.graph.inputs[0]).size}
-#define {prefix}_SCORES_SIZE {self._buffer(described.scores).size}
+#define {prefix}_INPUT_SIZE {self._end(described.graph.inputs[0]).size}
+#define {prefix}_SCORES_SIZE {self._end(described.scores).size}
 #define {prefix}_STEPS {max((len(e.steps.nodes) for e in described.explanations if e.steps), default=0)}
 
 {offsets}
@@ -254,13 +253,13 @@ extern const whylite_model {self.symbol};
         larger = {CMSIS_NN: f"#define {name} {self.size + more}"} if more else {}
         return source.variants(f"#define {name} {self.size}", larger)
 
-    def _about(self, *groups: Sequence[tuple[str, Tensor]]) -> str:
+    def _about(self, ends: Sequence[tuple[str, Tensor, Buffer]]) -> str:
         rows = [("tensor", "type", "shape", "scale", "zero point", "arena")]
-        for name, tensor in (pair for group in groups for pair in group):
+        for name, tensor, buffer in ends:
             grid = tensor.quantization if tensor.is_quantized else None
             scale, zero = (f"{grid.scale[0]:.8g}", f"{(grid.zero_point or (0,))[0]}") if grid else ("", "")
             shape = "x".join(map(str, source.sample_shape(tensor))) or "1"
-            rows.append((name, tensor.dtype.name, shape, scale, zero, f"+{self._buffer(tensor).offset}"))
+            rows.append((name, tensor.dtype.name, shape, scale, zero, f"+{buffer.offset}"))
         methods = [f" *   MAP_{i} is {_what(e)}{_reservation(e)}" for i, e in enumerate(self.described.explanations)]
         if self.described.yes_no:
             methods.insert(0, " *   The one score is that of class 1; class 0 has what is left of 1")
@@ -334,7 +333,7 @@ extern const whylite_model {self.symbol};
         fields = {
             "method": source.text(explained.method),
             "layer": source.text(explained.layer),
-            "map": source.tensor(explained.map, self._buffer(explained.map), explained.shape),
+            "map": source.tensor(explained.map, self._map(place), explained.shape),
             "run": source.c_name(explained.method),
             "flags": f"{explained.flags:d}",
             "steps": "0" if steps is None else str(len(steps.nodes)),
@@ -351,9 +350,9 @@ extern const whylite_model {self.symbol};
             "name": source.text(described.name),
             "digest": "digest",
             "arena_size": f"{self.symbol.upper()}_ARENA_SIZE",
-            "input": source.tensor(described.graph.inputs[0], self._buffer(described.graph.inputs[0])),
-            "scores": source.tensor(described.scores, self._buffer(described.scores)),
-            "logits": source.tensor(described.logits, self._buffer(described.logits)),
+            "input": source.tensor(described.graph.inputs[0], self._end(described.graph.inputs[0])),
+            "scores": source.tensor(described.scores, self._end(described.scores)),
+            "logits": source.tensor(described.logits, self._end(described.logits)),
             "predict": PREDICT,
             "explanations": "explanations" if described.explanations else "NULL",
             "labels": "labels" if described.labels else "NULL",
@@ -365,5 +364,11 @@ extern const whylite_model {self.symbol};
         body = "".join(f"  .{name} = {value},\n" for name, value in fields.items())
         return f"const whylite_model {self.symbol} = {{\n{body}}};"
 
-    def _buffer(self, tensor: Tensor) -> Buffer:
-        return self.program.places[tensor]
+    def _end(self, tensor: Tensor) -> Buffer:
+        return self.program.ends[tensor]
+
+    def _map(self, place: int) -> Buffer:
+        """Return where an explanation's map is: several may be of one tensor, which each has elsewhere."""
+        found = self.program.parts[1 + place].map
+        assert found is not None
+        return found

@@ -109,21 +109,26 @@ class Part:
     """Predicting, or what an explanation adds to it.
 
     ``calls`` up to ``decided`` find the class, which is in ``class_index`` after them and may be another from then on.
+    An explanation's ``map`` is its own: each part makes it anew, also where another explains by the same tensor.
     """
 
     name: str
     calls: tuple[Call, ...]
     class_index: Buffer | None = None
     decided: int = 0
+    map: Buffer | None = None
 
 
 @dataclass(frozen=True)
 class Program:
-    """All parts, predicting first, with the buffers of the model's own tensors that callers read or write."""
+    """All parts, predicting first, then explanations as they were asked for, with the buffers of the model's ends.
+
+    ``ends`` are the tensors that callers write or read of predicting.
+    """
 
     parts: tuple[Part, ...]
     buffers: tuple[Buffer, ...]
-    places: Mapping[Tensor, Buffer]
+    ends: Mapping[Tensor, Buffer]
 
     @property
     def constants(self) -> list[Constant]:

@@ -74,29 +74,28 @@ class _Scheduler(Unit):
     def run(self) -> Program:
         for tensor in self.graph.inputs:
             self._touch(self._new(tensor))
-        parts = []
-        places: dict[Tensor, Buffer] = {}
-        for name, ops in self.ops.items():
-            parts.append(self._take(name, ops))
-            places |= {tensor: self.explaining[tensor] for tensor in [self.maps.get(name)] if tensor is not None}
-        public = (*self.graph.inputs, *self.kept)
-        return Program(tuple(parts), tuple(self.buffers), {t: self.predicted[t] for t in public} | places)
+        parts = tuple(self._take(name, ops) for name, ops in self.ops.items())
+        ends = (*self.graph.inputs, *self.kept)
+        return Program(parts, tuple(self.buffers), {tensor: self.predicted[tensor] for tensor in ends})
 
     def _take(self, name: str, ops: Sequence[Op]) -> Part:
-        self.part, self.calls, self.explaining = name, [], dict(self.predicted) if name != PREDICT else {}
+        self.part, self.calls = name, []
+        if name != PREDICT:  # as predicting left it, whatever other explanations do
+            self.explaining = dict(self.predicted)
+            self.held = {whole: [t for t in held if t in self.predicted] for whole, held in self.held.items()}
         decided, index = 0, None
         for self.step, op in enumerate(ops):
             self._lower(op)
             if self.class_index is not None and self.class_index in op.outputs:
                 decided = len(self.calls)
         self.step = len(ops)
-        lasting = [*self.kept, *([self.maps[name]] if name in self.maps else [])]
-        for tensor in lasting:
+        found = self.maps.get(name)
+        for tensor in (*self.kept, *([] if found is None else [found])):
             self._touch(self._places[tensor])
         if name != PREDICT and self.class_index is not None:
             # None where a map is the same whatever the class. One that predicting forgot lies where nothing is yet.
             index = self.explaining.get(self.class_index)
-        return Part(name, tuple(self.calls), index, decided)
+        return Part(name, tuple(self.calls), index, decided, None if found is None else self._places[found])
 
     def _lower(self, op: Op) -> None:
         for tensor in op.outputs:
