@@ -80,7 +80,7 @@ def test_a_sensor_on_a_port_is_explained_its_garbage_told_and_its_cable_pulled(s
 def test_a_source_of_nothing_but_garbage_says_why_and_is_no_success(sensor_bundle, run, tmp_path):
     table = tmp_path / "decimal.csv"
     table.write_text("1,5;2,5\n" * 20)
-    process, host = run(sensor_bundle["stated"], f"csv:{table}?columns=0", "--wait-host", "60")
+    process, host = run(sensor_bundle["stated"], f"csv:{table}?columns=0", "--wait-host", "600")
     host.listen(lambda: host.of(Health) and host.of(Health)[-1].final, 60)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -94,7 +94,7 @@ def test_a_source_of_nothing_but_garbage_says_why_and_is_no_success(sensor_bundl
 def test_values_that_nobody_said_how_to_scale_go_through_with_a_warning(sensor_bundle, run, tmp_path):
     table = tmp_path / "raw.csv"
     table.write_text("\n".join(map(str, range(24))))
-    process, host = run(sensor_bundle["silent"], f"csv:{table}?hop=4", "--wait-host", "60")
+    process, host = run(sensor_bundle["silent"], f"csv:{table}?hop=4", "--wait-host", "600")
     host.listen(lambda: host.of(Health) and host.of(Health)[-1].final, 60)
     assert process.wait(60) == 0
     assert len(host.of(Result)) == 5
