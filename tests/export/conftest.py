@@ -1,10 +1,20 @@
 """What tests of single exports leave out: whether maps of networks that nobody has trained mean anything."""
 
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from export import trust
+from export import clock, trust
+
+
+@pytest.fixture(autouse=True, scope="session")
+def measured_in_work() -> Iterator[None]:
+    """Bound measurements by the processor's time: a machine that is busy, or pauses, leaves no inputs out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "time", SimpleNamespace(monotonic=time.process_time))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
