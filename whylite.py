@@ -25,6 +25,7 @@ COMMANDS = {
 }
 # these go on until they are told to end, and end well when that is before they have begun
 ENDLESS = ("run", "monitor", "replay")
+_ON_A_BOARD = "firmware_bridge.run_cli"  # `run --board`, which has firmware to compile before it goes on
 _INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 
 
@@ -40,7 +41,7 @@ def usage() -> str:
 def _module(argv: list[str]) -> str:
     """Return the module of a command; what runs on a microcontroller is not the board's own `run`."""
     if argv[0] == "run" and any(word == "--board" or word.startswith("--board=") for word in argv):
-        return "firmware_bridge.run_cli"
+        return _ON_A_BOARD
     return COMMANDS[argv[0]][0]
 
 
@@ -72,11 +73,12 @@ def _run(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
         print(usage() if not argv else f"error: unknown command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    if argv[0] in ENDLESS:
+    name = _module(argv)
+    if argv[0] in ENDLESS and name != _ON_A_BOARD:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sys.exit(0))  # until the command has a handler of its own
     try:
-        module = import_module(_module(argv))
+        module = import_module(name)
     except ModuleNotFoundError as error:
         hint = "pip install whylite brings what a board needs; the README says what else there is"
         print(f"error: {error.name} is not installed\n  hint: {hint}", file=sys.stderr)

@@ -9,6 +9,8 @@ MODEL = "micro.tflite"
 """Member of the bundle: the single-subgraph int8 model that the C was made of, for TensorFlow Lite Micro to check."""
 SOURCES = "c/"
 """Where in the bundle the C sources lie, each a member of its own: the model's, and the kernels it needs."""
+INTERFACE = 3
+"""Of models in C that this WhyLite's firmware and manual are for; each bundle has its own in ``c/whylite.h``."""
 GOLDEN = "micro.npz"
 """Member with golden vectors: ``x`` as the model stores inputs ``[N, ...]``, ``scores`` ``[N, classes]``, and under
 each method's name the stored map that its ``run`` gives for the predicted class ``[N, ...]``; all bytes to be

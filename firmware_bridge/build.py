@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.bundle import Bundle
-from edge.micro import SOURCES, Micro
+from edge.micro import Micro
+from edge.micro_sources import micro_sources
 from firmware_bridge import cmsis_nn, toolchain
 from firmware_bridge.boards import Board, Memory
 from firmware_bridge.cores import Core
@@ -19,7 +20,6 @@ from firmware_bridge.footprint import KERNELS, LINK, MODEL, RUNTIME, Footprint, 
 
 FIRMWARE = Path(__file__).parent / "firmware"
 OPTIMIZATIONS = ("-Os", "-O2", "-O3")
-INTERFACE = 3  # of models in C that the firmware is written for; bundles have theirs in whylite.h
 _LAYOUT = "link.ld"
 _SMALL = frozenset(
     f"whylite_{family}.c"
@@ -32,7 +32,6 @@ _SMALL = frozenset(
 _LINK = ("whylite_link.c", "whylite_fields.c", "whylite_records.c", "whylite_message.c")
 _CODE = 16 << 10  # bytes of flash that kernels, link and runtime take, about
 _WORK = 4 << 10  # the same of RAM: a stack of 2 KiB, and the link's buffers
-_INTERFACE = re.compile(rb"^#define WHYLITE_INTERFACE (\d{1,9})$", re.MULTILINE)
 _OVERFLOW = re.compile(r"region\W+(FLASH|RAM)\W+overflowed by (\d+) bytes|do not fit the (RAM)")
 _SMALLER = "a smaller model, or a board with more of it; `whylite profile` lists what fits where"
 
@@ -109,16 +108,12 @@ def build(
 
     ``profile`` has a counter read after each kernel call. Equal bundles give equal images with one toolchain. FitError
     where it is too large, BoardError for a board that firmware is not built for here, BuildError where it does not
-    compile, and for a bundle whose C has another interface than the firmware's.
+    compile, BundleError for a bundle whose C is of another interface than the firmware, or takes other memory than it
+    says.
     """
-    fits(bundle, board)
-    sources = {name.removeprefix(SOURCES): data for name, data in bundle.members.items() if name.startswith(SOURCES)}
     micro = micro_of(bundle)
-    if (interface := _interface(sources)) != INTERFACE:
-        raise BuildError(
-            f"bundle {bundle.manifest.name!r} has C of interface {interface}, and this firmware is for {INTERFACE}",
-            "export it again: whylite export MODEL --target micro",
-        )
+    sources = micro_sources(bundle, micro)
+    fits(bundle, board)
     return build_sources(sources, micro.identifier, board, folder, options, profile=profile, integrate=_steps(micro))
 
 
@@ -185,12 +180,6 @@ def micro_of(bundle: Bundle) -> Micro:
             "whylite export MODEL --target micro",
         )
     return bundle.manifest.micro
-
-
-def _interface(sources: Mapping[str, bytes]) -> int:
-    """Return which interface a bundle's C has; 0 is from before they were counted."""
-    found = _INTERFACE.search(sources.get("whylite.h", b""))
-    return 0 if found is None else int(found[1])
 
 
 def memories(board: Board) -> tuple[Memory, Memory]:

@@ -24,9 +24,11 @@ from firmware_bridge.flash.image import built, read
 from firmware_bridge.flash.sequence import Flashing, Step
 from firmware_bridge.flash.way import Connection
 
+_INTERRUPTED = 128 + signal.SIGINT  # the exit code, as of the other commands
+
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``whylite flash``; 0 success, 1 it failed with the board written to, 2 before anything was written."""
+    """Run ``whylite flash``; 0 success, 1 failed with the board written to, 2 before that, 130 interrupted."""
     arguments = _parser().parse_args(argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done: list[Step] = []
@@ -42,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     except WhyLiteError as error:  # before the first step
         return _fail(arguments, done, "", error, touched=False)
     except KeyboardInterrupt:
-        return _fail(arguments, done, "", WhyLiteError("interrupted"), touched=False)
+        _fail(arguments, done, "", WhyLiteError("interrupted"), touched=False)
+        return _INTERRUPTED
 
 
 def _go(flashing: Flashing, arguments: argparse.Namespace, done: list[Step]) -> int:
@@ -56,7 +59,8 @@ def _go(flashing: Flashing, arguments: argparse.Namespace, done: list[Step]) -> 
     except WhyLiteError as error:
         return _fail(arguments, done, flashing.step, error, touched=flashing.touched)
     except KeyboardInterrupt:
-        return _fail(arguments, done, flashing.step, WhyLiteError("interrupted"), touched=flashing.touched)
+        _fail(arguments, done, flashing.step, WhyLiteError("interrupted"), touched=flashing.touched)
+        return _INTERRUPTED
     if arguments.json:
         print(json.dumps(_document(arguments, done)))
     elif arguments.dry_run:
@@ -87,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Put a bundle's firmware on a board: see that it fits, build it, find the board, write, read back, "
         "reset, wait for its SESSION, compare the model, and have it answer the bundle's golden vectors byte for byte.",
         epilog="exit codes: 0 the board answers as it should, 1 something failed after the board was written to, "
-        "2 wrong usage or bad input, or the board was not found, or is another one: nothing was written",
+        "2 wrong usage or bad input, or the board was not found, or is another one: nothing was written; "
+        "130 interrupted, at the step that is named",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="what `whylite export --target micro` wrote (.why)")
     parser.add_argument("--board", required=True, metavar="NAME", help="one of `whylite boards`, or a .toml of yours")

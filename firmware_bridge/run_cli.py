@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,9 +30,10 @@ from firmware_bridge.tape import Tape
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``whylite run --board``; 0 success, 1 no window, 2 wrong usage or bad input."""
+    """Run ``whylite run --board``; 0 success, 1 no window was answered, 2 wrong usage or bad input."""
     arguments = _parser().parse_args(argv[1:])
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what is built would stay where it was
     try:
         return _run(arguments)
     except WhyLiteError as error:
@@ -54,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
         show(monitor, arguments, tape, feeder.polls(wishes, arguments.count))
         failed = tape.failure is not None
     if not feeder.answered:
-        print("the source gave no window", file=sys.stderr)
+        print("the source gave no window" if capture.ended else "no window was answered", file=sys.stderr)
     return 0 if feeder.answered and not failed else 1
 
 
@@ -82,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Have firmware on a microcontroller predict and explain windows: on a virtual board, for which it "
         "is compiled and started, or on a real one that runs it already (--port). Without --board, `whylite run` "
         "does it here, in Python.",
-        epilog="exit codes: 0 success, 1 the source gave no window or the disk was full, 2 wrong usage or bad input",
+        epilog="exit codes: 0 success, 1 no window was answered or the disk was full, 2 wrong usage or bad input, "
+        "130 interrupted before the board was there to answer",
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="what `whylite export --target micro` wrote (.why)")
     parser.add_argument("--board", required=True, metavar="NAME", help="one of `whylite boards`, or a .toml of yours")

@@ -7,12 +7,17 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from firmware_bridge.cores import Core
 from firmware_bridge.errors import BuildError
@@ -58,12 +63,8 @@ class Toolchain:
         flags = [*self._target(core), *_COMMON, *(["-fbuiltin"] if builtins else []), optimize, "-I."]
         flags += [f"-D{name}={value}" for name, value in sorted((defines or {}).items())]
         objects = [f"{source.removesuffix('.c')}.o" for source in sources]
-
-        def one(names: tuple[str, str]) -> None:
-            self._call([*flags, "-c", names[0], "-o", names[1]], folder, names[0])
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(one, zip(sources, objects, strict=True)))
+        calls = {name: [*flags, "-c", name, "-o", made] for name, made in zip(sources, objects, strict=True)}
+        self._call(calls, folder)
         return objects
 
     def link(self, objects: Sequence[str], script: str, folder: Path, core: Core, program: str) -> None:
@@ -73,7 +74,7 @@ class Toolchain:
         """
         library = ["-lgcc"] if self.kind == GCC else ["-rtlib=compiler-rt"]
         flags = [*self._target(core), "-nostdlib", "-Wl,--gc-sections", "-T", script]
-        self._call([*flags, *objects, *library, "-o", program], folder, program)
+        self._call({program: [*flags, *objects, *library, "-o", program]}, folder)
 
     def _target(self, core: Core) -> list[str]:
         if self.kind == GCC:
@@ -82,20 +83,73 @@ class Toolchain:
         # Zig traps undefined behaviour unless told not to, for which there is no room
         return ["-target", target, f"-mcpu={cpu}", "-fno-sanitize=all"]
 
-    def _call(self, arguments: Sequence[str], folder: Path, what: str) -> None:
+    def _call(self, calls: Mapping[str, Sequence[str]], folder: Path) -> None:
+        """Call it with each of these arguments, by what they are for, as many at a time as there are processors."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool, _Children() as children:
+            list(pool.map(lambda what: self._call_one(children, calls[what], folder, what), calls))
+
+    def _call_one(self, children: _Children, arguments: Sequence[str], folder: Path, what: str) -> None:
         command = [*self.command, *arguments]
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace",
-                                  timeout=_PATIENCE, check=False)  # fmt: skip
+            code, said = children.run(command, folder)
         except OSError as error:
             raise BuildError(f"cannot call {self.command[0]}: {error.strerror}", _INSTALL) from error
         except subprocess.TimeoutExpired as error:
             raise BuildError(f"{self.version} took over {_PATIENCE} s for {what}", "is the machine busy?") from error
-        if done.returncode:
+        if code:
             raise BuildError(
-                f"{self.version} refuses {what}:\n{complaint(done.stderr)}",
+                f"{self.version} refuses {what}:\n{complaint(said)}",
                 f"in {folder}, this repeats it: {shlex.join(command)}",
             )
+
+
+class _Children:
+    """Compilers that run; leaving the ``with`` block ends those that still do, with what they have started."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                _signal(process, signal.SIGTERM)  # at which GCC takes its temporary files with it
+
+    def run(self, command: Sequence[str], folder: Path) -> tuple[int, str]:
+        """Run one in ``folder``; return its exit code and what it complains of."""
+        with self._lock:
+            if self._ended:
+                raise CancelledError
+            # in a group of its own: a driver's death alone leaves the compiler proper at work
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                text=True, errors="replace", process_group=0,
+            )  # fmt: skip
+            self._running.add(process)
+        try:
+            _, said = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            _signal(process, signal.SIGKILL)
+            process.communicate()
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        return process.returncode, said
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a process that leads a group, and to all of that."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 def complaint(output: str) -> str:

@@ -14,7 +14,8 @@ from edge.bundle import Bundle, ensure_writable, write_whole
 from edge.codec import to_json
 from edge.errors import BundleError, WhyLiteError
 from edge.files import read_bytes
-from edge.micro import SOURCES, Micro, Operation, macs_by_part
+from edge.micro import Micro, Operation, macs_by_part
+from edge.micro_sources import micro_sources
 
 from .. import tables
 from ..errors import ModelFileError
@@ -82,11 +83,7 @@ def _of_bundle(bundle: Bundle, file_name: str, name: str | None) -> Emitted:
             f"the C in {file_name} is called {micro.identifier!r} already",
             "leave out --name here, or give it to `whylite export`",
         )
-    files = {
-        member.removeprefix(SOURCES): content
-        for member, content in bundle.members.items()
-        if member.startswith(SOURCES)
-    }
+    files = micro_sources(bundle, micro)
     scores = f"{list(micro.scores.shape)}"
     return Emitted(micro.identifier, files, scores, micro.arena, micro.constants, micro.operations, micro)
 

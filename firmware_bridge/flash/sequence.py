@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge.bundle import Bundle
 from edge.micro import MicroExplanation
+from edge.micro_sources import micro_sources
 from edge.wire.codes import When
 from edge.wire.records import Request, Session, Settings
 from firmware_bridge.boards import Board
@@ -83,6 +84,7 @@ class Flashing:
         self._way.close()
 
     def _fit(self) -> str:
+        micro_sources(self._bundle, self._micro)  # what follows goes by what it says of its memory
         fits(self._bundle, self._board)
         used = zip(("flash", "RAM"), needs(self._micro), memories(self._board), strict=True)
         return ", ".join(f"about {need:,} of {there.size:,} bytes of {name}" for name, need, there in used)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge.bundle import Bundle
 from edge.micro import GOLDEN, Micro
+from edge.micro_sources import micro_sources
 from edge.wire.port import DEFAULT_BAUD, Port
 from firmware_bridge import build as builder
 from firmware_bridge.boards import Board
@@ -60,6 +61,7 @@ def profile(
     still or its answers are not the reference's, and what :func:`firmware_bridge.build.build` raises.
     """
     micro = builder.micro_of(bundle)
+    micro_sources(bundle, micro)  # what cannot be measured is taken from what it says
     golden = _golden(bundle)
     if port is not None:
         with Port(port, baud) as line:

@@ -6,7 +6,10 @@ from edge.bundle import Bundle, seal
 from edge.manifest import ExplanationHead, Manifest, Port
 from edge.micro import SOURCES, Micro, MicroExplanation, Operation, Stored
 
-_HEADER = b"""#ifndef WHYLITE_TINY_H
+_HEADER = b"""/*
+ *   flash  300 bytes of constants, 0 of them to explain
+ */
+#ifndef WHYLITE_TINY_H
 #define WHYLITE_TINY_H
 #include "whylite.h"
 #define WHYLITE_TINY_ARENA_SIZE 64

@@ -12,7 +12,10 @@ DIGEST = "0d" * 32
 STEPS = 3
 SHAPE = (8,)
 
-_HEADER = b"""#ifndef WHYLITE_LOOPS_H
+_HEADER = b"""/*
+ *   flash  100 bytes of constants, 0 of them to explain
+ */
+#ifndef WHYLITE_LOOPS_H
 #define WHYLITE_LOOPS_H
 #include "whylite.h"
 #define WHYLITE_LOOPS_ARENA_SIZE 64

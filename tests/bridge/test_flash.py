@@ -421,7 +421,7 @@ def test_an_interrupted_command_leaves_nothing_behind(built, capsys):
         before = signal.getsignal(signal.SIGTERM)
         try:
             arguments = ["--way", "gdb", "--gdb", address, "--port", "none"]
-            assert whylite.main(["flash", built, "--board", BOARD, *arguments]) == 2
+            assert whylite.main(["flash", built, "--board", BOARD, *arguments]) == 130
         finally:
             signal.signal(signal.SIGTERM, before)
         assert capsys.readouterr().err == "error: connect: interrupted\n"

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from edge.errors import BundleError
+from edge.micro import INTERFACE
 from firmware_bridge import toolchain
 from firmware_bridge.boards import Memory, named
-from firmware_bridge.build import INTERFACE, BuildOptions, build, build_sources, fits, micro_of, needs
+from firmware_bridge.build import BuildOptions, build, build_sources, fits, micro_of, needs
 from firmware_bridge.cores import CORES
 from firmware_bridge.errors import BoardError, BuildError, FitError
 from firmware_bridge.flash.way import Image
@@ -205,7 +207,7 @@ def test_a_bundle_of_another_interface_is_to_be_exported_again(tmp_path, monkeyp
     made = bundle()
     members = made.members | {f"c/{name}": data for name, data in renumbered(interface).items()}
     monkeypatch.setattr(Toolchain, "compile", None)  # it is said before anything is compiled
-    with pytest.raises(BuildError, match=f"'tiny' has C of interface {interface}, .* for {INTERFACE}") as raised:
+    with pytest.raises(BundleError, match=f"'tiny' has C of interface {interface}, .* for {INTERFACE}") as raised:
         build(replace(made, members=members), named("qemu-mps2-an386"), tmp_path / "firmware")
     assert "export it again" in raised.value.hint
     assert not (tmp_path / "firmware").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import export
 import whylite
 from edge.bundle import seal
-from edge.micro import Micro, Operation, Stored
+from edge.micro import INTERFACE, Micro, Operation, Stored
 from export.c import Described, Explained, emit, ops, source
 from export.c.emit import kernels
 from export.c.lowering import LOWERINGS
@@ -119,7 +119,9 @@ def test_the_sources_in_a_bundle_are_written_as_they_are(tmp_path, capsys):
     bundle = export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=["gradcam"])
     stored = Stored((4,), 0.5, 0)
     micro = Micro("beats", stored, stored, 640, 1000, 2000, "1", (), (Operation("RELU", "whylite_map", "predict", 7),))
-    files = {"whylite_beats.c": b"/* c */", "whylite_beats.h": b"/* own */", "whylite.h": b"/* h */"}
+    header = b"/*\n *   flash  1000 bytes of constants, 0 of them to explain\n */\n#define WHYLITE_BEATS_ARENA_SIZE 640\n"
+    files = {"whylite_beats.c": b"/* c */", "whylite_beats.h": header}
+    files["whylite.h"] = f"#define WHYLITE_INTERFACE {INTERFACE}\n".encode()
     members = {**bundle.members, "micro.tflite": b"", "micro.npz": b""}
     members |= {f"c/{name}": text for name, text in files.items()}
     path, out = tmp_path / "beats.why", tmp_path / "c"
@@ -130,6 +132,10 @@ def test_the_sources_in_a_bundle_are_written_as_they_are(tmp_path, capsys):
     refused([path, "-o", out, "--name", "other"], "called 'beats' already", capsys)
     seal(replace(bundle.manifest, micro=micro), {**members, "c/../escaped.c": b""}).save(path)
     refused([path, "-o", out], "a source called 'c/../escaped.c'", capsys)
+    older = {**members, "c/whylite.h": f"#define WHYLITE_INTERFACE {INTERFACE - 1}\n".encode()}
+    seal(replace(bundle.manifest, micro=micro), older).save(path)
+    refused([path, "-o", tmp_path / "older"], f"has C of interface {INTERFACE - 1}, and this WhyLite is for", capsys)
+    assert not (tmp_path / "older").exists()
     seal(bundle.manifest, bundle.members).save(path)
     refused([path, "-o", out], "holds no C", capsys)
 
