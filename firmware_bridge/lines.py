@@ -204,8 +204,9 @@ def durations(summary: Summary) -> list[tuple[str, Quantiles]]:
 def losses(summary: Summary) -> str:
     """Return what was lost, and where."""
     dropped = ", ".join(f"{count} {name}" for name, count in summary.dropped.items() if count)
-    damaged = f"{sum(summary.bad.values())} damaged ({summary.skipped_bytes} B)"
-    parts = [] if summary.recorded else [f"link lost {summary.lost_frames} frames", damaged]
+    damaged = sum(summary.bad.values())
+    parts = [] if summary.recorded else [f"link lost {summary.lost_frames} frames", f"{damaged} damaged"]
+    parts += [f"{summary.skipped_bytes} B skipped"] if summary.skipped_bytes else []
     parts += [
         f"{summary.missing_results} results missing",
         f"board dropped {dropped or 'nothing'}",

@@ -95,7 +95,8 @@ class Summary:
     """What came over the link from first to last byte, over all sessions: the last ``accounts`` and the ``earlier``.
 
     ``phases`` and ``methods`` are the distributions of what the device measured. ``bad`` counts frames that arrived
-    damaged, by fault; ``lost_frames`` frames that left and never arrived; ``dropped`` records that the device did not
+    damaged, by fault; ``skipped_bytes`` are theirs, and those of no frame, such as the rest of one that began before
+    the port was open; ``lost_frames`` frames that left and never arrived; ``dropped`` records that the device did not
     send, by their name; ``missing_results`` gaps in the results for whatever reason; ``unattributed`` records
     of a session that never said what it is. ``end_to_end`` is from a window being complete to its result being here,
     ``clock_jumps`` how often the device's clock broke its bounds. ``warm_up`` and ``rejected`` windows, for which the

@@ -161,7 +161,7 @@ def test_the_ending_says_what_matters():
     assert "ig takes 1.00 times a prediction" in said
     assert "gradcam comes with the prediction" in said
     assert "link: 10.0 kB/s, 50 frames/s" in said
-    assert "link lost 0 frames, 0 damaged (0 B), 0 results missing, board dropped nothing" in said
+    assert "link lost 0 frames, 0 damaged, 0 results missing, board dropped nothing" in said
 
 
 def test_the_ending_says_what_each_board_gave_up():
@@ -203,10 +203,15 @@ def test_losses_are_told_one_by_one():
         )
     )
     for part in (
-        "3 damaged (77 B)",
+        "3 damaged, 77 B skipped, ",
         "3 maps in pieces",
         "1 impossible durations",
         "4 records of an unknown session",
         "5 reconnects",
     ):
         assert part in said
+
+
+def test_bytes_of_no_frame_are_not_told_as_damage():
+    """Whoever opens a port in the midst of a frame hears its rest."""
+    assert lines.losses(figures(skipped_bytes=332)).startswith("link lost 0 frames, 0 damaged, 332 B skipped, ")
