@@ -23,15 +23,14 @@ def micro_sources(bundle: Bundle, micro: Micro) -> dict[str, bytes]:
     sources = {name.removeprefix(SOURCES): data for name, data in bundle.members.items() if name.startswith(SOURCES)}
     found = _INTERFACE.search(sources.get("whylite.h", b""))
     interface = 0 if found is None else int(found[1])  # 0 is from before they were counted
+    name = bundle.manifest.name
     if interface != INTERFACE:
-        raise BundleError(
-            f"bundle {bundle.manifest.name!r} has C of interface {interface}, and this WhyLite is for {INTERFACE}", _AGAIN
-        )
+        raise BundleError(f"bundle {name!r} has C of interface {interface}, and this WhyLite is for {INTERFACE}", _AGAIN)
     for what, figure in _memory(sources, micro.identifier).items():
         if figure != getattr(micro, what):
             said = "does not say" if figure is None else f"says {figure:,}"
             raise BundleError(
-                f"the manifest of bundle {bundle.manifest.name!r} says {getattr(micro, what):,} bytes of {what}, its "
+                f"the manifest of bundle {name!r} says {getattr(micro, what):,} bytes of {what}, its "
                 f"whylite_{micro.identifier}.h {said}",
                 _AGAIN,
             )

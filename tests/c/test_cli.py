@@ -119,7 +119,8 @@ def test_the_sources_in_a_bundle_are_written_as_they_are(tmp_path, capsys):
     bundle = export.explain(small_models.float_classifier(), calibration=small_models.inputs(4), methods=["gradcam"])
     stored = Stored((4,), 0.5, 0)
     micro = Micro("beats", stored, stored, 640, 1000, 2000, "1", (), (Operation("RELU", "whylite_map", "predict", 7),))
-    header = b"/*\n *   flash  1000 bytes of constants, 0 of them to explain\n */\n#define WHYLITE_BEATS_ARENA_SIZE 640\n"
+    header = b"/*\n *   flash  1000 bytes of constants, 0 of them to explain\n */\n"
+    header += b"#define WHYLITE_BEATS_ARENA_SIZE 640\n"
     files = {"whylite_beats.c": b"/* c */", "whylite_beats.h": header}
     files["whylite.h"] = f"#define WHYLITE_INTERFACE {INTERFACE}\n".encode()
     members = {**bundle.members, "micro.tflite": b"", "micro.npz": b""}
