@@ -11,7 +11,7 @@ from .micro import INTERFACE, SOURCES, Micro
 
 _INTERFACE = re.compile(rb"^#define WHYLITE_INTERFACE (\d{1,9})$", re.MULTILINE)
 _CONSTANTS = re.compile(rb"^ \*   flash  (\d{1,9}) bytes of constants, (\d{1,9}) of them to explain$", re.MULTILINE)
-_AGAIN = "export it again: whylite export MODEL --target micro"
+_HINT = "export it again: whylite export MODEL --target micro"
 
 
 def micro_sources(bundle: Bundle, micro: Micro) -> dict[str, bytes]:
@@ -25,14 +25,14 @@ def micro_sources(bundle: Bundle, micro: Micro) -> dict[str, bytes]:
     interface = 0 if found is None else int(found[1])  # 0 is from before they were counted
     name = bundle.manifest.name
     if interface != INTERFACE:
-        raise BundleError(f"bundle {name!r} has C of interface {interface}, and this WhyLite is for {INTERFACE}", _AGAIN)
+        raise BundleError(f"bundle {name!r} has C of interface {interface}, and this WhyLite is for {INTERFACE}", _HINT)
     for what, figure in _memory(sources, micro.identifier).items():
         if figure != getattr(micro, what):
             said = "does not say" if figure is None else f"says {figure:,}"
             raise BundleError(
                 f"the manifest of bundle {name!r} says {getattr(micro, what):,} bytes of {what}, its "
                 f"whylite_{micro.identifier}.h {said}",
-                _AGAIN,
+                _HINT,
             )
     return sources
 

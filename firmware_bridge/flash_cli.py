@@ -17,7 +17,7 @@ from edge.arguments import natural
 from edge.bundle import Bundle
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
-from firmware_bridge.arguments import add_build_options, build_options
+from firmware_bridge.arguments import add_build_options, build_options, check_build_options
 from firmware_bridge.boards import named
 from firmware_bridge.flash import WAYS, chosen
 from firmware_bridge.flash.image import built, read
@@ -29,7 +29,9 @@ _INTERRUPTED = 128 + signal.SIGINT  # the exit code, as of the other commands
 
 def main(argv: Sequence[str]) -> int:
     """Run ``whylite flash``; 0 success, 1 failed with the board written to, 2 before that, 130 interrupted."""
-    arguments = _parser().parse_args(argv[1:])
+    parser = _parser()
+    arguments = parser.parse_args(argv[1:])
+    check_build_options(parser, arguments, "elf")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done: list[Step] = []
     try:

@@ -17,7 +17,7 @@ from edge.bundle import Bundle, ensure_writable, write_whole
 from edge.codec import to_json
 from edge.errors import WhyLiteError
 from edge.wire.port import DEFAULT_BAUD
-from firmware_bridge.arguments import add_build_options, build_options
+from firmware_bridge.arguments import add_build_options, build_options, check_build_options, given_build_option
 from firmware_bridge.boards import Board, named
 from firmware_bridge.convert_cli import Bar
 from firmware_bridge.errors import InvalidProfileError, ProfileError
@@ -53,6 +53,7 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         parser.error("give a BUNDLE, or --compare A.json B.json")
     if arguments.compare and (arguments.plot or arguments.board or arguments.port or arguments.recording):
         parser.error("--compare takes two profiles and --json alone")
+    check_build_options(parser, arguments, "port", "recording", "compare")
     if bool(arguments.meter) != bool(arguments.joules):
         parser.error("--meter NAME says what measured, --joules PART=J what it read: give both")
     if arguments.recording and (arguments.port or not arguments.board):
@@ -87,9 +88,12 @@ def _profile(arguments: argparse.Namespace) -> None:
 def _measured(bundle: Bundle, arguments: argparse.Namespace, bar: Bar) -> Profile:
     """Return the profile of the board that was named; without a name, of what the bundle was exported for."""
     name = arguments.board
-    if name is None and bundle.manifest.micro is None:
+    here = name is None and bundle.manifest.micro is None
+    board = None if here else named(name or _DEFAULT)
+    if (option := given_build_option(arguments)) and (board is None or board.linux):
+        raise ProfileError(f"{option} has no effect: nothing is compiled to be profiled on Linux", "leave it out")
+    if board is None:
         return linux.here(bundle, arguments.windows or linux.WINDOWS, bar.show)
-    board = named(name or _DEFAULT)
     if board.linux:
         return _streamed(bundle, board, arguments, bar)
     if arguments.recording:

@@ -18,7 +18,7 @@ from edge.errors import WhyLiteError
 from edge.sources import schemes
 from edge.wire.codes import When
 from edge.wire.port import DEFAULT_BAUD
-from firmware_bridge.arguments import add_build_options, build_options
+from firmware_bridge.arguments import add_build_options, build_options, check_build_options
 from firmware_bridge.boards import Board, named
 from firmware_bridge.build import build, fits
 from firmware_bridge.cli import add_views, show
@@ -31,7 +31,9 @@ from firmware_bridge.tape import Tape
 
 def main(argv: Sequence[str]) -> int:
     """Run ``whylite run --board``; 0 success, 1 no window was answered, 2 wrong usage or bad input."""
-    arguments = _parser().parse_args(argv[1:])
+    parser = _parser()
+    arguments = parser.parse_args(argv[1:])
+    check_build_options(parser, arguments, "port")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what is built would stay where it was
     try:
