@@ -9,7 +9,7 @@ MODEL = "micro.tflite"
 """Member of the bundle: the single-subgraph int8 model that the C was made of, for TensorFlow Lite Micro to check."""
 SOURCES = "c/"
 """Where in the bundle the C sources lie, each a member of its own: the model's, and the kernels it needs."""
-INTERFACE = 3
+INTERFACE = 4
 """Of models in C that this WhyLite's firmware and manual are for; each bundle has its own in ``c/whylite.h``."""
 GOLDEN = "micro.npz"
 """Member with golden vectors: ``x`` as the model stores inputs ``[N, ...]``, ``scores`` ``[N, classes]``, and under
@@ -32,13 +32,13 @@ class MicroExplanation:
 
     ``steps`` is 0 where ``map`` is the explanation itself; else ``map`` is the gradient of a logit at the input, of
     which Integrated Gradients sums ``steps``, at ``nodes`` with ``weights``, both in 1/32768, from ``baseline`` as the
-    input is stored (a member of the C). ``fidelity`` and ``fidelity_p05`` are the median and 5th percentile over
-    ``samples`` calibration inputs of the rank correlation with the same map in exact arithmetic, None where maps of too
-    few inputs had anything to rank. ``units`` are what the
+    input is stored (a member of the C), where the classes' logits are ``baseline_logits``. ``fidelity`` and
+    ``fidelity_p05`` are the median and 5th percentile over ``samples`` calibration inputs of the rank correlation with
+    the same map in exact arithmetic, None where maps of too few inputs had anything to rank. ``units`` are what the
     real values of ``map`` are multiplied by to be in the unit of the bundle's head of that method, for each class: the
     weights of one may be many times those of another, and one int8 grid holds the maps of all. ``residual_p50`` and
     ``residual_p90`` are what part of the logit's change ``steps`` in int8 leave unexplained, the median and in 9 of 10
-    of those inputs: the schedules' are a workstation's.
+    of those inputs whose logit is not at an end of its int8 range: the schedules' are a workstation's.
     """
 
     method: str
@@ -51,6 +51,7 @@ class MicroExplanation:
     nodes: tuple[int, ...] = ()
     weights: tuple[int, ...] = ()
     units: tuple[float, ...] = ()
+    baseline_logits: tuple[float, ...] = ()
     residual_p50: float | None = None
     residual_p90: float | None = None
 

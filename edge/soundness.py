@@ -163,6 +163,9 @@ def _micro_explanation_faults(where: str, explanation: MicroExplanation, manifes
         yield f"{where}.units are not all above 0 and finite"
     if len(explanation.units) != math.prod(manifest.output.shape):
         yield f"{where}.units are {len(explanation.units)}, and output.shape is {list(manifest.output.shape)}"
+    logits = explanation.baseline_logits
+    if len(logits) not in {0, len(explanation.units)} or not all(abs(logit) <= _LARGEST for logit in logits):
+        yield f"{where}.baseline_logits are {len(logits)} numbers, or not all finite"
     steps, nodes, weights = explanation.steps, explanation.nodes, explanation.weights
     if not 0 <= steps < 1 << 16 or {len(nodes), len(weights)} != {steps}:
         yield f"{where} is of {steps} steps, {len(nodes)} nodes and {len(weights)} weights"

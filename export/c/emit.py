@@ -40,12 +40,13 @@ tell_settings tick ticks when
 class Steps:
     """Where Integrated Gradients takes its steps: ``nodes`` and ``weights`` in 1/32768, the latter of which sum to it.
 
-    ``baseline`` is stored as the input is.
+    ``baseline`` is stored as the input is, and ``baseline_logits`` are the classes' real logits there.
     """
 
     nodes: tuple[int, ...]
     weights: tuple[int, ...]
     baseline: NDArray[np.int8]
+    baseline_logits: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -316,6 +317,10 @@ extern const whylite_model {self.symbol};
                     parts.append(f"static const uint16_t {label}_{place}[{len(values)}] = {{{listed}}};")
                 listed = ", ".join(map(str, steps.baseline.ravel().tolist()))
                 parts.append(f"static const int8_t baseline_{place}[{steps.baseline.size}] = {{{listed}}};")
+                listed = ", ".join(map(source.number, steps.baseline_logits))
+                parts.append(
+                    f"static const float baseline_logits_{place}[{len(steps.baseline_logits)}] = {{{listed}}};"
+                )
             if explained.units:
                 listed = ", ".join(map(source.number, explained.units))
                 parts.append(f"static const float units_{place}[{len(explained.units)}] = {{{listed}}};")
@@ -340,6 +345,7 @@ extern const whylite_model {self.symbol};
             "node": "NULL" if steps is None else f"node_{place}",
             "weight": "NULL" if steps is None else f"weight_{place}",
             "baseline": "NULL" if steps is None else f"baseline_{place}",
+            "baseline_logits": "NULL" if steps is None else f"baseline_logits_{place}",
             "units": f"units_{place}" if explained.units else "NULL",
         }
         return "  {\n" + "".join(f"    .{name} = {value},\n" for name, value in fields.items()) + "  }"

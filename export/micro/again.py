@@ -94,7 +94,7 @@ def _explained(graph: Graph, own: MicroExplanation, start: NDArray[np.int8] | No
     found = next((tensor for tensor in graph.outputs[1:] if _grid(tensor) == wanted), None)
     if found is None:
         raise BundleError(f"{MODEL} of bundle {name!r} has no map of {own.method!r}", "export it again")
-    steps = None if not own.steps or start is None else Steps(own.nodes, own.weights, start)
+    steps = None if not own.steps or start is None else Steps(own.nodes, own.weights, start, own.baseline_logits)
     return Explained(own.method, own.layer, found, own.map.shape, own.units, steps)
 
 

@@ -14,7 +14,6 @@ from edge.manifest import Check
 from .. import choose
 from ..c import Explained
 from ..clock import within
-from ..completeness import Left
 from ..methods import WALKS, Role
 from ..shipped import Shipped, store_input
 from ..tflite.graph import Tensor
@@ -51,11 +50,10 @@ def predictions(built: MicroModel, shipped: Shipped, x: Array) -> Check:
     for sample in within(_SECONDS, x, at_least=16):
         compared += 1
         value = stored(built.input, sample)
-        assert built.input.quantization is not None
-        real = built.input.quantization.dequantize(value).astype(np.float32)
-        expected = original.run([store_input(head.input, real)], place + 1)[place]
+        entered = real(built.input, value).astype(np.float32)
+        expected = original.run([store_input(head.input, entered)], place + 1)[place]
         scores = own.run([value], 1)[0]
-        different += _real(head.scores, expected).tobytes() != _real(built.scores, scores).tobytes()
+        different += real(head.scores, expected).tobytes() != real(built.scores, scores).tobytes()
     return Check(
         "microcontroller's predictions",
         different,
@@ -77,10 +75,10 @@ def fidelities(built: MicroModel, exact: Shipped, baseline: Array, x: Array) -> 
     found = []
     device = Reference(built.file_of_classes())
     classes = exact.source.head.classes
-    given = np.stack([_real(built.input, stored(built.input, sample)).reshape(sample.shape) for sample in x[:_SAMPLES]])
+    given = np.stack([real(built.input, stored(built.input, sample)).reshape(sample.shape) for sample in x[:_SAMPLES]])
     given = given.astype(np.float32)
     for explanation in built.explanations:
-        explain = [_exact(exact, baseline, explanation), _on_device(built, device, explanation, exact)]
+        explain = [_exact(exact, baseline, explanation), on_device(built, device, explanation, exact)]
         found.append(_decided(explanation.method, choose.fidelities(explain, given, classes, _SECONDS, _FEWEST)[1]))
     return found
 
@@ -115,28 +113,6 @@ def _decided(method: str, alike: Sequence[choose.Likeness | None]) -> Fidelity:
     return Fidelity(replace(check, detail=f"{check.detail}; {left_out}"), p05, (f"{name}: {left_out}",))
 
 
-def residuals(built: MicroModel, explanation: Explained, model: Shipped, x: Array) -> tuple[float, float] | None:
-    """Return what part of the logit's change a device leaves unexplained, the median and in 9 of 10 inputs.
-
-    None where an explanation takes no steps. Inputs are explained for the class that is predicted of them.
-    """
-    steps = explanation.steps
-    if steps is None:
-        return None
-    device, left = Reference(built.file_of_classes()), Left()
-    explain = _on_device(built, device, explanation, model)
-    outputs = list(dict.fromkeys([*built.outputs_of_classes, built.logits]))
-    place, none = outputs.index(built.logits), np.zeros(1, np.int32)
-    for sample in within(_SECONDS, x[:_SAMPLES]):
-        ends = [device.run([point, none], place + 1) for point in (stored(built.input, sample), steps.baseline)]
-        scores, logits = ends[0][0].ravel(), [_real(built.logits, end[place]).ravel() for end in ends]
-        chosen = int(scores.argmax())
-        change = float(logits[0][chosen] - logits[1][chosen])
-        left.add(change - float(explain(sample, chosen).sum(dtype=np.float64)), change)
-    p50, p90 = np.quantile(left.of_own, (0.5, 0.9)).tolist()
-    return p50, p90
-
-
 def _exact(exact: Shipped, baseline: Array, explanation: Explained) -> Explain:
     """Return a method in exact arithmetic, at the steps that the device takes."""
     method = exact.compiled[explanation.method]
@@ -168,13 +144,13 @@ def _calls(explanation: Explained, baseline: Array, at_once: int) -> list[dict[s
     return [{"baseline": baseline[None], "alphas": a, "weights": w} for a, w in pairs]
 
 
-def _on_device(built: MicroModel, device: Reference, explanation: Explained, model: Shipped) -> Explain:
+def on_device(built: MicroModel, device: Reference, explanation: Explained, model: Shipped) -> Explain:
     """Return a method as firmware computes it, up to the unit of its class."""
     place = built.outputs_of_classes.index(explanation.map)
 
     def gradient(x: NDArray[np.int8], class_index: int) -> NDArray[np.float64]:
         found = device.run([x, np.asarray([class_index], np.int32)], place + 1)[place]
-        return _real(explanation.map, found) * explanation.units[class_index]
+        return real(explanation.map, found) * explanation.units[class_index]
 
     def explain(sample: Array, class_index: int | None) -> Array:
         chosen, x, steps = _class(model, sample, class_index), stored(built.input, sample), explanation.steps
@@ -182,7 +158,7 @@ def _on_device(built: MicroModel, device: Reference, explanation: Explained, mod
             return np.asarray(gradient(x, chosen)[0], np.float32)
         pairs = zip(steps.nodes, steps.weights, strict=True)
         points = [gradient(interpolated(x, steps.baseline, node), chosen) * weight / ONE for node, weight in pairs]
-        way = _real(built.input, x) - _real(built.input, steps.baseline)
+        way = real(built.input, x) - real(built.input, steps.baseline)
         return np.asarray((np.sum(points, 0) * way)[0], np.float32)
 
     return explain
@@ -192,7 +168,7 @@ def _class(model: Shipped, sample: Array, class_index: int | None) -> int:
     return int(model.scores(model.stored(sample)).argmax()) if class_index is None else class_index
 
 
-def _real(tensor: Tensor, values: NDArray[Any]) -> NDArray[np.float64]:
+def real(tensor: Tensor, values: NDArray[Any]) -> NDArray[np.float64]:
     """Return the real values of what a tensor holds, which may be real numbers already."""
     if values.dtype.kind == "f" or tensor.quantization is None:
         return values.astype(np.float64)

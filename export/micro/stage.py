@@ -23,8 +23,9 @@ from ..selection import Selected
 from ..tflite.graph import Graph, Model, Tensor
 from . import reference, saturation
 from .core import core_of
-from .fidelity import Fidelity, fidelities, predictions, residuals
+from .fidelity import Fidelity, fidelities, predictions
 from .model import MicroModel, build, in_fixed_point, stored
+from .residual import Residual, baseline_logits, residual
 
 Array = NDArray[np.float32]
 
@@ -84,8 +85,9 @@ def compiled(
     fails here.
     """
     shipped = selected.shipped
+    notes: list[str] = []
     if schedules:
-        built = _with_steps(built, schedules, selected.baseline)
+        built, notes = _with_steps(built, schedules, selected)
     digest = hashlib.sha256(shipped.original).digest()
     held_back = saturation.parted(x, built.input)[1]
     alike = fidelities(built, selected.exact, selected.baseline, held_back)
@@ -96,7 +98,7 @@ def compiled(
     )
     failed = {check.method for check in (*before, *checks) if check.gating and not check.passed}
     sources = c.emit(_described(built, name, labels, digest, failed))
-    left = [residuals(built, own, shipped, held_back) for own in built.explanations]
+    left = [None if own.steps is None else residual(built, own, shipped, held_back) for own in built.explanations]
     original_arena = reference.arena_of(shipped.original, "the model")
     micro = Micro(
         identifier=sources.identifier,
@@ -112,7 +114,7 @@ def compiled(
     )
     members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
-    notes = [note for fidelity in alike for note in fidelity.notes]
+    notes += [note for found in (*alike, *left) if found is not None for note in found.notes]
     notes += [*saturation.notes(built), *_incomplete(micro.explanations)]
     return Firmware(micro, members, checks, tuple(notes))
 
@@ -127,15 +129,17 @@ def _incomplete(explanations: Sequence[MicroExplanation]) -> list[str]:
     ]
 
 
-def _with_steps(built: MicroModel, schedules: Sequence[Schedule], baseline: Array) -> MicroModel:
-    """Return the model with the steps that are taken unless others are asked for: a rule that needs no probes."""
+def _with_steps(built: MicroModel, schedules: Sequence[Schedule], selected: Selected) -> tuple[MicroModel, list[str]]:
+    """Return the model with the steps that are taken, by a rule that needs no probes, and what to say of them."""
     chosen = default_schedule([own for own in schedules if not own.intervals] or schedules)
     nodes, weights = in_fixed_point(chosen.nodes, chosen.weights)
-    steps = c.Steps(nodes, weights, stored(built.input, baseline))
+    start = stored(built.input, selected.baseline)
+    logits = baseline_logits(built, selected.exact, start)
+    steps = c.Steps(nodes, weights, start, logits.values)
     explanations = [
         replace(own, steps=steps) if own.method == IntegratedGradients.name else own for own in built.explanations
     ]
-    return replace(built, explanations=tuple(explanations))
+    return replace(built, explanations=tuple(explanations)), list(logits.notes)
 
 
 def _described(
@@ -157,7 +161,7 @@ def _flags(method: str, failed: Collection[str]) -> Flag:
     return flags | Flag.UNFAITHFUL if not {"", method}.isdisjoint(failed) else flags
 
 
-def _explanation(own: c.Explained, fidelity: Fidelity, left: tuple[float, float] | None) -> MicroExplanation:
+def _explanation(own: c.Explained, fidelity: Fidelity, left: Residual | None) -> MicroExplanation:
     steps = own.steps
     return MicroExplanation(
         method=own.method,
@@ -170,8 +174,9 @@ def _explanation(own: c.Explained, fidelity: Fidelity, left: tuple[float, float]
         nodes=() if steps is None else steps.nodes,
         weights=() if steps is None else steps.weights,
         units=own.units,
-        residual_p50=None if left is None else left[0],
-        residual_p90=None if left is None else left[1],
+        baseline_logits=() if steps is None else steps.baseline_logits,
+        residual_p50=None if left is None else left.p50,
+        residual_p90=None if left is None else left.p90,
     )
 
 

@@ -283,10 +283,11 @@ static void explain(whylite_device *device) {
     return;
   }
   if (steps) {
-    const bool kept = __builtin_fabsf(attribution.residual) <= RESIDUAL_BOUND * __builtin_fabsf(attribution.change);
+    const bool kept = attribution.cut_off ||
+                      __builtin_fabsf(attribution.residual) <= RESIDUAL_BOUND * __builtin_fabsf(attribution.change);
     map = (whylite_map){.tensor = &attribution.tensor,
                         .data = attribution.values,
-                        .complete = true,
+                        .complete = !attribution.cut_off,
                         .residual = attribution.residual,
                         .steps = explanation->steps,
                         .flags = kept ? 0 : WHYLITE_RESIDUAL_OVER_BOUND};

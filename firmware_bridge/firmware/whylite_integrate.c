@@ -7,11 +7,6 @@
 #define Q15 15u
 #define HALF (1 << (Q15 - 1u))
 
-static float logit(const whylite_integral *integral) {
-  const whylite_tensor *logits = &integral->model->logits;
-  return whylite_real(logits, integral->arena + logits->offset, (uint32_t)integral->class_index);
-}
-
 /* Write the point `node` of the way from the baseline to the window, rounded to nearest, into the arena. */
 static void interpolate(const whylite_integral *integral, int32_t node) {
   int8_t *input = integral->arena + integral->model->input.offset;
@@ -25,8 +20,11 @@ static void interpolate(const whylite_integral *integral, int32_t node) {
 void whylite_integrate_start(whylite_integral *integral, const whylite_model *model,
                              const whylite_explanation *explanation, int8_t *arena, const int8_t *window, int32_t *sums,
                              int32_t class_index) {
-  *integral = (whylite_integral){model, explanation, arena, window, sums, class_index, 0, 0.0f};
-  integral->logit = logit(integral);
+  const whylite_tensor *logits = &model->logits;
+  const int8_t *stored = arena + logits->offset;
+  *integral = (whylite_integral){model, explanation, arena, window, sums, class_index, 0, 0.0f, false};
+  integral->logit = whylite_real(logits, stored, (uint32_t)class_index);
+  integral->cut_off = stored[class_index] == INT8_MIN || stored[class_index] == INT8_MAX;
   for (uint32_t i = 0; i < model->input.size; i++) {
     sums[i] = 0;
   }
@@ -79,8 +77,6 @@ void whylite_integrate_finish(whylite_integral *integral, whylite_attribution *a
     largest = magnitude > largest ? magnitude : largest;
   }
   quantize(integral, largest);
-  interpolate(integral, 0);
-  integral->model->predict(integral->arena);
   const whylite_explanation *explanation = integral->explanation;
   const float step =
       explanation->map.scale * (explanation->units == NULL ? 1.0f : explanation->units[integral->class_index]);
@@ -89,6 +85,7 @@ void whylite_integrate_finish(whylite_integral *integral, whylite_attribution *a
   attribution->tensor.scale = largest == 0 ? 1.0f : unit * real(largest) / 127.0f;
   attribution->tensor.zero_point = 0;
   attribution->values = (const int8_t *)integral->sums;
-  attribution->change = integral->logit - logit(integral);
+  attribution->cut_off = integral->cut_off;
+  attribution->change = integral->logit - explanation->baseline_logits[integral->class_index];
   attribution->residual = attribution->change - unit * real(sum);
 }

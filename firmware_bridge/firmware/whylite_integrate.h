@@ -28,15 +28,17 @@ typedef struct {
   int32_t class_index;
   uint32_t steps; /* taken */
   float logit;    /* of the class, at the window */
+  bool cut_off;   /* it is at an end of its int8 range, beyond which it cannot be */
 } whylite_integral;
 
 /* An attribution: `tensor` says how `values`, which take the place of the sums, are stored, in logits. `residual` is
- * f(x) - f(baseline) - sum, and `change` f(x) - f(baseline). */
+ * f(x) - f(baseline) - sum, and `change` f(x) - f(baseline): of neither is anything known where f(x) is `cut_off`. */
 typedef struct {
   whylite_tensor tensor;
   const int8_t *values;
   float residual;
   float change;
+  bool cut_off;
 } whylite_attribution;
 
 /* Begin with the arena as `predict` left it for the window. */
@@ -47,7 +49,7 @@ void whylite_integrate_start(whylite_integral *integral, const whylite_model *mo
 /* Take one step, a prediction and its gradient; return whether there is another one. */
 bool whylite_integrate_step(whylite_integral *integral);
 
-/* Predict at the baseline and give the attribution. */
+/* Give the attribution. */
 void whylite_integrate_finish(whylite_integral *integral, whylite_attribution *attribution);
 
 #ifdef __cplusplus

@@ -66,7 +66,7 @@ typedef struct {
   uint32_t class_index;
   const whylite_tensor *tensor; /* shape, scale and zero point */
   const int8_t *data;
-  bool complete; /* the method promises completeness, and this is the residual */
+  bool complete; /* the method promises completeness, and the residual is known: this */
   float residual;
   uint32_t steps;
   uint32_t flags;

@@ -10,7 +10,7 @@
 
 #include "whylite.h"
 
-#if !defined(WHYLITE_INTERFACE) || WHYLITE_INTERFACE != 3
+#if !defined(WHYLITE_INTERFACE) || WHYLITE_INTERFACE != 4
 #error "the model's whylite.h has another interface than this firmware: export the model, or emit its C, again"
 #endif
 

@@ -33,6 +33,7 @@ static const uint8_t digest[32] = {
     13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13};
 static const uint16_t node[3] = {5461, 16384, 27307}, weight[3] = {10923, 10922, 10923};
 static const int8_t baseline[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+static const float baseline_logits[2] = {0.0f, 0.0f};
 
 static void loop(int32_t times) {
   for (volatile int32_t i = 0; i < times; i++) {
@@ -61,7 +62,7 @@ static void explain(int8_t *arena, int32_t class_index) {
 static const whylite_explanation explanations[] = {
     {.method = "gradcam", .layer = "x", .map = MAP, .run = explain},
     {.method = "integrated_gradients", .layer = "x", .map = MAP, .run = explain, .steps = 3, .node = node,
-     .weight = weight, .baseline = baseline}};
+     .weight = weight, .baseline = baseline, .baseline_logits = baseline_logits}};
 
 #define SCORES {.offset = 16, .size = 2, .scale = 0.00390625f, .zero_point = -128, .rank = 1, .shape = {2}}
 const whylite_model whylite_loops = {

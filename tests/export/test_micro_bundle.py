@@ -20,6 +20,7 @@ from export.cli import summary
 from export.errors import CalibrationError, CheckFailedError, UnsupportedModelError
 from export.micro import saturation, stage
 from export.micro.reference import Reference
+from export.micro.residual import Residual
 from export.tflite import Graph, Model, Quantization
 from export.tflite import options as tables_of_ops
 from export.tflite.ops import INT8, Builder
@@ -405,6 +406,7 @@ def test_the_residual_of_integrated_gradients_is_the_devices(exported, original)
         sums = sum(weight * gradient for weight, gradient in zip(own.weights, gradients, strict=True))
         unit = grid.scale[0] * own.map.scale * own.units[index] / (1 << 15)
         high, low = (int(run(end, 0)[-1].ravel()[index]) for end in (x, start))
+        assert own.baseline_logits[index] == pytest.approx(logits.scale[0] * (low - logits.zero_point[0]))
         change = logits.scale[0] * (high - low)
         shares.append(abs(change - unit * float((sums * (x - start)).sum())) / abs(change))
     assert np.quantile(shares, (0.5, 0.9)) == pytest.approx((own.residual_p50, own.residual_p90), rel=1e-4)
@@ -416,6 +418,6 @@ def test_the_residual_of_integrated_gradients_is_the_devices(exported, original)
 
 def test_what_does_not_add_up_on_the_device_is_noted(exported, original, monkeypatch):
     assert not any("do not add up" in note for note in exported.manifest.notes)
-    monkeypatch.setattr(stage, "residuals", lambda *_: (0.27, 0.71))
+    monkeypatch.setattr(stage, "residual", lambda *_: Residual(0.27, 0.71))
     bundle = export.explain(original, calibration=X, target="micro", methods=["integrated_gradients"])
     assert any("leaves 27% of the logit's change unexplained in half" in note for note in bundle.manifest.notes)

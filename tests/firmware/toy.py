@@ -33,8 +33,12 @@ def scores(x):
     return (np.clip((sums(x) >> 5) - 7, -128, 127) + 128) * SCORE_SCALE
 
 
+def stored_logit(x, index):
+    return np.clip(sums(x) >> 4, -128, 127)[index]
+
+
 def logit(x, index):
-    return (np.clip(sums(x) >> 4, -128, 127)[index] - 2) * LOGIT_SCALE
+    return (stored_logit(x, index) - 2) * LOGIT_SCALE
 
 
 def cam(x, index):
@@ -45,7 +49,10 @@ def cam(x, index):
 
 
 def integrated_gradients(x, index):
-    """Return the attribution, float ``[6, 2]``, exact but for the points and gradients, and its residual."""
+    """Return the attribution, float ``[6, 2]``, exact but for the points and gradients, and its residual.
+
+    That is None where the logit is at an end of its range: nobody knows how far it would have changed.
+    """
     way = x.astype(int) - BASELINE
     total = np.zeros(12)
     for node, weight in zip(NODES, STEP_WEIGHTS, strict=True):
@@ -54,4 +61,5 @@ def integrated_gradients(x, index):
         total += weight / 32768 * gradient * GRADIENT_SCALE * GRADIENT_UNITS[index]
     attribution = total * way * INPUT_SCALE
     change = logit(x, index) - logit(np.full(12, BASELINE), index)
-    return attribution.reshape(6, 2), change - attribution.sum()
+    cut_off = stored_logit(x, index) in {-128, 127}
+    return attribution.reshape(6, 2), None if cut_off else change - attribution.sum()

@@ -71,6 +71,7 @@ static const uint16_t node[WHYLITE_TOY_STEPS] = {2275, 10814, 21954, 30493};
 static const uint16_t weight[WHYLITE_TOY_STEPS] = {5699, 10685, 10685, 5699};
 static const int8_t baseline[SIZE] = {-5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5, -5};
 
+static const float baseline_logits[CLASSES] = {-0.25f, -0.25f, -0.25f};
 static const float cam_units[CLASSES] = {0.5f, 2.0f, 1.0f};
 static const float gradient_units[CLASSES] = {1.5f, 1.0f, 0.25f};
 
@@ -89,6 +90,7 @@ static const whylite_explanation explanations[] = {
      .node = node,
      .weight = weight,
      .baseline = baseline,
+     .baseline_logits = baseline_logits,
      .units = gradient_units},
 };
 

@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /* Of what this file declares: firmware that was written for another one does not compile. */
-#define WHYLITE_INTERFACE 3
+#define WHYLITE_INTERFACE 4
 
 #define WHYLITE_ALIGNMENT 16
 #define WHYLITE_DIMENSIONS 4
@@ -62,8 +62,9 @@ typedef struct {
   uint16_t steps;
   const uint16_t *node;
   const uint16_t *weight;
-  const int8_t *baseline; /* as the input is stored */
-  const float *units;     /* a real value of the map times its class's entry is in the method's own unit, or NULL */
+  const int8_t *baseline;       /* as the input is stored */
+  const float *baseline_logits; /* of all classes there; int8 may cut off its own */
+  const float *units;           /* a real value of the map times its class's entry is in the method's own unit, or NULL */
 } whylite_explanation;
 
 typedef struct {
