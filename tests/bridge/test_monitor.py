@@ -23,6 +23,7 @@ from edge.wire.framing import frame
 from edge.wire.port import Port
 from edge.wire.receiver import Receiver
 from edge.wire.records import Health, Log, Ping, Pong, Request, Result, Session, encode
+from firmware_bridge import monitor as monitoring
 from firmware_bridge.maps import Attribution
 from firmware_bridge.monitor import Monitor, follow, watch
 from firmware_bridge.nullmodem import NullModem
@@ -289,6 +290,7 @@ def test_a_device_that_falls_silent_is_missed_and_one_that_idles_is_not(modem, m
             assert monitor.silence >= 2
             listen(lambda: monitor.silence > 2.5)
             assert len(changes()) == 1
+        assert monitoring._PING <= monitoring.SILENCE / 2  # who idles is asked in time
         monkeypatch.setattr("firmware_bridge.monitor.SILENCE", 60.0)  # for a busy machine's sake
         for period in ("SESSION_PERIOD", "HEALTH_PERIOD"):
             monkeypatch.setattr(sender, period, 600.0)

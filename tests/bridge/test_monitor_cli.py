@@ -17,6 +17,7 @@ from edge.wire.port import Port
 from edge.wire.records import Result
 from firmware_bridge.maps import Attribution
 from firmware_bridge.recording import load
+from tests.link import wait_for
 from tests.references import small_models
 
 WINDOWS = 30
@@ -106,10 +107,14 @@ def test_a_recorder_killed_in_the_middle_leaves_a_readable_file(device, modem, t
     device("--loop", "--rate", "100")
     path = tmp_path / f"session{suffix}"
     process = subprocess.Popen([*WHYLITE, "monitor", modem.host, "--record", str(path)], stdout=subprocess.DEVNULL)
-    wait_for(lambda: path.exists() and path.stat().st_size > enough)
+
+    def results():
+        return len(list(load(path).of(Result)))
+
+    wait_for(lambda: path.exists() and path.stat().st_size > enough and results() >= 3)
     process.kill()
     process.wait()
-    assert len(list(load(path).of(Result))) >= 3
+    assert results() >= 3
 
 
 def test_a_count_is_enough(device, modem):
@@ -261,10 +266,3 @@ def test_without_textual_a_terminal_gets_plain_lines(device, modem):
     assert b"session " in shown
     assert f"{WINDOWS} windows".encode() in shown
     assert b"\x1b[?1049h" not in shown  # no alternate screen
-
-
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
