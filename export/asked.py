@@ -13,6 +13,7 @@ from edge.codec import DecodeError, from_json
 from edge.samples import preprocessing as stated
 from edge.samples.preprocessing import Preprocessing
 
+from . import heads
 from .errors import CalibrationError, MemoryLimitError, UnsupportedModelError
 from .heads import Head
 from .methods import METHODS, IntegratedGradients, LayerMap, Method, SmoothGrad, Source
@@ -21,6 +22,7 @@ from .tflite.graph import Graph, Tensor
 
 MOST_STEPS = 64
 """The most steps of Integrated Gradients that a call may have: the longest schedule's."""
+_LISTED = 4  # layers that a note names
 
 
 def methods(names: Sequence[str], layer: str | None, batch: int | None, *, refine: bool = False) -> list[Method]:
@@ -59,19 +61,39 @@ def with_layers(
 ) -> tuple[list[Method], list[str]]:
     """Return the methods without those that find no layer to look at, unless they ``must``, and what to say of them.
 
-    Where none is left, methods of the names ``otherwise`` stand in for them.
+    Where none is left, methods of the names ``otherwise`` stand in for them. Of those that look at one layer of several
+    branches it is said which, and what the others are.
     """
-    kept, left_out = [], []
+    kept, said = [], []
     for method in methods:
         try:
             method.target(graph, head)
         except UnsupportedModelError as error:
             if must or not isinstance(method, LayerMap):
                 raise
-            left_out.append(f"{method.name} left out: {error.cause}")
+            said.append(f"{method.name} left out: {error.cause}")
         else:
             kept.append(method)
-    return kept or [METHODS[name]() for name in otherwise], left_out
+    unasked = [method for method in kept if isinstance(method, LayerMap) and method.layer is None]
+    if unasked:
+        layer = unasked[0].target(graph, head)
+        if beside := heads.layers_beside(graph, head, layer):
+            names = ", ".join(method.name for method in unasked)
+            alone = f"{names}: of layer {_called(graph, layer)} alone, one of several branches"
+            said.append(f"{alone}: {_others(graph, beside)}")
+    return kept or [METHODS[name]() for name in otherwise], said
+
+
+def _others(graph: Graph, layers: Sequence[Tensor]) -> str:
+    """Return what to say of layers that might have been asked for."""
+    more = f" and {len(layers) - _LISTED} more" if len(layers) > _LISTED else ""
+    listed = "; ".join(_called(graph, layer) for layer in layers[:_LISTED])
+    return f"what passes by it is explained at {listed}{more}, with --layer"
+
+
+def _called(graph: Graph, layer: Tensor) -> str:
+    place = next(place for place, op in enumerate(graph.ops) if layer in op.outputs)
+    return f"{layer.name.split(';')[0]!r} {list(layer.shape[1:])} (op:{place})"
 
 
 def fitted(methods: Sequence[Method], source: Source, batch: int | None) -> list[Method]:

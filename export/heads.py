@@ -150,19 +150,13 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
     """
     producers = graph.producers()
     tensor = head.logits
-    reached = {head.input}
-    for op in graph.ops:
-        if any(operand in reached for operand in op.inputs if operand is not None):
-            reached.update(op.outputs)
-    moved = channels_moved(graph)
+    reached, layers = reachable_from(graph, {head.input}), _layers(graph)
     one_read, last = False, None
     while tensor in producers:
         op = producers[tensor]
         one_read = (one_read or op.code in _PICKS) and op.code not in _MIX
         tensor = next((t for t in op.inputs if t is not None and t in reached and t.dtype.kind != "b"), head.input)
-        if not has_positions(tensor) or tensor in moved or tensor not in producers:
-            continue
-        if producers[tensor].code in _passed_by(tensor):
+        if tensor not in layers:
             continue
         if not one_read:
             return tensor
@@ -173,6 +167,34 @@ def default_layer(graph: Graph, head: Head) -> Tensor:
         "no layer of the model has spatial positions left",
         "class activation maps need a convolutional layer: ask for another method, as --method integrated_gradients",
     )
+
+
+def layers_beside(graph: Graph, head: Head, layer: Tensor) -> list[Tensor]:
+    """Return the last layers that know *where* on the ways to the logits that do not pass through ``layer``.
+
+    There are some where branches meet behind their pooling: a map of one layer then explains its own branch alone.
+    """
+    producers, layers = graph.producers(), _layers(graph)
+    reached = reachable_from(graph, {head.input})
+    found: dict[Tensor, None] = {}
+    ahead, seen = [head.logits], {layer}
+    while ahead:
+        tensor = ahead.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        if tensor in layers:
+            found[tensor] = None
+        elif tensor in producers and producers[tensor].code != "SHAPE":
+            ahead += [operand for operand in reversed(producers[tensor].inputs) if operand in reached]
+    return list(found)
+
+
+def _layers(graph: Graph) -> dict[Tensor, Op]:
+    """Return the tensors that class activation maps may be of, by default, and the ops that compute them."""
+    moved, producers = channels_moved(graph), graph.producers()
+    maps = {tensor: op for tensor, op in producers.items() if has_positions(tensor) and tensor not in moved}
+    return {tensor: op for tensor, op in maps.items() if op.code not in _passed_by(tensor)}
 
 
 def _passed_by(tensor: Tensor) -> set[str]:
