@@ -56,9 +56,9 @@ def _run(arguments: argparse.Namespace) -> int:
     ):
         feeder = Feeder(monitor, capture, bundle, (lambda: machine.failure) if machine else None)
         show(monitor, arguments, tape, feeder.polls(wishes, arguments.count))
-        failed = tape.failure is not None
+        failed, ended = tape.failure is not None, capture.ended
     if not feeder.answered:
-        print("the source gave no window" if capture.ended else "no window was answered", file=sys.stderr)
+        print("the source gave no window" if ended else "no window was answered", file=sys.stderr)
     return 0 if feeder.answered and not failed else 1
 
 

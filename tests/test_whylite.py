@@ -50,6 +50,15 @@ def test_what_runs_until_it_is_told_to_end_may_be_told_so_while_it_is_imported(t
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_what_has_firmware_to_compile_first_is_interrupted_while_it_is_imported(tmp_path):
+    (tmp_path / "told.py").write_text(f"import os\nos.kill(os.getpid(), {signal.SIGINT:d})\nwhile True: pass\n")
+    code = "import sys, whylite; whylite._ON_A_BOARD = 'told'; sys.exit(whylite.main(['run', '--board', 'any']))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"error: interrupted\n")
+
+
 def command(tmp_path, module, **options):
     """Start `whylite doctor` as if ``module`` were its code."""
     (tmp_path / "theirs.py").write_text(module)

@@ -2,6 +2,7 @@ import importlib.util
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -99,6 +100,20 @@ def test_firmware_that_runs_already_is_asked_by_its_port(room, tmp_path):
             assert [one["class_index"] for one in results] == [0, 1, 2, 3]
         assert [one["sequence"] for one in results] == [4, 5, 6, 7]
         assert machine.failure is None
+
+
+def test_who_ends_it_before_there_is_an_answer_is_not_told_that_the_source_had_none(room):
+    command = [sys.executable, "-m", "whylite", "run", "--board", BOARD, str(room / "tiny.why")]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--source", "stdin:?format=float32"], text=True, **streams) as process:
+        try:
+            said = [process.stdout.readline() for _ in range(3)]
+            assert said[2].startswith("session ")  # what the board says is shown from now on
+            process.send_signal(signal.SIGINT)
+            process.wait(60)  # with the source still there
+            assert (process.returncode, process.stderr.read()) == (1, "no window was answered\n")
+        finally:
+            process.kill()
 
 
 def test_without_a_board_run_is_the_boards_own():
