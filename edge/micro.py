@@ -13,8 +13,8 @@ INTERFACE = 4
 """Of models in C that this WhyLite's firmware and manual are for; each bundle has its own in ``c/whylite.h``."""
 GOLDEN = "micro.npz"
 """Member with golden vectors: ``x`` as the model stores inputs ``[N, ...]``, ``scores`` ``[N, classes]``, and under
-each method's name the stored map that its ``run`` gives for the predicted class ``[N, ...]``; all bytes to be
-reproduced."""
+each method's name the stored map that its ``run`` gives for the predicted class ``[N, ...]``. Of a method with steps
+also, for the first inputs, what these sum to (see :func:`attribution_of`). All bytes are to be reproduced."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,14 @@ class Operation:
     kernel: str
     part: str
     macs: int
+
+
+def attribution_of(method: str) -> tuple[str, str]:
+    """Return what :data:`GOLDEN` calls a device's attributions by a method with steps, of the predicted class.
+
+    The first are int8 values ``[M, ...]`` with a zero point of 0, the second their scales ``[M]``, in float32.
+    """
+    return f"{method}_attribution", f"{method}_scale"
 
 
 def macs_by_part(operations: Sequence[Operation]) -> dict[str, int]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
 from edge.errors import BundleError
 from edge.manifest import Check
-from edge.micro import GOLDEN, MODEL, Micro, MicroExplanation
+from edge.micro import GOLDEN, MODEL, Micro
 
 from .. import tflite
 from ..c import Explained, Steps
 from ..shipped import Shipped
-from ..tflite.graph import Graph, Tensor
+from ..tflite.graph import Tensor
 from ..tflite.ops import INT8
 from ..trust.findings import Findings
 from . import saturation
 from .fidelity import fidelities, predictions
-from .model import CLASS_INDEX, MicroModel, stored
-from .reference import MissingReferenceError, Reference, version
+from .model import CLASS_INDEX, METHODS, MicroModel, stored
+from .reference import MissingReferenceError, version
+from .vectors import vectors
 
 Array = NDArray[np.float32]
+
+_AGAIN = "export it again: what earlier versions recorded is less than is compared now"
 
 
 def golden(bundle: Bundle) -> Findings:
@@ -34,21 +39,22 @@ def golden(bundle: Bundle) -> Findings:
         note = f"what the microcontroller computes was not checked: {error.cause} ({error.hint})"
         return Findings(notes=(note,))
     built, given = _of_bundle(bundle, bundle.manifest.micro), bundle.arrays(GOLDEN)
-    run, outputs = Reference(built.file()), built.graph.outputs
-    places = {"scores": built.scores} | {own.method: own.map for own in built.explanations}
-    if not {"x", *places} <= set(given):
-        raise BundleError(f"{GOLDEN} of bundle {bundle.manifest.name!r} lacks an array", "export it again")
-    different = 0
-    for place, x in enumerate(given["x"]):
-        if x.dtype != INT8 or x.size != np.prod(built.input.shape):
-            raise BundleError(f"{GOLDEN} of bundle {bundle.manifest.name!r} has other inputs", "export it again")
-        found = run.run([x.reshape(built.input.shape)], len(outputs))
-        same = (
-            found[outputs.index(tensor)].tobytes() == given[name][place].tobytes() for name, tensor in places.items()
-        )
-        different += not all(same)
-    detail = "golden inputs whose scores or maps differ in any bit in TensorFlow Lite Micro"
-    return Findings((Check("microcontroller's golden vectors", different, 0, different == 0, len(given["x"]), detail),))
+    x = given.get("x")
+    if x is None or x.dtype != INT8 or not len(x) or x.shape[1:] != built.input.shape[1:]:
+        raise BundleError(f"{GOLDEN} of bundle {bundle.manifest.name!r} has other inputs", "export it again")
+    right = vectors(built, [one[None] for one in x])
+    for name, array in right.items():
+        if name not in given or (given[name].dtype, given[name].shape) != (array.dtype, array.shape):
+            raise BundleError(f"{GOLDEN} of bundle {bundle.manifest.name!r} has no {name} of these inputs", _AGAIN)
+    wrong = {
+        place
+        for name, array in right.items()
+        for place, row in enumerate(array)
+        if row.tobytes() != given[name][place].tobytes()
+    }
+    different = len(wrong)
+    detail = "golden inputs whose scores, maps or attributions differ in any bit in TensorFlow Lite Micro"
+    return Findings((Check("microcontroller's golden vectors", different, 0, different == 0, len(x), detail),))
 
 
 def on_data(bundle: Bundle, made: Shipped, exact: Shipped, x: Array) -> Findings:
@@ -84,18 +90,33 @@ def _of_bundle(bundle: Bundle, micro: Micro) -> MicroModel:
     last = producers.get(scores)
     logits = last.input(0) if last is not None and last.code in {"LOGISTIC", "SOFTMAX"} else scores
     start = stored(x, bundle.baseline) if any(own.steps for own in micro.explanations) else None
-    explanations = tuple(_explained(graph, own, start, bundle.manifest.name) for own in micro.explanations)
+    maps = _maps([tensor for tensor in graph.outputs if tensor not in {scores, index}], micro, bundle.manifest.name)
+    explanations = tuple(
+        Explained(
+            own.method,
+            own.layer,
+            tensor,
+            own.map.shape,
+            own.units,
+            None if not own.steps or start is None else Steps(own.nodes, own.weights, start, own.baseline_logits),
+        )
+        for own, tensor in zip(micro.explanations, maps, strict=True)
+    )
     return MicroModel(graph, x, scores, logits, index, graph.ops.index(producers[index]), explanations)
 
 
-def _explained(graph: Graph, own: MicroExplanation, start: NDArray[np.int8] | None, name: str) -> Explained:
-    """Return one explanation of the graph; maps of the same bytes, as of the same gradient, may be one tensor."""
-    wanted = (own.map.scale, own.map.zero_point, int(np.prod(own.map.shape)))
-    found = next((tensor for tensor in graph.outputs[1:] if _grid(tensor) == wanted), None)
-    if found is None:
-        raise BundleError(f"{MODEL} of bundle {name!r} has no map of {own.method!r}", "export it again")
-    steps = None if not own.steps or start is None else Steps(own.nodes, own.weights, start, own.baseline_logits)
-    return Explained(own.method, own.layer, found, own.map.shape, own.units, steps)
+def _maps(outputs: Sequence[Tensor], micro: Micro, name: str) -> list[Tensor]:
+    """Return each explanation's map; those of methods that give the same gradient may be one of the outputs."""
+    named = [own.method for own in micro.explanations]
+    ways: list[object] = [*named] if len(named) == len(outputs) else [METHODS.get(method) for method in named]
+    different = list(dict.fromkeys(ways))
+    if len(different) != len(outputs):
+        raise BundleError(f"{MODEL} of {name!r} has {len(outputs)} maps for {', '.join(named)}", "export it again")
+    found = [outputs[different.index(way)] for way in ways]
+    for own, tensor in zip(micro.explanations, found, strict=True):
+        if _grid(tensor) != (own.map.scale, own.map.zero_point, int(np.prod(own.map.shape))):
+            raise BundleError(f"{MODEL} of bundle {name!r} has no map of {own.method!r}", "export it again")
+    return found
 
 
 def _grid(tensor: Tensor) -> tuple[float, int, int] | None:

@@ -26,6 +26,7 @@ from .core import core_of
 from .fidelity import Fidelity, fidelities, predictions
 from .model import MicroModel, build, in_fixed_point, stored
 from .residual import Residual, baseline_logits, residual
+from .vectors import vectors
 
 Array = NDArray[np.float32]
 
@@ -112,7 +113,8 @@ def compiled(
         operations=sources.operations,
         explaining=sources.explaining,
     )
-    members = {MODEL: built.file(), GOLDEN: _golden(built, x)}
+    inputs = [stored(built.input, sample) for sample in x[:_GOLDEN_SAMPLES]]
+    members = {MODEL: built.file(), GOLDEN: npz_bytes(**vectors(built, inputs))}
     members |= {f"{SOURCES}{file}": text.encode() for file, text in sources.files.items()}
     notes += [note for found in (*alike, *left) if found is not None for note in found.notes]
     notes += [*saturation.notes(built), *_incomplete(micro.explanations)]
@@ -183,15 +185,3 @@ def _explanation(own: c.Explained, fidelity: Fidelity, left: Residual | None) ->
 def _stored(tensor: Tensor) -> Stored:
     assert tensor.quantization is not None
     return Stored(tuple(tensor.shape[1:]), tensor.quantization.scale[0], (tensor.quantization.zero_point or (0,))[0])
-
-
-def _golden(built: MicroModel, x: Array) -> bytes:
-    """Return inputs, and the scores and maps of the predicted class that a device must reproduce byte for byte."""
-    run = reference.Reference(built.file())
-    inputs = [stored(built.input, sample) for sample in x[:_GOLDEN_SAMPLES]]
-    outputs = [run.run([value], len(built.graph.outputs)) for value in inputs]
-    arrays = {"x": np.concatenate(inputs), "scores": np.concatenate([values[0] for values in outputs])}
-    for own in built.explanations:
-        place = built.graph.outputs.index(own.map)
-        arrays[own.method] = np.stack([values[place].reshape(own.shape) for values in outputs])
-    return npz_bytes(**arrays)

@@ -123,7 +123,7 @@ class Flashing:
         return f"digest {found[:12]} is the bundle's"
 
     def _try(self) -> str:
-        """Have every golden vector answered, and explained by the methods in use that have golden bytes.
+        """Have every golden vector answered, and explained by the methods in use.
 
         Those that are summed over steps, each of which costs a prediction, explain the first one alone.
         """
@@ -144,7 +144,7 @@ class Flashing:
         idle = [own.method for own in self._micro.explanations if own not in used.values()]
         equal = ", ".join(["scores", *(own.method for own in exact.values())])
         said = [f"{len(self._vectors)} windows, equal in every byte: {equal}"]
-        said += [f"came whole (summed on the board, no golden bytes): {', '.join(summed)}"] if summed else []
+        said += [f"of the first, too: {', '.join(summed)}, summed on the board"] if summed else []
         said += [f"not in use there, not tried: {', '.join(idle)}"] if idle else []
         return "; ".join(said)
 

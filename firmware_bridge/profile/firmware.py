@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
-from edge.micro import GOLDEN, Micro
+from edge.micro import GOLDEN, Micro, MicroExplanation, attribution_of
 from edge.micro_sources import micro_sources
 from edge.wire.port import DEFAULT_BAUD, Port
 from firmware_bridge import build as builder
@@ -102,10 +102,24 @@ def _count(
 
 def _golden(bundle: Bundle) -> Golden:
     golden = bundle.arrays(GOLDEN) if GOLDEN in bundle.members else {}
-    x, scores = golden.get("x"), golden.get("scores")
-    if x is None or scores is None or not len(x) or len(x) != len(scores) or x.dtype != np.int8:
-        raise ProfileError(f"bundle {bundle.manifest.name!r} holds no {GOLDEN} to measure with", "export it again")
+    count = golden["x"].shape[:1] if "x" in golden else ()
+    wanted = {"x": count, "scores": count}
+    for own in builder.micro_of(bundle).explanations:
+        name = _answer(own)
+        wanted[name] = golden[name].shape[:1] if own.steps and name in golden else count
+    for name, rows in wanted.items():
+        array = golden.get(name)
+        if array is None or rows in {(), (0,)} or array.shape[:1] != rows or array.dtype != np.int8:
+            raise ProfileError(
+                f"bundle {bundle.manifest.name!r} holds no {name} in {GOLDEN} to measure with",
+                "export it again: what earlier versions recorded is less than is compared now",
+            )
     return golden
+
+
+def _answer(own: MicroExplanation) -> str:
+    """Return what the golden vectors call what a board gives by a method."""
+    return attribution_of(own.method)[0] if own.steps else own.method
 
 
 def _check_board(bundle: Bundle, board: Board, greeting: Greeting) -> None:
@@ -122,14 +136,13 @@ def _check_board(bundle: Bundle, board: Board, greeting: Greeting) -> None:
 def _check_answers(bundle: Bundle, golden: Golden, place: int, sample: Sample) -> None:
     """Raise InvalidProfileError where scores or maps are not the golden ones, byte for byte.
 
-    Attributions that are summed over steps have no golden vectors.
+    Of what is summed over steps those of the first windows are there.
     """
-    explanations = builder.micro_of(bundle).explanations
+    names = [("scores", "scores"), *((own.method, _answer(own)) for own in builder.micro_of(bundle).explanations)]
     for measured in sample.parts:
-        name = "scores" if measured.part == 0 else explanations[measured.part - 1].method
-        if name not in golden or (measured.part and explanations[measured.part - 1].steps):
-            continue
-        if zlib.crc32(golden[name][place].tobytes()) != measured.crc:
+        name, recorded = names[measured.part]
+        right = golden[recorded]
+        if place < len(right) and zlib.crc32(right[place].tobytes()) != measured.crc:
             raise InvalidProfileError(
                 f"{name} of golden window {place} are not the reference's on this board",
                 "what it counted means nothing",

@@ -10,6 +10,7 @@ from edge.micro import GOLDEN, Micro, MicroExplanation, Operation, Stored
 
 DIGEST = "0d" * 32
 STEPS = 3
+WEIGHTS = (10923, 10922, 10923)
 SHAPE = (8,)
 
 _HEADER = b"""/*
@@ -73,13 +74,13 @@ const whylite_model whylite_loops = {
 """
 
 
-def bundle(name="loops", right=True):
+def bundle(name="loops", right=True, source=_SOURCE):
     """Return the bundle; where not ``right``, its golden maps are not what the C gives."""
     stored = Stored(SHAPE, 0.5, 1)
     maps = Stored(SHAPE, 0.5, 0)
     explanations = (
         MicroExplanation("gradcam", "x", maps, 1.0, 1.0, 8),
-        MicroExplanation("integrated_gradients", "x", maps, 1.0, 1.0, 8, STEPS, (5461, 16384, 27307), (10923,) * 3),
+        MicroExplanation("integrated_gradients", "x", maps, 1.0, 1.0, 8, STEPS, (5461, 16384, 27307), WEIGHTS),
     )
     operations = (
         Operation("CONV_2D", "whylite_loop", "predict", 700),
@@ -96,12 +97,34 @@ def bundle(name="loops", right=True):
         name, DIGEST, "int8", port, Port("y", (2,), "int8", 1 / 256, -128), ("no", "yes"), "predict", "logits", heads,
         "int8", "micro", "zero", "litert", micro=micro,
     )  # fmt: skip
-    x = np.ones((3, 8), np.int8)
-    x[:, 0] = 10, 10, 40
+    x = np.tile(np.array([10, 3, -5, 0, 7, -100, 127, -128], np.int8), (3, 1))
+    x[2, 0] = 40
     scores = np.stack([x[:, 0], np.full(3, 5, np.int8)], 1)
-    cam = np.tile(np.arange(1, 9, dtype=np.int8), (3, 1)) + (0 if right else 1)
-    golden = npz_bytes(x=x, scores=scores, gradcam=cam.astype(np.int8), integrated_gradients=cam.astype(np.int8))
+    gradient = np.arange(1, 9)
+    cam = np.tile(gradient, (3, 1)) + (0 if right else 1)
+    # The gradient is the same at every step, and the baseline 1.
+    real = gradient * (x[:2].astype(int) - 1)
+    largest = np.abs(real).max(1, keepdims=True)
+    arrays = {
+        "gradcam": cam,
+        "integrated_gradients": cam,
+        "integrated_gradients_attribution": np.sign(real) * np.floor(127 * np.abs(real) / largest + 0.5),
+    }
+    scales = (0.5 * 0.5 * largest.ravel() / 127).astype(np.float32)
+    golden = npz_bytes(
+        x=x, scores=scores, integrated_gradients_scale=scales, **{n: a.astype(np.int8) for n, a in arrays.items()}
+    )
     interface = resources.files("export.c") / "kernels" / "whylite.h"
-    files = {"whylite_loops.h": _HEADER, "whylite_loops.c": _SOURCE, "whylite.h": interface.read_bytes()}
+    files = {"whylite_loops.h": _HEADER, "whylite_loops.c": source, "whylite.h": interface.read_bytes()}
     members = {"model.tflite": b"none", GOLDEN: golden} | {f"c/{name}": data for name, data in files.items()}
     return seal(manifest, members)
+
+
+def displaced():
+    """Return the bundle with C that looks for the gradient of Integrated Gradients where its scores are."""
+    own = b'"integrated_gradients", .layer = "x", .map = '
+    elsewhere = _SOURCE.replace(
+        own + b"MAP", own + b"{.offset = 16, .size = 8, .scale = 0.5f, .rank = 1, .shape = {8}}"
+    )
+    assert elsewhere != _SOURCE
+    return bundle(source=elsewhere)

@@ -28,7 +28,7 @@ from edge.micro import GOLDEN, MODEL, SOURCES, Operation
 from edge.wire.port import Port
 from firmware_bridge import flash, flash_cli
 from firmware_bridge.boards import named
-from firmware_bridge.build import build_sources
+from firmware_bridge.build import build, build_sources
 from firmware_bridge.emulate.qemu import Qemu
 from firmware_bridge.emulate.seed import seed
 from firmware_bridge.errors import BoardError, BuildError, FitError, FlashError, WrongAnswerError, WrongBoardError
@@ -41,6 +41,7 @@ from firmware_bridge.flash.sequence import Flashing
 from firmware_bridge.flash.way import Connection
 from firmware_bridge.footprint import measure
 from tests.bridge import firmware as tiny_model
+from tests.bridge import profiled
 from tests.tools import GCC, QEMU, needs
 
 BOARD = "qemu-mps2-an386"
@@ -526,6 +527,21 @@ def test_one_wrong_constant_is_found_by_the_golden_vectors(bundle, wrong_firmwar
         list(flashing.steps())
     assert flashing.step == "golden"
     assert way._machine.wait(0)
+
+
+def flashed(made: Bundle, folder: Path) -> str:
+    """Return what came of the last step of flashing the firmware of a bundle."""
+    board = named(BOARD)
+    way = QemuWay(board, Connection())
+    with closing(Flashing(made, board, way, lambda: read(build(made, board, folder).elf, board), BAUD)) as flashing:
+        return list(flashing.steps())[-1].what
+
+
+def test_sums_over_steps_are_held_to_golden_bytes(tmp_path):
+    said = flashed(profiled.bundle(), tmp_path / "right")
+    assert said.startswith("3 windows, equal in every byte: scores, gradcam; of the first, too: integrated_gradients")
+    with pytest.raises(WrongAnswerError, match=r"golden vector 0: integrated_gradients: .* are right"):
+        flashed(profiled.displaced(), tmp_path / "displaced")
 
 
 class Recorder:

@@ -12,14 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edge.bundle import npz_bytes, seal
 from edge.errors import LinkError
+from edge.micro import GOLDEN
 from edge.wire.codes import When
 from edge.wire.framing import frame
 from edge.wire.receiver import Receiver
 from edge.wire.records import Ack, Latency, Map, Request, Result, Session, Settings, Window, encode
 from firmware_bridge.boards import named
 from firmware_bridge.build import micro_of
-from firmware_bridge.errors import FlashError, WrongAnswerError
+from firmware_bridge.errors import BoardError, FlashError, WrongAnswerError
 from firmware_bridge.flash import talk
 from firmware_bridge.flash.golden import hold, real, vectors
 from firmware_bridge.flash.image import Image
@@ -189,6 +191,15 @@ def test_a_board_that_never_stops_talking_is_given_up_all_the_same():
         line.introduce(0.5)
 
 
+def summing(steps=4, values=(1, 2, 3, 4), scale=0.01):
+    """Return the bundle with steps to sum, and of the first vector what they come to."""
+    own = dataclasses.replace(USED[0], steps=steps, nodes=(1,) * steps, weights=((1 << 15) // steps,) * steps)
+    micro = dataclasses.replace(micro_of(BUNDLE), explanations=(own,))
+    sums = {"contrast_attribution": np.array([values], np.int8), "contrast_scale": np.array([scale], np.float32)}
+    members = {**BUNDLE.members, GOLDEN: npz_bytes(**BUNDLE.arrays(GOLDEN), **sums)}
+    return seal(dataclasses.replace(BUNDLE.manifest, micro=micro), members)
+
+
 class Flashed:
     """A way to flash a board that is as it should be already."""
 
@@ -201,16 +212,13 @@ class Flashed:
 
 
 def test_sums_over_steps_are_waited_for_once_and_the_board_is_left_as_it_was():
-    micro = micro_of(BUNDLE)
-    summed = dataclasses.replace(micro.explanations[0], steps=1, nodes=(0,), weights=(1 << 15,))
-    manifest = dataclasses.replace(BUNDLE.manifest, micro=dataclasses.replace(micro, explanations=(summed,)))
-    bundle = dataclasses.replace(BUNDLE, manifest=manifest)
+    bundle = summing(1, (127, -1, -1, -1), MAP.scale)
     image = Image(Path("none"), b"", 0)
     with closing(Board(lambda record, taken: [] if isinstance(record, Map) and taken else [record])) as board:
         way, name = Flashed(board.url), named("qemu-mps2-an386")
         with closing(Flashing(bundle, name, way, lambda: image, 921600)) as flashing:
             *_, last = flashing.steps()
-    assert "2 windows, equal in every byte: scores; came whole" in last.what
+    assert "2 windows, equal in every byte: scores; of the first, too: contrast" in last.what
     settings = [(request.explain, request.methods) for request in board.requests]
     assert settings == [(When.ALWAYS, None), (When.ON_REQUEST, None), (When.ALWAYS, (0,))]
 
@@ -290,9 +298,27 @@ def test_of_yes_and_no_both_scores_are_compared():
     assert vector.scores.tobytes() == np.concatenate([1 - once, once]).astype(np.float32).tobytes()
 
 
-def test_a_sum_over_steps_is_held_to_class_shape_and_steps():
-    explanation = dataclasses.replace(USED[0], steps=4, nodes=(1,) * 4, weights=(8192,) * 4)
-    hold(with_map(steps=4, scale=0.01, data=b"\x01\x02\x03\x04"), vectors(BUNDLE)[0], {0: explanation})
-    for wrong, says in (({"steps": 2}, "2 steps were summed, and 4"), ({"steps": 4, "class_index": 2}, "of class 2")):
+def test_a_sum_over_steps_is_held_to_its_bytes_and_its_grid():
+    right = {"steps": 4, "scale": float(np.float32(0.01)), "data": b"\x01\x02\x03\x04"}
+    first, second = vectors(summing())
+    explanations = dict(enumerate(micro_of(summing()).explanations))
+    assert (first.maps["contrast"].tolist(), second.maps) == ([1, 2, 3, 4], {})
+    hold(with_map(**right), first, explanations)
+    for wrong, says in (
+        ({"steps": 2}, "2 steps were summed, and 4"),
+        ({"class_index": 2}, "of class 2"),
+        ({"scale": 0.011}, r"zero point are 0\.011, 0, and 0\.0099999998, 0 are right"),
+        ({"zero_point": 1}, "zero point are"),
+        ({"data": b"\x01\x02\x03\x05"}, "1 of 4 bytes differ; byte 3 is 5, and 4 is right"),
+    ):
         with pytest.raises(WrongAnswerError, match=says):
-            hold(with_map(**wrong), vectors(BUNDLE)[0], {0: explanation})
+            hold(with_map(**right | wrong), first, explanations)
+
+
+@pytest.mark.parametrize("name", ["contrast_attribution", "contrast_scale"])
+def test_a_bundle_from_before_sums_were_recorded_is_refused(name):
+    whole = summing()
+    less = {key: array for key, array in whole.arrays(GOLDEN).items() if key != name}
+    with pytest.raises(BoardError, match=f"has no {name} to compare") as caught:
+        vectors(seal(whole.manifest, {**whole.members, GOLDEN: npz_bytes(**less)}))
+    assert caught.value.hint.startswith("export it again")

@@ -19,14 +19,14 @@ from firmware_bridge.boards import Energy, named
 from firmware_bridge.build import build
 from firmware_bridge.emulate import start
 from firmware_bridge.emulate.unicorn import Unicorn
-from firmware_bridge.errors import BoardError, InvalidProfileError
+from firmware_bridge.errors import BoardError, InvalidProfileError, ProfileError
 from firmware_bridge.profile.document import parse, write
 from firmware_bridge.profile.firmware import profile
 from firmware_bridge.profile.lines import Device
 from firmware_bridge.profile.tables import table
 from firmware_bridge.profile_cli import main
 from tests.bridge import firmware
-from tests.bridge.profiled import STEPS, bundle
+from tests.bridge.profiled import STEPS, bundle, displaced
 from tests.tools import QEMU, needs
 
 BOARD = "unicorn-cortex-m4"
@@ -129,6 +129,21 @@ def test_wrong_answers_make_no_profile(tmp_path):
         profile(bundle(right=False), named(BOARD), tmp_path)
 
 
+def test_a_gradient_from_another_place_makes_no_profile(tmp_path):
+    with pytest.raises(InvalidProfileError, match="integrated_gradients of golden window 0"):
+        profile(displaced(), named(BOARD), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scores", "gradcam", "integrated_gradients_attribution"])
+def test_a_bundle_that_recorded_less_is_refused(tmp_path, name):
+    made = bundle()
+    arrays = {key: array for key, array in made.arrays(GOLDEN).items() if key != name}
+    before = seal(made.manifest, {**made.members, GOLDEN: npz_bytes(**arrays)})
+    with pytest.raises(ProfileError, match=f"holds no {name} in micro.npz") as caught:
+        profile(before, named(BOARD), tmp_path)
+    assert caught.value.hint.startswith("export it again")
+
+
 def test_a_real_board_wants_a_port(tmp_path):
     with pytest.raises(BoardError, match="nrf52840-dk is a real board"):
         profile(bundle(), named("nrf52840-dk"), tmp_path)
@@ -197,7 +212,7 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
 
 
 def test_who_ends_it_finds_no_folder_left(tmp_path):
-    golden = npz_bytes(x=np.eye(4, dtype=np.int8), scores=np.eye(4, dtype=np.int8))
+    golden = npz_bytes(**dict.fromkeys(("x", "scores", "contrast"), np.eye(4, dtype=np.int8)))
     plain = firmware.bundle()
     seal(plain.manifest, {**plain.members, GOLDEN: golden}).save(tmp_path / "tiny.why")
     room = tmp_path / "room"

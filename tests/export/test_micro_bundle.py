@@ -12,6 +12,7 @@ import pytest
 import export
 import whylite
 from edge.bundle import Bundle, npz_bytes, read_npz, seal
+from edge.errors import BundleError
 from edge.explanation import Flag
 from edge.manifest import Check
 from edge.micro import GOLDEN, MODEL, SOURCES
@@ -346,6 +347,41 @@ def test_verify_finds_other_golden_bytes_and_louder_data(exported):
     assert (check.value, check.passed) == (16, False)
     loud = micro_rows(export.verify(exported, X * 4, seconds=0.1))
     assert not loud["gradcam saturated, data given"].passed
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients_attribution", "integrated_gradients_scale"])
+def test_verify_finds_other_attributions_and_refuses_a_bundle_without(exported, name):
+    golden = read_npz(exported.members[GOLDEN], GOLDEN)
+    assert golden[name].shape[0] == 4
+    other = golden | {name: golden[name] + golden[name].dtype.type(1)}
+    check = micro.golden(seal(exported.manifest, {**exported.members, GOLDEN: npz_bytes(**other)})).checks[0]
+    assert (check.value, check.passed) == (4, False)
+    del golden[name]
+    before = seal(exported.manifest, {**exported.members, GOLDEN: npz_bytes(**golden)})
+    with pytest.raises(BundleError, match=f"has no {name} of these inputs") as caught:
+        micro.golden(before)
+    assert caught.value.hint.startswith("export it again")
+
+
+def test_maps_on_one_grid_are_told_apart():
+    """Where inputs are at most 1, and 1 at the largest gradient, its product with them has the gradient's grid."""
+    random = np.random.default_rng(8)
+    builder = Builder(Graph("main"))
+    x = builder.tensor("features", (1, 12), INT8, Quantization((float(np.float32(1 / 127)),), (0,)))
+    builder.graph.inputs = [x]
+    weights = builder.constant(random.integers(-127, 128, (3, 12)), INT8, Quantization((0.01,), (0,)))
+    options, grid = tables_of_ops.FullyConnectedOptions(), Quantization((0.1,), (0,))
+    logits = builder.op("FULLY_CONNECTED", [x, weights, None], (1, 3), options, quantization=grid)
+    builder.graph.outputs = [logits]
+    model = tflite.write(zoo.signed(Model([builder.graph])))
+    data = random.integers(-127, 128, (20, 12)).astype(np.float32) / 127
+    data[0] = 1
+    methods = ("saliency", "input_x_gradient")
+    bundle = export.explain(model, calibration=data, target="micro", methods=methods, allow_unfaithful=True)
+    one, other = (own.map for own in bundle.manifest.micro.explanations)
+    assert one == other
+    (check,) = micro.golden(bundle).checks
+    assert check.passed
 
 
 def test_verify_says_what_it_left_out_without_tensorflow_lite_micro(exported, monkeypatch):

@@ -64,4 +64,7 @@ def test_a_board_says_what_the_export_promised(tmp_path):
         assert values(sent).sum() + sent.residual == pytest.approx(end - start, abs=step + 0.51 * sent.scale * x.size)
         assert abs(sent.residual) < 0.25 * abs(end - start) + step
         assert sent.steps == ig.steps
+    for place, (sent, scale) in enumerate(zip(attributions, golden["integrated_gradients_scale"], strict=False)):
+        assert sent.data == golden["integrated_gradients_attribution"][place].tobytes()
+        assert sent.scale == scale
     assert attributions[-1].class_index == 0
