@@ -117,10 +117,15 @@ def emit(described: Described) -> Sources:
                 f"output {tensor!r} cannot be compiled to C: it is a constant", "leave it out of the model"
             )
     for tensor in (*graph.inputs, *kept, *maps.values()):
-        if not all(0 < size <= _LARGEST for size in tensor.shape):
+        if not all(size > 0 for size in tensor.shape):
             raise UnsupportedModelError(
-                f"tensor {tensor!r} cannot be compiled to C: a size is 0, open, or larger than {_LARGEST:,}",
-                "convert the model with fixed shapes",
+                f"tensor {tensor!r} cannot be compiled to C: a size is 0 or open", "convert the model with fixed shapes"
+            )
+        if max(tensor.shape, default=1) > _LARGEST:
+            raise UnsupportedModelError(
+                f"tensor {tensor!r} cannot be compiled to C: a size is larger than {_LARGEST:,}",
+                "give the model shorter windows, or an input with that axis as two, as 80,000 samples are 400 times "
+                "200: a RESHAPE in the model makes one of them again, and costs nothing",
             )
         if tensor.dtype.name not in source.ENUMERATOR:
             raise UnsupportedModelError(

@@ -21,6 +21,7 @@ from export.errors import UnsupportedModelError
 from export.tflite import Op, Quantization
 from export.tflite import options as tables
 from export.tflite.ops import FLOAT, INT32
+from export.tflite.options import Padding
 from tests.references import small_models
 from tests.tools import needs
 
@@ -163,13 +164,31 @@ def test_a_convolution_of_several_images_is_refused():
         emit(Described("images", sketch.done(y), y, y))
 
 
-@pytest.mark.parametrize("shape", [(0, 4), (-1, 4), (1, 1 << 16)])
-def test_sizes_that_c_is_not_told_are_refused(shape):
+@pytest.mark.parametrize(
+    ("shape", "message", "hint"),
+    [
+        ((0, 4), "a size is 0 or open", "fixed shapes"),
+        ((-1, 4), "a size is 0 or open", "fixed shapes"),
+        ((1, 1 << 16), "a size is larger than 65,535", "that axis as two"),
+    ],
+)
+def test_sizes_that_c_is_not_told_are_refused(shape, message, hint):
     sketch = Sketch(0)
     x = sketch.input(*shape)
     y = sketch.builder.op("RESHAPE", [x], shape, quantization=x.quantization)
-    with pytest.raises(UnsupportedModelError, match="a size is 0, open, or larger"):
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
         emit(Described("sizes", sketch.done(y), y, y))
+    assert hint in caught.value.hint
+
+
+def test_an_axis_that_c_is_not_told_of_can_be_two_which_a_reshape_joins_for_nothing():
+    sketch = Sketch(0)
+    x = sketch.input(1, 1 << 9, 1 << 8)
+    joined = sketch.builder.reshape(x, (1, 1, 1 << 17, 1))
+    options = tables.Pool2DOptions(Padding.VALID, 16, 1, 16, 1)
+    y = sketch.builder.op("MAX_POOL_2D", [joined], (1, 1, 1 << 13, 1), options, quantization=x.quantization)
+    sources = emit(Described("long", sketch.done(y), y, y))
+    assert [operation.code for operation in sources.operations] == ["MAX_POOL_2D"]
 
 
 HOSTILE = ["a*/b", "a/*b", "evil*/ int injected = 1; /*", "*/*/*", "/", "*", "//", "\\", "a\n#error", "??/", "\udcff"]
