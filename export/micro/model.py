@@ -24,8 +24,8 @@ from ..tflite.writer import require_runtime, write
 from ..vjp import backward
 from .core import Core, core_of
 from .lowering import lower
-from .pooling import RULES
 from .reference import Reference
+from .rules import RULES, on_average
 
 Stored = NDArray[np.int8]
 
@@ -131,7 +131,8 @@ def _gradcam(walk: _Walk, layer: Tensor) -> Gradient:
     if layer.dtype != INT8 or layer not in core.graph.tensors:
         raise UnsupportedModelError(f"layer {layer!r} is not int8", "choose another --layer")
     head = Head(core.input, core.scores, core.logits)
-    return GradCAM().heatmap(Source(core.graph, head, store_float), walk.emit, layer, walk.index, RULES)
+    source, rules = Source(core.graph, head, store_float), on_average(core.graph, layer)
+    return GradCAM().heatmap(source, walk.emit, layer, walk.index, rules)
 
 
 def _gradient(walk: _Walk, start: Tensor) -> Gradient:

@@ -12,7 +12,8 @@ from ..numerics.windows import Axis, axes_of
 from ..tflite.graph import Op, Quantization, Tensor
 from ..tflite.ops import INT8, Builder
 from ..tflite.options import Activation, AddOptions, LeakyReluOptions, Padding, Pool2DOptions, SubOptions
-from ..vjp.backward import GRADIENT, Rules
+from ..vjp.backward import GRADIENT
+from .largest import can_share, shared
 
 Axes = tuple[Axis, Axis]
 
@@ -23,12 +24,15 @@ _TOP = 127
 def max_pool_2d(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | None]:
     """y = max of x over a window, hence ∂/∂x = ∂/∂y where x = y; ties share it.
 
-    Windows that overlap or leave gaps are left to the rule for floats, which divides.
+    A window may be the whole map. Of others, those that overlap or leave gaps are left to the rule for floats, which
+    divides.
     """
     options = op.options
     assert isinstance(options, Pool2DOptions)
     x, y, build = op.input(0), op.output, emit.builder
     axes = axes_of(op, (options.filter_height, options.filter_width))
+    if all(axis.taps - axis.before >= axis.size for axis in axes) and y.shape[1:3] == (1, 1) and can_share(x, {1, 2}):
+        return [shared(x, {1, 2}, emit.dense(upstream), emit)]
     if any(axis.stride != axis.taps for axis in axes) or x.quantization != y.quantization:
         return list(GRADIENT["MAX_POOL_2D"](op, upstream, emit))
     # What windows cover: not a rest that they leave at the end, nor where they reach over the edge.
@@ -39,10 +43,6 @@ def max_pool_2d(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | N
     spread = build.mul(_covering(build, gradient.tensor, axes, covered), emit.real(equal))
     rest = [(0, whole - part) for whole, part in zip(x.shape, covered, strict=True)]
     return [Gradient(build.pad(spread, rest), gradient.factor * _one(share) * _one(equal))]
-
-
-RULES = Rules(GRADIENT.kind, GRADIENT | {"MAX_POOL_2D": max_pool_2d})
-"""The rules of gradients, for microcontrollers."""
 
 
 def _covering(build: Builder, x: Tensor, axes: Axes, covered: tuple[int, ...]) -> Tensor:
