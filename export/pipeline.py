@@ -110,7 +110,9 @@ def explain(
         found, measured = _checked(task, given, selected, progress, allow=allow_unfaithful)
         schedules, adds_up = _scheduled(given, selected, schedule, progress, allow=allow_unfaithful)
         checks = [*found.checks, *adds_up.checks]
-        firmware = _firmware(integers, selected, schedules, name, given, checks, progress, allow=allow_unfaithful)
+        firmware = _firmware(
+            integers, selected, schedules, schedule, name, given, checks, progress, allow=allow_unfaithful
+        )
         progress("measuring cost")
         label = _label(name, device, task, given, selected, (*adds_up.notes, *found.notes, *firmware.notes))
         bundle = pack(selected, label, [*checks, *firmware.checks], measured, schedules, given.x, firmware)
@@ -329,6 +331,7 @@ def _firmware(
     integers: micro.MicroModel | None,
     selected: Selected,
     schedules: Sequence[Schedule],
+    rule: str,
     name: str,
     given: _Given,
     before: Sequence[Check],
@@ -340,7 +343,7 @@ def _firmware(
     if integers is None:
         return micro.Firmware()
     progress("compiling to C, checking with TensorFlow Lite Micro")
-    firmware = micro.compiled(integers, selected, schedules, name, given.classes, given.x, before)
+    firmware = micro.compiled(integers, selected, schedules, name, given.classes, given.x, before, rule)
     gating.stop_if_unlike(firmware.checks, allow=allow)
     return firmware
 

@@ -78,7 +78,7 @@ def fidelities(built: MicroModel, exact: Shipped, baseline: Array, x: Array) -> 
     given = np.stack([real(built.input, stored(built.input, sample)).reshape(sample.shape) for sample in x[:_SAMPLES]])
     given = given.astype(np.float32)
     for explanation in built.explanations:
-        explain = [_exact(exact, baseline, explanation), on_device(built, device, explanation, exact)]
+        explain = [exactly(exact, baseline, explanation), on_device(built, device, explanation, exact)]
         found.append(_decided(explanation.method, choose.fidelities(explain, given, classes, _SECONDS, _FEWEST)[1]))
     return found
 
@@ -113,7 +113,7 @@ def _decided(method: str, alike: Sequence[choose.Likeness | None]) -> Fidelity:
     return Fidelity(replace(check, detail=f"{check.detail}; {left_out}"), p05, (f"{name}: {left_out}",))
 
 
-def _exact(exact: Shipped, baseline: Array, explanation: Explained) -> Explain:
+def exactly(exact: Shipped, baseline: Array, explanation: Explained) -> Explain:
     """Return a method in exact arithmetic, at the steps that the device takes."""
     method = exact.compiled[explanation.method]
     entry = method.entry(Role.CHOSEN, *WALKS)

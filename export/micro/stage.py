@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.bundle import npz_bytes
 from edge.explanation import Flag
-from edge.integrate import RESIDUAL_BOUND, default_schedule
+from edge.integrate import RESIDUAL_BOUND
 from edge.manifest import Check, Schedule
 from edge.micro import GOLDEN, MODEL, SOURCES, Micro, MicroExplanation, Stored
 
@@ -24,8 +24,9 @@ from ..tflite.graph import Graph, Model, Tensor
 from . import reference, saturation
 from .core import core_of
 from .fidelity import Fidelity, fidelities, predictions
-from .model import MicroModel, build, in_fixed_point, stored
+from .model import MicroModel, build, stored
 from .residual import Residual, baseline_logits, residual
+from .steps import choose_steps
 from .vectors import vectors
 
 Array = NDArray[np.float32]
@@ -79,18 +80,19 @@ def compiled(
     labels: Sequence[str],
     x: Array,
     before: Sequence[Check],
+    rule: str,
 ) -> Firmware:
     """Return the C of a model, what it takes, golden vectors, and how faithful its explanations are.
 
     ``before`` are the checks of the export until now: maps of a method that failed one are marked, as those of one that
-    fails here.
+    fails here. ``rule`` is that of the ``schedules``, where one was asked for.
     """
     shipped = selected.shipped
+    grids, held_back = saturation.parted(x, built.input)
     notes: list[str] = []
     if schedules:
-        built, notes = _with_steps(built, schedules, selected)
+        built, notes = _with_steps(built, schedules, selected, grids, uniform=rule == "auto")
     digest = hashlib.sha256(shipped.original).digest()
-    held_back = saturation.parted(x, built.input)[1]
     alike = fidelities(built, selected.exact, selected.baseline, held_back)
     checks = (
         predictions(built, shipped, x),
@@ -131,17 +133,20 @@ def _incomplete(explanations: Sequence[MicroExplanation]) -> list[str]:
     ]
 
 
-def _with_steps(built: MicroModel, schedules: Sequence[Schedule], selected: Selected) -> tuple[MicroModel, list[str]]:
-    """Return the model with the steps that are taken, by a rule that needs no probes, and what to say of them."""
-    chosen = default_schedule([own for own in schedules if not own.intervals] or schedules)
-    nodes, weights = in_fixed_point(chosen.nodes, chosen.weights)
+def _with_steps(
+    built: MicroModel, schedules: Sequence[Schedule], selected: Selected, x: Array, *, uniform: bool
+) -> tuple[MicroModel, list[str]]:
+    """Return the model with the steps that are taken unless others are asked for, and what to say of them."""
     start = stored(built.input, selected.baseline)
     logits = baseline_logits(built, selected.exact, start)
-    steps = c.Steps(nodes, weights, start, logits.values)
-    explanations = [
-        replace(own, steps=steps) if own.method == IntegratedGradients.name else own for own in built.explanations
-    ]
-    return replace(built, explanations=tuple(explanations)), list(logits.notes)
+
+    def stepped(own: c.Explained) -> c.Explained:
+        if own.method != IntegratedGradients.name:
+            return own
+        given = (schedules, start, logits.values, selected.exact, selected.baseline, x)
+        return replace(own, steps=choose_steps(built, own, *given, uniform=uniform))
+
+    return replace(built, explanations=tuple(map(stepped, built.explanations))), list(logits.notes)
 
 
 def _described(

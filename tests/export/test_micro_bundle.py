@@ -131,8 +131,7 @@ def test_the_manifest_says_what_the_c_takes(exported):
     assert {operation.part for operation in found.operations} == {"predict", *METHODS}
     assert all(own.fidelity > 0.95 for own in found.explanations)
     steps = found.explanations[1]
-    head = exported.manifest.head("integrated_gradients")
-    assert steps.steps in {schedule.steps for schedule in head.schedules}
+    assert 0 < steps.steps == len(steps.nodes) == len(set(steps.nodes))
     assert sum(steps.weights) == 1 << 15
     for own, method in zip(found.explanations, METHODS, strict=True):
         assert own.map.shape == exported.manifest.head(method).map_shape

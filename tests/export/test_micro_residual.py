@@ -69,6 +69,10 @@ def test_inputs_whose_logit_is_cut_off_tell_no_residual():
     (note,) = notes(bundle)
     assert "the logit of 4 of 10 inputs is at an end of its int8 range" in note
     assert own.residual_p50 < 0.05
+
+
+@pytest.mark.slow
+def test_where_all_are_cut_off_no_residual_is_told():
     bundle = exported(100, 0.0)
     (own,) = bundle.manifest.micro.explanations
     assert (own.residual_p50, own.residual_p90) == (None, None)
