@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -205,7 +205,8 @@ class SocketCable:
 
 
 def _drop(client: socket.socket) -> None:
-    client.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):  # who was there may have left before
+        client.shutdown(socket.SHUT_RDWR)
     client.close()
 
 
