@@ -64,7 +64,7 @@ typedef struct {
   const uint16_t *weight;
   const int8_t *baseline;       /* as the input is stored */
   const float *baseline_logits; /* of all classes there; int8 may cut off its own */
-  const float *units;           /* a real value of the map times its class's entry is in the method's own unit, or NULL */
+  const float *units;           /* a real value of the map times its class's entry is in the method's unit, or NULL */
 } whylite_explanation;
 
 typedef struct {
