@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import UnsupportedModelError
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Gradient, Value
 from ..tflite.graph import Op, Quantization, Tensor
@@ -36,7 +37,13 @@ def _thrice_the_slope(build: Builder, x: Tensor) -> Tensor:
         cut = build.op(code, operands, x.shape, MaximumMinimumOptions(), quantization=grid)
     beyond = build.op("SUB", [x, cut], x.shape, SubOptions(), quantization=Quantization(grid.scale, (0,)))
     # One step beyond saturates at what brings the sum to 3 or 0. Where no value is beyond, any jump will do.
-    up, down = max(real[high] - 1.5, 1.0), max(-1.5 - real[low], 1.0)
+    up = real[high] - 1.5 if high < _LEVELS else 1.0
+    down = -1.5 - real[low] if low > 0 else 1.0
+    if min(up, down) <= 0:
+        raise UnsupportedModelError(
+            f"the gradient of HARD_SWISH needs smaller steps in int8 than {grid.scale[0]:.3g}, at tensor {x!r}",
+            "calibrate the model with inputs like the device's when it is converted, or export it for --target pi",
+        )
     step = (up + down) / _LEVELS
     jumps = Quantization((float(np.float32(step)),), (127 - round(up / step),))
     steep = _number(build, 2 * max(up, down) / grid.scale[0])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import UnsupportedModelError
 from ..numerics.emitter import Emitter
 from ..numerics.gradient import Contribution, Gradient, Value
 from ..tflite.graph import Op, Quantization, Tensor
@@ -27,7 +28,11 @@ def reduce_max(op: Op, upstream: Value, emit: Emitter) -> list[Contribution | No
     """y = max of x over some dimensions, hence ∂/∂x = ∂/∂y where x = y; ties share it."""
     axes = {int(axis) % len(op.input(0).shape) for axis in np.ravel(emit.integers(op.input(1)))}
     if not can_share(op.input(0), axes):
-        return list(GRADIENT["REDUCE_MAX"](op, upstream, emit))
+        count = elements([op.input(0).shape[axis] for axis in axes])
+        raise UnsupportedModelError(
+            f"the gradient of REDUCE_MAX over {count:,} values, at tensor {op.output!r}: in int8 {_MOST} are the most",
+            "GradCAM of the layer that it reads can be had; for gradients at the input, export it for --target pi",
+        )
     (spread,) = GRADIENT["SUM"](op, emit.dense(upstream), emit)
     assert isinstance(spread, Gradient)
     return [shared(op.input(0), axes, spread, emit)]

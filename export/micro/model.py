@@ -99,8 +99,9 @@ def build(
     seen = _calibration(core, samples, start)
     maps, units = lower(walked, core.input, index, [gradient.tensor for gradient in found.values()], seen)
     shapes = [_shape(method, layer) for method, layer in layers.items()]
-    maps = [builder.reshape(tensor, (1, *shape)) for tensor, shape in zip(maps, shapes, strict=True)]
-    axis = builder.constant(len(core.scores.shape) - 1, INT32)
+    ending = Builder(walked, "maps/")  # of the constants that the walk's has, some are gone
+    maps = [ending.reshape(tensor, (1, *shape)) for tensor, shape in zip(maps, shapes, strict=True)]
+    axis = ending.constant(len(core.scores.shape) - 1, INT32)
     walked.ops.insert(predicting, Op("ARG_MAX", [core.scores, axis], [index], ArgMaxOptions(_INT32_CODE), 2))
     walked.inputs, walked.outputs = [core.input], list(dict.fromkeys([core.scores, index, *maps]))
     prune(walked)

@@ -66,9 +66,10 @@ def admit(
     reference.arena_of(original, "the model")
     try:
         built = build(graph, head, layers, grids, baseline)
+        file = built.file()
     except (*UNFORESEEN, RuntimeError) as error:
         raise unforeseen("it cannot be compiled for microcontrollers", error) from error
-    reference.arena_of(built.file(), "what was compiled of the model")
+    reference.arena_of(file, "what was compiled of the model")
     return built
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from export import heads, micro, tflite
 from export.errors import UnsupportedModelError
+from export.micro import reference
 from export.micro.model import MicroModel, stored
 from export.micro.reference import Reference
 from export.tflite import Graph, Model, Quantization
@@ -152,7 +153,7 @@ def test_of_more_positions_than_the_softmax_takes_only_gradcam_is_had():
     twice = builder.op("ADD", [x, x], x.shape, tables.AddOptions(), quantization=Quantization((0.1,), (-7,)))
     model = ended(builder, dense(builder, largest(builder, twice, (1, 2), False)))
     values = tied((23, 23, 2), 9)
-    with pytest.raises(UnsupportedModelError, match="cannot compute in int8"):
+    with pytest.raises(UnsupportedModelError, match=r"REDUCE_MAX over 529 values.* 511 are the most"):
         built(model, "saliency", values)
     assert explained(built(model, "gradcam", values, twice), values[0], 1).any()
 
@@ -267,7 +268,8 @@ def test_c_gives_the_bytes_of_the_reference(tmp_path):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.floats(0.01, 0.12), st.integers(-128, 127))
+@given(st.one_of(st.floats(0.01, 0.12), st.floats(0.12, 1.45)), st.integers(-128, 127))
+@example(1.0, 0)
 def test_the_slope_of_hard_swish_is_exact_to_the_grid_for_every_value(scale, zero_point):
     grid = Quantization((float(np.float32(scale)),), (zero_point,))
     builder, x = started(1, 256, grid=grid)
@@ -280,6 +282,25 @@ def test_the_slope_of_hard_swish_is_exact_to_the_grid_for_every_value(scale, zer
     # One step of the slope's 127 of 1.5, and half of one of the product's.
     assert (error <= 1.6 / 127 * np.abs(weights) + 0.5 * np.abs(weights).max() * 1.5 / 127).all()
     assert (error[real <= -3] == 0).all()
+
+
+def test_a_grid_too_coarse_for_the_slope_of_hard_swish_is_refused_by_name():
+    builder, x = started(1, 256, grid=Quantization((4.0,), (0,)))
+    model = ended(builder, dense(builder, swish(builder, x)))
+    with pytest.raises(UnsupportedModelError, match=r"HARD_SWISH needs smaller steps in int8 than 4, at tensor 'x'"):
+        built(model, "saliency", np.zeros((8, 256), np.float32))
+
+
+def test_as_many_positions_as_channels():
+    """Two constants of the walk back and of what follows it are one then."""
+    builder, x = started(1, 6, 6)
+    model = ended(builder, dense(builder, x))
+    found = built(model, "gradcam", tied((6, 6), 40, 8))
+    reference.arena_of(found.file(), "what was compiled")
+    weights = model.graphs[0].ops[-1].input(1).real().reshape(CLASSES, 6, 6)
+    for sample in tied((6, 6), 40, 8):
+        exact = np.maximum((sample * weights[1].mean(0)).sum(-1), 0)
+        assert np.abs(explained(found, sample, 1) - exact).max() < 0.05 * exact.max() + 0.01
 
 
 def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
